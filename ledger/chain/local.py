@@ -129,7 +129,7 @@ class Anvil:
     def start(self, *, timeout: float = 20.0) -> None:
         """Start the node and wait until it answers. Raises LocalChainError."""
         command = anvil_command(self.binary, self.port, self.state_path, self.block_time)
-        with open(self.log_path or os.devnull, "ab") as log:
+        with Path(self.log_path or os.devnull).open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_until_up(self.port, timeout=timeout)
@@ -168,9 +168,8 @@ def _binary_in(folder: Path) -> Path:
 
 
 def _platform() -> str:
-    system = {"linux": "linux", "darwin": "darwin", "win32": "win32"}.get(sys.platform, sys.platform)
     machine = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-    return f"{system}-{machine.get(platform.machine().lower(), platform.machine())}"
+    return f"{sys.platform}-{machine.get(platform.machine().lower(), platform.machine())}"
 
 
 def _install(cache_dir: Path) -> Path:
@@ -202,7 +201,7 @@ def _npm_install(folder: Path) -> None:
 @contextmanager
 def _locked(cache_dir: Path) -> Iterator[None]:
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with open(cache_dir / ".anvil.lock", "w") as lock:
+    with (cache_dir / ".anvil.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

