@@ -1,0 +1,127 @@
+"""Claiming work by compare-and-set, and taking it back from workers that died.
+
+A worker claims a row, renews its lease while it works, and gives it up at the end. Where the
+lease runs out the sweeper puts the work back, or fails it after too many attempts.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from accounts.models import WorkItem
+
+logger = logging.getLogger(__name__)
+
+Requeue = Callable[[UUID, datetime], None]
+Fail = Callable[[UUID, str, datetime], None]
+
+
+@dataclass(frozen=True)
+class Sweepable:
+    model: type[WorkItem]
+    running_states: tuple[str, ...]
+    requeue: Requeue
+    fail: Fail
+
+
+_sweepable: list[Sweepable] = []
+
+
+def worker_name() -> str:
+    """Name this process for `lease_owner`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def claim(
+    model: type[WorkItem],
+    pk: UUID | str,
+    *,
+    from_states: Iterable[str],
+    to_state: str,
+    owner: str,
+    at: datetime,
+    lease: timedelta | None = None,
+) -> bool:
+    """Take the row if it still is in one of `from_states`; False means somebody else has it."""
+    rows: Any = model._default_manager.filter(pk=pk, state__in=list(from_states))
+    return bool(
+        rows.update(
+            state=to_state,
+            lease_owner=owner,
+            attempts=F("attempts") + 1,
+            lease_expires_at=at + (lease or settings.WORK_LEASE),
+        )
+    )
+
+
+def heartbeat(
+    model: type[WorkItem],
+    pk: UUID | str,
+    *,
+    owner: str,
+    at: datetime,
+    lease: timedelta | None = None,
+) -> bool:
+    """Renew the lease; False means that it was lost and the work must stop."""
+    rows = model._default_manager.filter(pk=pk, lease_owner=owner)
+    return bool(rows.update(lease_expires_at=at + (lease or settings.WORK_LEASE)))
+
+
+def finish(
+    model: type[WorkItem],
+    pk: UUID | str,
+    *,
+    owner: str,
+    to_state: str,
+    failure_reason: str = "",
+) -> bool:
+    """Move the row to `to_state` and give up the lease; False means that it was lost."""
+    rows: Any = model._default_manager.filter(pk=pk, lease_owner=owner)
+    return bool(
+        rows.update(
+            state=to_state, lease_owner="", lease_expires_at=None, failure_reason=failure_reason
+        )
+    )
+
+
+def register(
+    model: type[WorkItem], *, running_states: Iterable[str], requeue: Requeue, fail: Fail
+) -> None:
+    """Have the sweeper watch `model`. `requeue` and `fail` run inside its transaction."""
+    _sweepable.append(Sweepable(model, tuple(running_states), requeue, fail))
+
+
+def sweep(*, at: datetime) -> int:
+    """Put back or fail all work whose lease ran out; return how many rows were touched."""
+    return sum(_sweep_model(item, at) for item in _sweepable)
+
+
+def _sweep_model(item: Sweepable, at: datetime) -> int:
+    with transaction.atomic():
+        lost: Any = (
+            item.model._default_manager.select_for_update(skip_locked=True, of=("self",))
+            .filter(state__in=item.running_states, lease_expires_at__lt=at)
+            .order_by("lease_expires_at")[:100]
+        )
+        count = 0
+        for row in lost:
+            count += 1
+            if row.attempts < settings.WORK_ATTEMPTS:
+                logger.warning("%s %s: lease ran out, again", item.model.__name__, row.pk)
+                item.requeue(row.pk, at)
+            else:
+                reason = (
+                    f"The worker stopped answering {row.attempts} times. "
+                    "Look at the worker's log, then start this again."
+                )
+                item.fail(row.pk, reason, at)
+        return count

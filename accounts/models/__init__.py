@@ -1,0 +1,19 @@
+from accounts.models.base import Entity, WorkItem
+from accounts.models.blobs import Blob
+from accounts.models.keys import ApiKey
+from accounts.models.messages import AuditEvent, Notification, OutboxMessage
+from accounts.models.users import User, Wallet
+from accounts.models.workers import WorkerHeartbeat
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "Blob",
+    "Entity",
+    "Notification",
+    "OutboxMessage",
+    "User",
+    "Wallet",
+    "WorkItem",
+    "WorkerHeartbeat",
+]

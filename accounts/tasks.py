@@ -1,0 +1,17 @@
+"""Housekeeping that beat starts."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from accounts import leases, outbox, workers
+
+
+@shared_task
+def sweep_leases() -> None:
+    leases.sweep(at=timezone.now())
+
+
+@shared_task
+def forget_old_rows() -> None:
+    outbox.forget_sent(at=timezone.now())
+    workers.forget_dead(at=timezone.now())

@@ -1,0 +1,4 @@
+from django.urls import URLPattern
+
+app_name = "attribution"
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,61 @@
+"""Publishes outbox messages to Celery as soon as their transaction commits."""
+
+import signal
+import time
+from typing import Any
+
+import psycopg
+from django.core.management.base import BaseCommand
+from django.db import OperationalError, connection
+from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
+
+from accounts import outbox
+from config.celery import app
+
+IDLE_SECONDS = 0.5
+PAUSE_AFTER_ERROR = 1.0
+
+
+def send(task: str, args: list[Any], queue: str) -> None:
+    app.send_task(task, args=args, queue=queue, retry=False)
+
+
+class Command(BaseCommand):
+    help = "Publish outbox messages to the broker until stopped."
+
+    def add_arguments(self, parser: Any) -> None:
+        parser.add_argument("--once", action="store_true", help="publish what is due, then end")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.running = True
+        if options["once"]:
+            self._drain()
+            return
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        while self.running:
+            try:
+                self._listen()
+            except (psycopg.OperationalError, OperationalError, BrokerError, OSError) as error:
+                self.stderr.write(f"relay: {error}; trying again")
+                connection.close()
+                time.sleep(PAUSE_AFTER_ERROR)
+
+    def _stop(self, *_: Any) -> None:
+        self.running = False
+
+    def _listen(self) -> None:
+        connection.ensure_connection()
+        raw = connection.connection
+        with connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {outbox.CHANNEL}")
+        while self.running:
+            self._drain()
+            # The timeout finds messages whose time has come without a commit.
+            for _ in raw.notifies(timeout=IDLE_SECONDS, stop_after=1):
+                pass
+
+    def _drain(self) -> None:
+        while outbox.publish_due(send=send, at=timezone.now()) == outbox.BATCH:
+            pass

@@ -1,0 +1,36 @@
+"""All addresses of the product: each room brings its own."""
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from config import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("health/", views.health, name="health"),
+    path("search/", views.search, name="search"),
+    path("explorer/", views.explorer, name="explorer"),
+    path("staff/", views.staff, name="staff"),
+    path("accounts/", include("allauth.urls")),
+    path("people/", include("accounts.people.urls")),
+    path("", include("datanets.urls")),
+    path("", include("modelfactory.urls")),
+    path("", include("attribution.urls")),
+    path("", include("serving.urls")),
+    path("", include("ledger.urls")),
+    path("governance/", include("governance.urls")),
+    path(
+        "api/v1/",
+        include(
+            [
+                path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
+                path("", include("datanets.api_urls")),
+                path("", include("modelfactory.api_urls")),
+                path("", include("attribution.api_urls")),
+                path("", include("serving.api_urls")),
+                path("", include("ledger.api_urls")),
+                path("", include("governance.api_urls")),
+            ]
+        ),
+    ),
+]
