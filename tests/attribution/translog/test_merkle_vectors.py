@@ -13,9 +13,7 @@ from attribution.translog import merkle
 
 VECTORS = Path(__file__).resolve().parents[4] / "shared" / "vectors" / "rfc6962-merkle"
 
-pytestmark = pytest.mark.skipif(
-    not VECTORS.is_dir(), reason=f"no public test vectors in {VECTORS}"
-)
+pytestmark = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"no public test vectors in {VECTORS}")
 
 
 def cases(kind: str) -> list[Any]:
