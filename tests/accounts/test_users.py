@@ -1,0 +1,50 @@
+"""People are told apart by e-mail without regard to case; named contributors cannot sign in."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib.auth import authenticate
+from django.db import IntegrityError
+
+from accounts.models import AuditEvent, User, Wallet
+from accounts.services.people import unclaimed_contributor
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+pytestmark = pytest.mark.django_db
+
+
+def test_an_email_is_taken_whatever_its_case() -> None:
+    User.objects.create_user("Ada@openledger.test", "correct horse battery")
+    with pytest.raises(IntegrityError):
+        User.objects.create_user("ada@OPENLEDGER.test", "correct horse battery")
+
+
+def test_handles_never_collide() -> None:
+    one = User.objects.create_user("ada@one.test", "correct horse battery")
+    two = User.objects.create_user("ada@two.test", "correct horse battery")
+    assert (one.handle, two.handle) == ("ada", "ada-2")
+
+
+def test_a_named_contributor_is_made_once_and_cannot_sign_in() -> None:
+    owner = User.objects.create_user("owner@openledger.test", "correct horse battery")
+    made = [
+        unclaimed_contributor(
+            namespace="neurology", name="Treatment Notes", acting_user=owner, at=NOON
+        )
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    assert made[0].handle == "neurology-treatment-notes"
+    assert not made[0].is_active
+    assert not made[0].has_usable_password()
+    assert authenticate(email="", password="") is None
+    assert AuditEvent.objects.filter(verb="user.named").count() == 1
+
+
+def test_an_address_belongs_to_one_person_whatever_its_case() -> None:
+    address = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+    one = User.objects.create_user("one@openledger.test", "correct horse battery")
+    two = User.objects.create_user("two@openledger.test", "correct horse battery")
+    Wallet.objects.create(user=one, address=address)
+    with pytest.raises(IntegrityError):
+        Wallet.objects.create(user=two, address=address.lower())
