@@ -1,0 +1,65 @@
+"""What the ledger refuses, each with a code for machines and a sentence for people."""
+
+
+class LedgerError(Exception):
+    """Base of all refusals. Nothing was written where one is raised."""
+
+    code = "ledger_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidAmount(LedgerError):
+    """Not a whole number of wei, or zero, negative, or 2**256 and more."""
+
+    code = "invalid_amount"
+
+
+class InvalidEntry(LedgerError):
+    """Legs that do not balance, shares that make no whole, a second reversal."""
+
+    code = "invalid_entry"
+
+
+class InsufficientFunds(LedgerError):
+    code = "insufficient_funds"
+
+
+class UnknownAccount(LedgerError):
+    code = "unknown_account"
+
+
+class IdempotencyConflict(LedgerError):
+    """The same idempotency key came with another body."""
+
+    code = "idempotency_conflict"
+
+
+class HoldExpired(LedgerError):
+    code = "hold_expired"
+
+
+class HoldClosed(LedgerError):
+    """The hold was captured or released before."""
+
+    code = "hold_closed"
+
+
+class NothingToClaim(LedgerError):
+    code = "nothing_to_claim"
+
+
+class ClaimOnItsWay(LedgerError):
+    code = "claim_on_its_way"
+
+
+class WaitingForChain(LedgerError):
+    """This instance runs without a chain, or the contracts are not deployed yet."""
+
+    code = "waiting_for_chain"
+
+
+class LimitReached(LedgerError):
+    code = "limit_reached"

@@ -1,0 +1,88 @@
+"""Who holds how much: one row and one running balance per kind and owner."""
+
+from typing import ClassVar
+
+import pgtrigger
+from django.db import models
+
+from accounts.fields import WeiField
+from accounts.models.base import Entity
+
+
+class Account(Entity):
+    """An account of the double-entry ledger.
+
+    Positive is what the house owes to the owner. What is held outside (OPEN in a contract) is an
+    account of an external kind whose balance is zero or below, so that all balances add up to 0.
+    The balance is written by the trigger on postings alone.
+    """
+
+    class Kind(models.TextChoices):
+        USER = "USER", "Spendable balance"
+        EARNINGS = "EARNINGS", "Earnings"
+        PLATFORM = "PLATFORM", "Platform"
+        STAKERS = "STAKERS", "Stakers"
+        TREASURY = "TREASURY", "Datanet treasury"
+        SUSPENSE = "SUSPENSE", "Waiting for a receipt"
+        HOLD = "HOLD", "Held"
+        ESCROW = "ESCROW", "Published, not yet claimed"
+        UNASSIGNED = "UNASSIGNED", "Deposits to an unknown account"
+        GATEWAY = "GATEWAY", "OPEN in the Gateway contract"
+        DISTRIBUTOR = "DISTRIBUTOR", "OPEN in the RewardDistributor contract"
+        ISSUED = "ISSUED", "OPEN issued by an instance without a chain"
+
+    # Sides that stand for something outside the house; everybody else may not go below zero.
+    EXTERNAL: ClassVar[frozenset[str]] = frozenset({Kind.GATEWAY, Kind.DISTRIBUTOR, Kind.ISSUED})
+    # Kinds whose owner is a user; the others belong to a Datanet, a completion or the house.
+    OF_A_USER: ClassVar[frozenset[str]] = frozenset({Kind.USER, Kind.EARNINGS, Kind.HOLD})
+
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    owner_id = models.UUIDField(null=True, blank=True)
+    overdraft = models.BooleanField(default=False)
+    balance = WeiField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "owner_id"], nulls_distinct=False, name="ledger_account_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(overdraft=True) | models.Q(balance__gte=0),
+                name="ledger_account_no_overdraft",
+            ),
+        ]
+        indexes = [models.Index(fields=["owner_id"], name="ledger_account_by_owner")]
+        triggers = [
+            pgtrigger.Protect(name="is_never_deleted", operation=pgtrigger.Delete),
+            pgtrigger.ReadOnly(
+                name="keeps_its_owner", fields=["id", "kind", "owner_id", "overdraft"]
+            ),
+            pgtrigger.Trigger(
+                name="opens_empty",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                condition=~pgtrigger.Q(new__balance=0),
+                func="RAISE EXCEPTION 'an account opens with a balance of zero'"
+                " USING ERRCODE = 'check_violation';",
+            ),
+            # Depth 1 is this trigger itself: an UPDATE that no posting caused.
+            pgtrigger.Trigger(
+                name="balance_follows_postings",
+                when=pgtrigger.Before,
+                operation=pgtrigger.UpdateOf("balance"),
+                func="""
+                IF pg_trigger_depth() < 2 THEN
+                    RAISE EXCEPTION 'a balance is changed by postings alone'
+                        USING ERRCODE = 'check_violation';
+                END IF;
+                RETURN NEW;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.owner_id or ''}".strip()
+
+    @property
+    def is_external(self) -> bool:
+        return self.kind in self.EXTERNAL

@@ -1,0 +1,171 @@
+"""Holds: set aside before the work, captured for the real price, released on failure."""
+
+import logging
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts import audit
+from accounts.models import User
+from ledger.errors import HoldClosed, HoldExpired, IdempotencyConflict, InvalidAmount
+from ledger.models import Account, Entry, Hold
+from ledger.services.opening import account_for
+from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
+from ledger.splits import Split
+
+__all__ = ["Refs", "capture_hold", "open_hold", "release_expired_holds", "release_hold"]
+
+logger = logging.getLogger(__name__)
+SWEEP = 200
+
+
+@transaction.atomic
+def open_hold(
+    *, payer: User, amount: int, cause_kind: str, cause_id: UUID, split_version: int,
+    expires_at: datetime, acting_user: User | None, at: datetime,
+) -> Hold:
+    """Set `amount` wei of the payer's spendable balance aside for one cause.
+
+    Asked again for the same cause with the same values, the first hold is returned.
+
+    Raises InvalidAmount, HoldExpired (`expires_at` has passed), InsufficientFunds and
+    IdempotencyConflict (the cause has a hold with other values).
+    """
+    check_amount(amount)
+    if expires_at <= at:
+        raise HoldExpired("A hold must end in the future.")
+    entry = post_entry(
+        kind=Entry.Kind.HOLD, key=f"hold:{cause_kind}:{cause_id}", at=at,
+        legs=[
+            Leg(account_for(Account.Kind.USER, payer.pk), -amount),
+            Leg(account_for(Account.Kind.HOLD, payer.pk), amount),
+        ],
+        cause=Cause(cause_kind, cause_id), parameter_version=split_version,
+        acting_user=acting_user,
+    )
+    hold, created = Hold.objects.get_or_create(
+        opened_by=entry,
+        defaults={
+            "payer": payer, "amount": amount, "cause_kind": cause_kind, "cause_id": cause_id,
+            "split_version": split_version, "expires_at": expires_at,
+        },
+    )
+    if created:
+        audit.record(
+            actor=acting_user, verb="ledger.hold_opened", target=hold, at=at,
+            data={"amount": str(amount), "cause": [cause_kind, str(cause_id)]},
+        )
+    return hold
+
+
+@transaction.atomic
+def capture_hold(
+    *, hold: Hold, amount: int, split: Split, model_owner: User | None, refs: Refs,
+    acting_user: User | None, at: datetime,
+) -> Entry:
+    """Take `amount` of the hold as a fee, divide it by `split`, give the rest back to the payer.
+
+    The model owner's part goes to their earnings, the contributors' part waits in the suspense
+    account of `refs.completion` for the receipt. Without a model owner, or without a model whose
+    contributors could share, those parts go to the platform. One entry holds all of it.
+
+    Captured again with the same values, the first entry is returned. Raises InvalidAmount (zero,
+    or more than was held: release a hold that costs nothing), HoldExpired, HoldClosed,
+    IdempotencyConflict (another split version than the one fixed at the hold, or captured with
+    other values).
+    """
+    check_amount(amount)
+    hold = Hold.objects.select_for_update(of=("self",)).get(pk=hold.pk)
+    if hold.state == Hold.State.RELEASED:
+        raise HoldClosed("This hold was released; its money is back with the payer.")
+    if hold.state == Hold.State.PENDING and hold.expires_at <= at:
+        raise HoldExpired("This hold has expired; nothing was taken from it.")
+    if amount > hold.amount:
+        raise InvalidAmount("A capture takes no more than was held.")
+    if split.version != hold.split_version:
+        raise IdempotencyConflict(
+            f"This hold was opened under parameter version {hold.split_version}, "
+            f"not {split.version}."
+        )
+    entry = post_entry(
+        kind=Entry.Kind.CAPTURE, key=f"capture:{hold.pk}", at=at,
+        legs=[
+            Leg(account_for(Account.Kind.HOLD, hold.payer_id), -hold.amount, refs),
+            Leg(account_for(Account.Kind.USER, hold.payer_id), hold.amount - amount, refs),
+            *_fee_legs(amount, split, model_owner, refs),
+        ],
+        cause=Cause(hold.cause_kind, hold.cause_id), parameter_version=split.version,
+        acting_user=acting_user,
+    )
+    if hold.state == Hold.State.PENDING:
+        _close(hold, Hold.State.CAPTURED, entry, captured=amount, reason="", at=at)
+        audit.record(
+            actor=acting_user, verb="ledger.hold_captured", target=hold, at=at,
+            data={"amount": str(amount), "entry": str(entry.pk)},
+        )
+    return entry
+
+
+@transaction.atomic
+def release_hold(*, hold: Hold, reason: str, acting_user: User | None, at: datetime) -> Entry:
+    """Give everything back to the payer. Raises HoldClosed where the hold was captured."""
+    hold = Hold.objects.select_for_update(of=("self",)).get(pk=hold.pk)
+    if hold.state == Hold.State.CAPTURED:
+        raise HoldClosed("This hold was captured; write a reversal to give the money back.")
+    entry = post_entry(
+        kind=Entry.Kind.RELEASE, key=f"release:{hold.pk}", at=at,
+        legs=[
+            Leg(account_for(Account.Kind.HOLD, hold.payer_id), -hold.amount),
+            Leg(account_for(Account.Kind.USER, hold.payer_id), hold.amount),
+        ],
+        cause=Cause(hold.cause_kind, hold.cause_id), parameter_version=hold.split_version,
+        acting_user=acting_user,
+    )
+    if hold.state == Hold.State.PENDING:
+        _close(hold, Hold.State.RELEASED, entry, captured=0, reason=reason, at=at)
+        audit.record(
+            actor=acting_user, verb="ledger.hold_released", target=hold, at=at,
+            data={"reason": reason, "entry": str(entry.pk)},
+        )
+    return entry
+
+
+def release_expired_holds(*, at: datetime) -> int:
+    """Release holds whose time ran out, each in a transaction of its own; return how many."""
+    expired = Hold.objects.filter(state=Hold.State.PENDING, expires_at__lte=at)
+    count = 0
+    for hold in expired.order_by("expires_at")[:SWEEP]:
+        try:
+            release_hold(hold=hold, reason="It expired before the work ended.", acting_user=None,
+                         at=at)
+        except HoldClosed:
+            logger.info("hold %s was captured while it expired", hold.pk)
+            continue
+        count += 1
+    return count
+
+
+def _fee_legs(amount: int, split: Split, model_owner: User | None, refs: Refs) -> list[Leg]:
+    parts = split.amounts(amount)
+    platform = parts["platform"]
+    legs = [Leg(account_for(Account.Kind.STAKERS), parts["stakers"], refs)]
+    if model_owner is None:
+        platform += parts["model_owner"]
+    else:
+        earnings = account_for(Account.Kind.EARNINGS, model_owner.pk)
+        legs.append(Leg(earnings, parts["model_owner"], refs))
+    if refs.model is None or refs.completion is None:
+        platform += parts["contributors"]
+    else:
+        suspense = account_for(Account.Kind.SUSPENSE, refs.completion)
+        legs.append(Leg(suspense, parts["contributors"], refs))
+    return [Leg(account_for(Account.Kind.PLATFORM), platform, refs), *legs]
+
+
+def _close(
+    hold: Hold, state: Hold.State, entry: Entry, *, captured: int, reason: str, at: datetime
+) -> None:
+    hold.state, hold.closed_by, hold.captured = state, entry, captured
+    hold.reason, hold.closed_at = reason[:200], at
+    hold.save(update_fields=["state", "closed_by", "captured", "reason", "closed_at"])
