@@ -3,7 +3,7 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
-from config import views
+from config import local_chain, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -11,6 +11,7 @@ urlpatterns = [
     path("search/", views.search, name="search"),
     path("explorer/", views.explorer, name="explorer"),
     path("staff/", views.staff, name="staff"),
+    path("local-chain/rpc/", local_chain.rpc, name="local-chain-rpc"),
     path("accounts/", include("allauth.urls")),
     path("people/", include("accounts.people.urls")),
     path("", include("datanets.urls")),
