@@ -62,7 +62,7 @@ def test_a_published_tree_note_is_read_and_its_mutations_are_not() -> None:
         with pytest.raises(NoteError):
             Checkpoint.parse(text)
     other_origin = sign_note(tree["bad"][0], [KEY])
-    with pytest.raises(NoteError, match="not of go.sum"):
+    with pytest.raises(NoteError, match=r"not of go\.sum"):
         open_checkpoint(other_origin, [KEY.verifier], "go.sum database tree")
 
 

@@ -1,0 +1,3 @@
+from attribution.models.log import Checkpoint, LogLeaf
+
+__all__ = ["Checkpoint", "LogLeaf"]

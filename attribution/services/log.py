@@ -1,0 +1,239 @@
+"""Writes of the receipt log: queue a leaf, give leaves their place, sign heads, have them anchored.
+
+Leaves are queued in the transaction of the receipt and get their index later, from one sequencer
+at a time (an advisory lock). A checkpoint is signed only over tiles that stand in the object store
+and only where the previous checkpoint is a prefix of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+
+from accounts import events, outbox
+from attribution.models.log import Checkpoint, LogLeaf
+from attribution.translog import canonical, merkle
+from attribution.translog.checkpoint import SigningKey, load_or_create_key
+from attribution.translog.log import Head, Log
+from ledger.services import chain
+
+BUNDLE_FORMAT = "openledger-receipt/1"
+LEAF_KIND = "receipt"
+SEQUENCER_LOCK = 0x0617_106
+BATCH = 2048
+# One anchor at a time is on its way, each for the newest head: a head that was left out is shown
+# by its consistency with the next one. After this long the one on its way is given up.
+ANCHOR_PATIENCE = timedelta(minutes=10)
+
+
+class ReceiptChanged(ValueError):
+    """The receipt is in the log already, with another body."""
+
+
+class LogDamaged(RuntimeError):
+    """What the object store holds is not what was signed. Nothing more is signed over it."""
+
+
+class LogStore:
+    """The log's files in the object store, under `log/`."""
+
+    prefix = "log/"
+
+    def read(self, path: str) -> bytes:
+        with default_storage.open(self.prefix + path, "rb") as file:
+            return bytes(file.read())
+
+    def write(self, path: str, data: bytes) -> None:
+        name = self.prefix + path
+        if default_storage.exists(name):
+            if self.read(path) == data:
+                return
+            default_storage.delete(name)
+        default_storage.save(name, ContentFile(data))
+
+
+def receipt_log() -> Log:
+    return Log(LogStore(), settings.LOG_ORIGIN)
+
+
+def log_key() -> SigningKey:
+    """The key that signs checkpoints. Only the process that sequences may ask for it."""
+    return load_or_create_key(settings.LOG_KEY_PATH, settings.LOG_ORIGIN)
+
+
+def append_receipt(*, receipt_id: UUID, body: Mapping[str, Any], at: datetime) -> LogLeaf:
+    """Queue a receipt for the log, in the caller's transaction; a second call changes nothing.
+
+    `body` is the whole receipt as JSON. The log carries only its hash, so that a leaf is small
+    whatever the number of contributors, and a receipt's body can be withdrawn by law while the log
+    stays whole.
+    Raises ReceiptChanged where this receipt was queued with another body, CanonicalError where
+    the body has no canonical form.
+    """
+    data = canonical.dumps(
+        {"kind": LEAF_KIND, "receipt": str(receipt_id), "sha256": canonical.sha256(dict(body))}
+    )
+    with transaction.atomic():
+        leaf, is_new = LogLeaf.objects.get_or_create(
+            receipt_id=receipt_id,
+            defaults={"data": data, "leaf_hash": merkle.leaf_hash(data).hex()},
+        )
+        if bytes(leaf.data) != data:
+            raise ReceiptChanged(f"receipt {receipt_id} is in the log with another body")
+        if is_new:
+            # No key: a message that another, uncommitted transaction has written would swallow
+            # this one, and the sequencer would run before this leaf is visible.
+            outbox.enqueue(
+                task="attribution.tasks.sequence_log", args=[], queue="attribute", at=at
+            )
+    return leaf
+
+
+def sequence(*, at: datetime) -> Checkpoint | None:
+    """Give every waiting leaf its index and sign the new head; None where none was waiting.
+
+    Raises LogDamaged where the stored tree is not the one that was signed last.
+    """
+    newest = None
+    while (signed := _sequence_batch(at=at)) is not None:
+        newest = signed
+    return newest
+
+
+def _sequence_batch(*, at: datetime) -> Checkpoint | None:
+    with transaction.atomic():
+        _take_sequencer_lock()
+        leaves = list(LogLeaf.objects.filter(index__isnull=True).order_by("id")[:BATCH])
+        if not leaves:
+            return None
+        previous = Checkpoint.objects.order_by("-size").first()
+        head = _append(previous, [bytes(leaf.data) for leaf in leaves])
+        first = head.size - len(leaves)
+        for offset, leaf in enumerate(leaves):
+            leaf.index = first + offset
+            leaf.sequenced_at = at
+        LogLeaf.objects.bulk_update(leaves, ["index", "sequenced_at"], batch_size=500)
+        checkpoint = _sign(head, previous.sequence + 1 if previous else 1, at=at)
+        events.emit(
+            "attribution.checkpoint_signed",
+            {"checkpoint_id": str(checkpoint.id), "size": head.size, "root": checkpoint.root},
+            at=at,
+        )
+        anchor_newest(at=at)
+        return checkpoint
+
+
+def _take_sequencer_lock() -> None:
+    # Waits for the other sequencer: one that gave up instead could miss a leaf whose commit fell
+    # between the other's reading and its commit.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SEQUENCER_LOCK])
+
+
+def _append(previous: Checkpoint | None, entries: list[bytes]) -> Head:
+    """Write the entries behind the previous head; the new head, shown to contain the old one."""
+    log = receipt_log()
+    size = previous.size if previous else 0
+    if previous and log.head(size).root.hex() != previous.root:
+        raise LogDamaged(f"the stored tree of {size} leaves is not the one that was signed")
+    head = log.append(size, entries)
+    if previous:
+        proof = log.consistency_proof(size, head.size)
+        old_root = bytes.fromhex(previous.root)
+        merkle.verify_consistency(size, head.size, proof, old_root, head.root)
+    return head
+
+
+def _sign(head: Head, number: int, *, at: datetime) -> Checkpoint:
+    key = log_key()
+    log = receipt_log()
+    note = log.sign(head, [key])
+    checkpoint = Checkpoint.objects.create(
+        sequence=number,
+        size=head.size,
+        root=head.root.hex(),
+        note=note,
+        log_key=str(key.verifier),
+        signed_at=at,
+    )
+    transaction.on_commit(lambda: log.publish(note))
+    return checkpoint
+
+
+def anchor_newest(*, at: datetime) -> bool:
+    """Ask the ledger to anchor the newest checkpoint, unless one is on its way; whether it did."""
+    if not settings.CHAIN_ENABLED:
+        return False
+    with transaction.atomic():
+        newest = Checkpoint.objects.select_for_update().order_by("-size").first()
+        on_its_way = Checkpoint.objects.filter(
+            state=Checkpoint.State.SUBMITTED, anchor_requested_at__gt=at - ANCHOR_PATIENCE
+        )
+        if newest is None or newest.state != newest.State.RECORDED or on_its_way.exists():
+            return False
+        intent = chain.request_anchor(
+            sequence=newest.sequence, size=newest.size, root=bytes.fromhex(newest.root), at=at
+        )
+        newest.state = newest.State.SUBMITTED
+        newest.anchor_requested_at = at
+        newest.anchor_intent_id = intent.pk
+        newest.save(update_fields=["state", "anchor_requested_at", "anchor_intent_id"])
+    return True
+
+
+def record_anchor(*, size: int, root: str, at: datetime) -> bool:
+    """The chain shows the anchor of a head; whether it is one of ours. Then anchor the next.
+
+    Raises LogDamaged where the chain holds another root for a size that was signed.
+    """
+    with transaction.atomic():
+        checkpoint = Checkpoint.objects.select_for_update().filter(size=size).first()
+        if checkpoint is None:
+            return False
+        if checkpoint.root != root.removeprefix("0x"):
+            raise LogDamaged(f"the chain holds another root for size {size}")
+        checkpoint.state = checkpoint.State.ANCHORED
+        checkpoint.anchor_requested_at = checkpoint.anchor_requested_at or at
+        checkpoint.save(update_fields=["state", "anchor_requested_at"])
+        anchor_newest(at=at)
+    return True
+
+
+def inclusion_bundle(receipt_id: UUID) -> dict[str, Any] | None:
+    """What shows that a receipt is in the log; None while it waits for its place.
+
+    The head is the first anchored one that contains the leaf, else the newest. The caller adds
+    the receipt's body under `receipt`; `python -m attribution.translog verify` reads the whole.
+    """
+    leaf = LogLeaf.objects.filter(receipt_id=receipt_id, index__isnull=False).first()
+    if leaf is None or leaf.index is None:
+        return None
+    heads = Checkpoint.objects.filter(size__gt=leaf.index)
+    head = (
+        heads.filter(state=Checkpoint.State.ANCHORED).order_by("size").first()
+        or heads.order_by("-size").first()
+    )
+    assert head is not None, "a sequenced leaf has a checkpoint"
+    proof = receipt_log().inclusion_proof(leaf.index, head.size)
+    return {
+        "format": BUNDLE_FORMAT,
+        "leaf": canonical.loads(bytes(leaf.data)),
+        "index": leaf.index,
+        "size": head.size,
+        "proof": [step.hex() for step in proof],
+        "checkpoint": head.note,
+        "log_key": head.log_key,
+        "anchor": {"state": head.state, "sequence": head.sequence},
+    }
+
+
+def consistency(first: int, second: int) -> list[str]:
+    """Consistency proof between two sizes, as hex; ValueError unless 0 < first <= second."""
+    return [step.hex() for step in receipt_log().consistency_proof(first, second)]
