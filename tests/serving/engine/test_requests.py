@@ -1,0 +1,186 @@
+"""What one request may ask, how it ends, and that it never disturbs another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from serving.engine.engine import Engine
+from serving.engine.types import BadRequest, EngineClosed, EngineError, Finish, UnknownAdapter
+from tests.serving.engine.conftest import CONTEXT, prompt_of, request, tokens_of
+
+
+def test_it_ends_with_length_at_max_tokens(engine):
+    answer = list(engine.generate(request("length", prompt_of(4), max_tokens=5)))
+    assert len(answer) == 5
+    assert [token.finish_reason for token in answer] == [None] * 4 + [Finish.LENGTH]
+
+
+def test_it_ends_at_the_end_of_the_context(engine, oracle):
+    prompt = prompt_of(CONTEXT - 6)
+    answer = tokens_of(engine, request("edge", prompt, max_tokens=500))
+    assert answer == oracle(prompt, 6)
+
+
+def test_it_stops_at_the_end_token(base_folder, tmp_path, oracle):
+    prompt = prompt_of(6)
+    expected = oracle(prompt, 24)
+    folder = shutil.copytree(base_folder, tmp_path / "base")
+    config = folder / "config.json"
+    config.write_text(
+        json.dumps({**json.loads(config.read_text()), "eos_token_id": [expected[5], 399]})
+    )
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    made = Engine(folder)
+    try:
+        answer = list(made.generate(request("end", prompt)))
+    finally:
+        made.close()
+    place = expected.index(expected[5])
+    assert [token.id for token in answer] == expected[: place + 1]
+    assert answer[-1].finish_reason == Finish.STOP
+    assert answer[-1].text == ""
+
+
+def test_it_stops_at_a_stop_string_and_does_not_show_it(engine):
+    whole = "".join(t.text for t in engine.generate(request("all", prompt_of(8), max_tokens=40)))
+    stop = whole[6:9]
+    answer = list(engine.generate(request("stop", prompt_of(8), max_tokens=40, stop=(stop,))))
+    text = "".join(token.text for token in answer)
+    assert answer[-1].finish_reason == Finish.STOP
+    assert text == whole[: whole.index(stop)]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prompt": []}, "empty"),
+        ({"prompt": [5] * CONTEXT}, "context"),
+        ({"prompt": [100_000]}, "token that the base does not have"),
+        ({"prompt": [-1]}, "token that the base does not have"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -3}, "max_tokens"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+    ],
+)
+def test_it_refuses_what_cannot_be_served(engine, change, reason):
+    settings = {"prompt": prompt_of(3), **change}
+    with pytest.raises(BadRequest, match=reason):
+        engine.generate(request("bad", **settings))
+
+
+def test_it_refuses_an_adapter_that_is_not_loaded(engine):
+    with pytest.raises(UnknownAdapter):
+        engine.generate(request("unknown", prompt_of(3), adapter="0" * 64))
+
+
+def test_a_cancelled_request_ends_and_leaves_its_lane_to_others(engine, oracle):
+    stream = engine.generate(request("cancel", prompt_of(5), max_tokens=180))
+    next(stream)
+    engine.cancel("cancel")
+    rest = list(stream)
+    assert rest[-1].finish_reason == Finish.CANCELLED
+    assert rest[-1].id is None
+    assert len(rest) < 180
+    prompt = prompt_of(9, seed=4)
+    assert tokens_of(engine, request("after", prompt)) == oracle(prompt, 24)
+
+
+def test_leaving_the_loop_early_cancels(engine):
+    with engine.generate(request("left", prompt_of(5), max_tokens=180)) as stream:
+        next(stream)
+    assert wait_until(lambda: engine.residency().active == 0)
+
+
+def test_more_requests_than_lanes_are_all_answered(base_folder, oracle):
+    made = Engine(base_folder, max_active=2)
+    try:
+        prompts = [prompt_of(4 + place, seed=place) for place in range(6)]
+        streams = [
+            made.generate(request(f"r{place}", prompt, max_tokens=8 + place))
+            for place, prompt in enumerate(prompts)
+        ]
+        assert made.residency().waiting >= 3
+        answers = [[token.id for token in stream] for stream in streams]
+    finally:
+        made.close()
+    assert answers == [oracle(prompt, 8 + place) for place, prompt in enumerate(prompts)]
+
+
+def test_numbers_that_are_not_finite_fail_only_their_own_request(base_folder, make_adapter, oracle):
+    made = Engine(base_folder, max_active=3)
+    name, folder = make_adapter(9)
+    made.ensure_adapter(name, folder)
+    # Finite weights that overflow while they are multiplied pass validation and fail here.
+    for layer in made._adapters[name].layers.values():
+        layer.up.fill_(3e38)
+    prompt = prompt_of(7)
+    try:
+        first = made.generate(request("well", prompt, max_tokens=60))
+        next(first)
+        bad = made.generate(request("ill", prompt_of(5), adapter=name))
+        with pytest.raises(EngineError, match="NaN"):
+            list(bad)
+        later = tokens_of(made, request("later", prompt, max_tokens=60))
+        assert later == oracle(prompt, 60)
+        assert [token.id for token in first] == later[1:]
+    finally:
+        made.close()
+
+
+def test_a_closed_engine_fails_what_runs_and_refuses_more(base_folder):
+    made = Engine(base_folder, max_active=1)
+    streams = [made.generate(request(f"{n}", prompt_of(3), max_tokens=180)) for n in range(2)]
+    made.close()
+    for stream in streams:
+        with pytest.raises(EngineClosed):
+            list(stream)
+    with pytest.raises(EngineClosed):
+        made.generate(request("late", prompt_of(3)))
+
+
+def test_the_step_runs_with_the_stated_number_of_threads(base_folder, monkeypatch):
+    seen: list[int] = []
+    plain = Engine._forward
+
+    def spied(self, *args):
+        seen.append(torch.get_num_threads())
+        return plain(self, *args)
+
+    monkeypatch.setattr(Engine, "_forward", spied)
+    for threads in (1, 2):
+        made = Engine(base_folder, threads=threads)
+        tokens_of(made, request("one", prompt_of(3), max_tokens=2))
+        made.close()
+        assert set(seen) == {threads}
+        seen.clear()
+
+
+def wait_until(condition, seconds: float = 5.0) -> bool:
+    event = threading.Event()
+    for _ in range(int(seconds / 0.01)):
+        if condition():
+            return True
+        event.wait(0.01)
+    return False
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_answers_as_the_cpu_does(base_folder: Path, make_adapter, oracle):
+    name, folder = make_adapter(12)
+    prompt = prompt_of(13)
+    made = Engine(base_folder, device="cuda", dtype="float32")
+    try:
+        made.ensure_adapter(name, folder)
+        assert tokens_of(made, request("base", prompt)) == oracle(prompt, 24)
+        answer = tokens_of(made, request("tuned", prompt, adapter=name))
+        assert answer == oracle(prompt, 24, folder)
+    finally:
+        made.close()
