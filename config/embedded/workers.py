@@ -1,0 +1,74 @@
+"""The product's own processes on one machine: web, relay, beat and the Celery workers.
+
+Workers that compute use threads, not forks: CUDA does not survive a fork, and one process holds the
+model of all requests. Only `default` and `ingest` fork, since reading files keeps a core busy. The
+worker of `chain` is alone in importing web3, those of `train`, `attribute` and `generate` in
+importing torch.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from config.embedded.paths import REPOSITORY
+from config.embedded.supervisor import Service
+
+STARTER = "starter"
+WEB_WORKERS = 2
+# A run takes long to end by itself; its lease and its checkpoint bring it back instead.
+GRACE_SECONDS = 6.0
+
+
+def celery(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "config.celery:app", *arguments)
+
+
+def worker(name: str, queues: str, *, pool: str, slots: int) -> tuple[str, ...]:
+    return celery(
+        *("worker", "--hostname", f"{name}@%h", "--queues", queues, "--loglevel", "INFO"),
+        *("--pool", pool, "--concurrency", str(slots), "--without-gossip", "--without-mingle"),
+    )
+
+
+def generate_queues() -> str:
+    """The queues of the base models that this machine serves, `generate.starter` by default."""
+    bases = os.environ.get("GENERATE_BASES", STARTER).split(",")
+    return ",".join(f"generate.{base.strip()}" for base in bases)
+
+
+def web(*, host: str, port: int) -> tuple[str, ...]:
+    return (
+        *(sys.executable, "-m", "gunicorn", "config.asgi:application"),
+        *("--worker-class", "uvicorn_worker.UvicornWorker", "--workers", str(WEB_WORKERS)),
+        *("--bind", f"{host}:{port}", "--graceful-timeout", "5", "--timeout", "60"),
+        *("--error-logfile", "-", "--no-control-socket"),
+    )
+
+
+def services(*, host: str, port: int, environment: Mapping[str, str]) -> list[Service]:
+    """Everything between the browser and the state of record, in the order to start it in."""
+    beat = celery("beat", "--loglevel", "WARNING", "--pidfile=")
+    commands = {
+        "web": web(host=host, port=port),
+        "relay": (sys.executable, "manage.py", "relay"),
+        "beat": beat,
+        "worker": worker("worker", "default,ingest", pool="prefork", slots=2),
+        "chain": worker("chain", "chain", pool="threads", slots=2),
+        "generate": worker("generate", generate_queues(), pool="threads", slots=16),
+        "attribute": worker("attribute", "attribute", pool="threads", slots=2),
+        "train": worker("train", "train", pool="threads", slots=1),
+    }
+    if not environment.get("CHAIN_RPC_URL"):
+        del commands["chain"]
+    return [
+        Service(
+            name=name,
+            command=command,
+            environment=environment,
+            folder=REPOSITORY,
+            grace=GRACE_SECONDS,
+            # The web process prints nothing but the e-mails of the console backend.
+            echo=name == "web",
+        )
+        for name, command in commands.items()
+    ]
