@@ -33,11 +33,11 @@ BATCH = 2048
 ANCHOR_PATIENCE = timedelta(minutes=10)
 
 
-class ReceiptChanged(ValueError):
+class ReceiptChangedError(ValueError):
     """The receipt is in the log already, with another body."""
 
 
-class LogDamaged(RuntimeError):
+class LogDamagedError(RuntimeError):
     """What the object store holds is not what was signed. Nothing more is signed over it."""
 
 
@@ -74,7 +74,7 @@ def append_receipt(*, receipt_id: UUID, body: Mapping[str, Any], at: datetime) -
     `body` is the whole receipt as JSON. The log carries only its hash, so that a leaf is small
     whatever the number of contributors, and a receipt's body can be withdrawn by law while the log
     stays whole.
-    Raises ReceiptChanged where this receipt was queued with another body, CanonicalError where
+    Raises ReceiptChangedError where this receipt was queued with another body, CanonicalError where
     the body has no canonical form.
     """
     data = canonical.dumps(
@@ -86,20 +86,18 @@ def append_receipt(*, receipt_id: UUID, body: Mapping[str, Any], at: datetime) -
             defaults={"data": data, "leaf_hash": merkle.leaf_hash(data).hex()},
         )
         if bytes(leaf.data) != data:
-            raise ReceiptChanged(f"receipt {receipt_id} is in the log with another body")
+            raise ReceiptChangedError(f"receipt {receipt_id} is in the log with another body")
         if is_new:
             # No key: a message that another, uncommitted transaction has written would swallow
             # this one, and the sequencer would run before this leaf is visible.
-            outbox.enqueue(
-                task="attribution.tasks.sequence_log", args=[], queue="attribute", at=at
-            )
+            outbox.enqueue(task="attribution.tasks.sequence_log", args=[], queue="attribute", at=at)
     return leaf
 
 
 def sequence(*, at: datetime) -> Checkpoint | None:
     """Give every waiting leaf its index and sign the new head; None where none was waiting.
 
-    Raises LogDamaged where the stored tree is not the one that was signed last.
+    Raises LogDamagedError where the stored tree is not the one that was signed last.
     """
     newest = None
     while (signed := _sequence_batch(at=at)) is not None:
@@ -142,7 +140,7 @@ def _append(previous: Checkpoint | None, entries: list[bytes]) -> Head:
     log = receipt_log()
     size = previous.size if previous else 0
     if previous and log.head(size).root.hex() != previous.root:
-        raise LogDamaged(f"the stored tree of {size} leaves is not the one that was signed")
+        raise LogDamagedError(f"the stored tree of {size} leaves is not the one that was signed")
     head = log.append(size, entries)
     if previous:
         proof = log.consistency_proof(size, head.size)
@@ -191,14 +189,14 @@ def anchor_newest(*, at: datetime) -> bool:
 def record_anchor(*, size: int, root: str, at: datetime) -> bool:
     """The chain shows the anchor of a head; whether it is one of ours. Then anchor the next.
 
-    Raises LogDamaged where the chain holds another root for a size that was signed.
+    Raises LogDamagedError where the chain holds another root for a size that was signed.
     """
     with transaction.atomic():
         checkpoint = Checkpoint.objects.select_for_update().filter(size=size).first()
         if checkpoint is None:
             return False
         if checkpoint.root != root.removeprefix("0x"):
-            raise LogDamaged(f"the chain holds another root for size {size}")
+            raise LogDamagedError(f"the chain holds another root for size {size}")
         checkpoint.state = checkpoint.State.ANCHORED
         checkpoint.anchor_requested_at = checkpoint.anchor_requested_at or at
         checkpoint.save(update_fields=["state", "anchor_requested_at"])

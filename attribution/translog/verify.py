@@ -1,0 +1,211 @@
+"""Checks a receipt without its server: standard library, `cryptography` and `rfc8785` only.
+
+The file (JSON) holds: `format`; `receipt`, the whole body; `leaf`, what the log carries, with the
+SHA-256 of the body; `index`, `size` and `proof` (hex) of the leaf; `checkpoint`, the signed note;
+`log_key`, the key that the server says it signs with. It may hold `consistency`: {`checkpoint`,
+`proof`}, which shows that an earlier head is a prefix. Nothing in the file is believed; whoever
+knows the log's key from elsewhere hands it in, else the report says that it came from the file.
+
+Where the receipt carries integers, shares are computed again: `receipt.influence.groups` (id to
+score) must give `receipt.shares` (id to parts of 10**9), and `receipt.evidence` (`query`, a vector,
+and `sums`, id to vector) must give the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from attribution.translog import canonical, merkle
+from attribution.translog.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+
+FORMAT = "openledger-receipt/1"
+PARTS = 10**9
+
+
+class BundleError(ValueError):
+    """The file is not a bundle, or a check did not hold."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: `holds` is None where the file has nothing to look at."""
+
+    name: str
+    holds: bool | None
+    detail: str
+
+
+@dataclass
+class Report:
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        return bool(self.checks) and all(check.holds is not False for check in self.checks)
+
+    def run(self, name: str, check: Callable[[], str | None]) -> bool:
+        """Note the outcome of `check`: a detail, None for nothing to check, an error for no."""
+        try:
+            detail = check()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            detail = str(error) if isinstance(error, ValueError) else f"malformed: {error!r}"
+            self.checks.append(Check(name, False, detail))
+            return False
+        if detail is None:
+            self.checks.append(Check(name, None, "the file carries none"))
+        else:
+            self.checks.append(Check(name, True, detail))
+        return True
+
+
+def verify(
+    bundle: Any, *, key: VerifierKey | None = None, since: Checkpoint | None = None
+) -> Report:
+    """Look at everything in a bundle.
+
+    `key` is the log's key as the reader knows it; `since` a head that the reader kept, which the
+    bundle's earlier checkpoint must be.
+    """
+    report = Report()
+    if not report.run("schema", lambda: check_schema(bundle)):
+        return report
+    log_key = key
+    if log_key is None and not report.run("log key", lambda: check_own_key(bundle)):
+        return report
+    log_key = log_key or VerifierKey.parse(bundle["log_key"])
+    report.run("receipt", lambda: check_receipt(bundle))
+    report.run("inclusion", lambda: check_inclusion(bundle))
+    report.run("checkpoint", lambda: check_checkpoint(bundle, log_key))
+    report.run("consistency", lambda: check_consistency(bundle, log_key, since))
+    receipt = bundle.get("receipt") or {}
+    report.run("scores", lambda: check_scores(receipt))
+    report.run("shares", lambda: check_shares(receipt))
+    return report
+
+
+def check_schema(bundle: Any) -> str:
+    """Raises BundleError where a member is missing or of another type."""
+    if not isinstance(bundle, dict) or bundle.get("format") != FORMAT:
+        raise BundleError(f"not a file of format {FORMAT}")
+    members: dict[str, type] = {
+        "leaf": dict,
+        "index": int,
+        "size": int,
+        "proof": list,
+        "checkpoint": str,
+        "log_key": str,
+    }
+    for name, kind in members.items():
+        if not isinstance(bundle.get(name), kind) or isinstance(bundle[name], bool):
+            raise BundleError(f"{name} is missing or not a {kind.__name__}")
+    for name in ("receipt", "consistency"):
+        if not isinstance(bundle.get(name, {}), dict):
+            raise BundleError(f"{name} is not an object")
+    return FORMAT
+
+
+def check_own_key(bundle: Mapping[str, Any]) -> str:
+    VerifierKey.parse(bundle["log_key"])
+    return "taken from the file: compare it with the one that the log publishes"
+
+
+def check_receipt(bundle: Mapping[str, Any]) -> str | None:
+    """That the leaf names the SHA-256 of the receipt's canonical body."""
+    if "receipt" not in bundle:
+        return None
+    digest = canonical.sha256(bundle["receipt"])
+    if digest != bundle["leaf"].get("sha256"):
+        raise BundleError(f"the receipt hashes to {digest}, the leaf says otherwise")
+    return f"sha256 {digest}"
+
+
+def check_inclusion(bundle: Mapping[str, Any]) -> str:
+    """That the leaf stands at its index under the root of the checkpoint's text."""
+    checkpoint = Checkpoint.parse(bundle["checkpoint"].rpartition("\n\n")[0] + "\n")
+    if checkpoint.size != bundle["size"]:
+        raise BundleError(f"the checkpoint is of size {checkpoint.size}, not {bundle['size']}")
+    leaf = merkle.leaf_hash(canonical.dumps(bundle["leaf"]))
+    proof = _hashes(bundle["proof"])
+    merkle.verify_inclusion(leaf, bundle["index"], bundle["size"], proof, checkpoint.root)
+    return f"leaf {bundle['index']} of {bundle['size']}, root {checkpoint.root.hex()}"
+
+
+def check_checkpoint(bundle: Mapping[str, Any], key: VerifierKey) -> str:
+    checkpoint = open_checkpoint(bundle["checkpoint"], [key], key.name)
+    return f"size {checkpoint.size} signed by {key.name}+{key.key_id.hex()}"
+
+
+def check_consistency(
+    bundle: Mapping[str, Any], key: VerifierKey, since: Checkpoint | None
+) -> str | None:
+    """That the earlier head, where there is one, is a prefix of this one."""
+    part = bundle.get("consistency")
+    if part is None:
+        if since is not None:
+            raise BundleError("the file has no proof from the earlier checkpoint")
+        return None
+    old = open_checkpoint(part["checkpoint"], [key], key.name)
+    new = open_checkpoint(bundle["checkpoint"], [key], key.name)
+    if since is not None and (since.size, since.root) != (old.size, old.root):
+        raise BundleError("the proof starts from another checkpoint than the one that was kept")
+    proof = _hashes(part["proof"])
+    merkle.verify_consistency(old.size, new.size, proof, old.root, new.root)
+    return f"size {old.size} is a prefix of size {new.size}"
+
+
+def check_scores(receipt: Mapping[str, Any]) -> str | None:
+    """That each score is the exact dot product of the answer's vector and the group's sum."""
+    if "evidence" not in receipt:
+        return None
+    query = [_integer(value) for value in receipt["evidence"]["query"]]
+    groups = receipt["influence"]["groups"]
+    sums = receipt["evidence"]["sums"]
+    if set(sums) != set(groups):
+        raise BundleError("scores and sums name other groups")
+    for group, vector in sums.items():
+        computed = sum(left * _integer(right) for left, right in zip(query, vector, strict=True))
+        if computed != _integer(groups[group]):
+            raise BundleError(f"the score of {group} is {computed}, the receipt says otherwise")
+    return f"{len(groups)} scores from vectors of {len(query)} integers"
+
+
+def check_shares(receipt: Mapping[str, Any]) -> str | None:
+    """That the shares follow from the scores, to the last part of 10**9."""
+    if "shares" not in receipt or "influence" not in receipt:
+        return None
+    groups = {name: _integer(value) for name, value in receipt["influence"]["groups"].items()}
+    stated = {name: _integer(value) for name, value in receipt["shares"].items()}
+    if compute_shares(groups) != {name: part for name, part in stated.items() if part}:
+        raise BundleError("the shares do not follow from the scores")
+    return f"{len(stated)} shares of {len(groups)} scores"
+
+
+def compute_shares(scores: Mapping[str, int]) -> dict[str, int]:
+    """Parts of 10**9 by positive score: largest remainder, ties by id; shares of 0 left out."""
+    positive = {name: score for name, score in scores.items() if score > 0}
+    total = sum(positive.values())
+    if not total:
+        return {}
+    parts = {name: PARTS * score // total for name, score in positive.items()}
+    rest = PARTS - sum(parts.values())
+    by_remainder = sorted(positive, key=lambda name: (-(PARTS * positive[name] % total), name))
+    for name in by_remainder[:rest]:
+        parts[name] += 1
+    return {name: part for name, part in parts.items() if part}
+
+
+def _hashes(values: Sequence[Any]) -> list[bytes]:
+    if not all(isinstance(value, str) for value in values):
+        raise BundleError("a proof is a list of hex strings")
+    return [bytes.fromhex(value) for value in values]
+
+
+def _integer(value: Any) -> int:
+    """Integers are JSON numbers, or decimal strings where they are wide."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise BundleError(f"not an integer: {value!r}")
+    if isinstance(value, str) and not value.removeprefix("-").isdecimal():
+        raise BundleError(f"not an integer: {value[:40]!r}")
+    return int(value)
