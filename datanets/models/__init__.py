@@ -1,0 +1,46 @@
+from datanets.models.contributions import (
+    Contribution,
+    ContributionState,
+    RowError,
+    Upload,
+    UploadPart,
+    UploadState,
+)
+from datanets.models.datanets import Datanet, DatanetState, DataType, Membership, Role
+from datanets.models.records import (
+    Reason,
+    Record,
+    RecordState,
+    Report,
+    ReportReason,
+    ReportState,
+    Review,
+    Verdict,
+)
+from datanets.models.versions import Version, VersionBuild, VersionBuildState, VersionRecord
+
+__all__ = [
+    "Contribution",
+    "ContributionState",
+    "DataType",
+    "Datanet",
+    "DatanetState",
+    "Membership",
+    "Reason",
+    "Record",
+    "RecordState",
+    "Report",
+    "ReportReason",
+    "ReportState",
+    "Review",
+    "Role",
+    "RowError",
+    "Upload",
+    "UploadPart",
+    "UploadState",
+    "Verdict",
+    "Version",
+    "VersionBuild",
+    "VersionBuildState",
+    "VersionRecord",
+]
