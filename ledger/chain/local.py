@@ -32,6 +32,8 @@ LOCAL_CHAIN_ID = 31337
 # home folder, and a chain with a block each second runs for days.
 STATES_KEPT = 256
 STATE_INTERVAL_SECONDS = 5
+# OPEN that each of the dev accounts starts with; the faucet gives from it.
+DEV_BALANCE = 10_000_000
 
 # Anvil's accounts for its default mnemonic "test test … junk": public keys of a toy chain, refused
 # anywhere else (see ledger.chain.signers).
@@ -87,7 +89,7 @@ def anvil_command(path: Path, port: int, state_path: Path | None, block_time: in
     """
     command = [str(path), "--host", "127.0.0.1", "--port", str(port), "--quiet"]
     command += ["--chain-id", str(LOCAL_CHAIN_ID), "--slots-in-an-epoch", "1"]
-    command += ["--prune-history", str(STATES_KEPT)]
+    command += ["--prune-history", str(STATES_KEPT), "--balance", str(DEV_BALANCE)]
     command += ["--block-time", str(block_time)] if block_time else ["--no-mining"]
     if state_path is not None:
         command += ["--state", str(state_path), "--state-interval", str(STATE_INTERVAL_SECONDS)]

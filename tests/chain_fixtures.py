@@ -1,0 +1,151 @@
+"""A real chain for tests: one anvil without mining, our contracts on it, put back after each test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.chain import artifacts, local
+from ledger.chain.client import ChainClient, Receipt, RpcError
+from ledger.chain.deploy import DeploySettings, deploy
+from ledger.chain.deployment import Deployment
+from ledger.chain.signers import load_signer
+
+OPEN = 10**18
+OPERATOR, GUARDIAN, ALICE, BOB, CAROL, STRANGER = local.DEV_ADDRESSES[:6]
+VOTING_DELAY, VOTING_PERIOD, TIMELOCK_DELAY = 5, 30, 5
+
+
+def cache_folder() -> Path:
+    chosen = os.environ.get("OPENLEDGER_CACHE")
+    return Path(chosen) if chosen else Path(sys.prefix) / "share" / "openledger"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Chain:
+    """What a test does on the chain. Nothing is mined but by `mine`, and by what says so."""
+
+    def __init__(self, url: str, deployment: Deployment, path: Path) -> None:
+        self.url = url
+        self.client = ChainClient(url)
+        self.deployment = deployment
+        self.path = path
+
+    def address(self, contract: str) -> str:
+        return self.deployment.address(contract)
+
+    def mine(self, blocks: int = 1) -> None:
+        for _ in range(blocks):
+            self.client.rpc("evm_mine")
+
+    def warp(self, seconds: int) -> None:
+        """Let `seconds` pass and mine."""
+        self.client.rpc("evm_increaseTime", seconds)
+        self.mine()
+
+    def now(self) -> int:
+        block = self.client.block("latest")
+        assert block is not None
+        return block.timestamp
+
+    def submit(
+        self, sender: str, to: str, data: bytes = b"", *, value: int = 0, gas: int = 16_000_000
+    ) -> str:
+        """Hand a transaction of an unlocked account to the node; returns its hash."""
+        fields = {"from": sender, "to": to, "data": "0x" + data.hex()}
+        fields |= {"value": hex(value), "gas": hex(gas)}
+        return str(self.client.rpc("eth_sendTransaction", fields))
+
+    def send(
+        self, sender: str, contract: str, function: str, *values: Any, value: int = 0
+    ) -> Receipt:
+        """Call a function in a block of its own; the test fails where it reverts."""
+        data = artifacts.load(contract).encode_call(function, *values)
+        tx_hash = self.submit(sender, self.address(contract), data, value=value)
+        self.mine()
+        receipt = self.client.receipt(tx_hash)
+        assert receipt is not None
+        assert receipt.succeeded, self.reverts(sender, contract, function, *values, value=value)
+        return receipt
+
+    def transfer(self, sender: str, to: str, value: int) -> Receipt:
+        tx_hash = self.submit(sender, to, value=value)
+        self.mine()
+        receipt = self.client.receipt(tx_hash)
+        assert receipt is not None
+        return receipt
+
+    def reverts(
+        self, sender: str, contract: str, function: str, *values: Any, value: int = 0
+    ) -> str:
+        """Why a call reverts, in words; "" where it does not."""
+        data = artifacts.load(contract).encode_call(function, *values)
+        try:
+            self.client.call(self.address(contract), data, sender=sender, value=value)
+        except RpcError as error:
+            return artifacts.explain_revert(error.data)
+        return ""
+
+    def read(self, contract: str, function: str, *values: Any) -> Any:
+        """What a view returns; one value alone, several as a tuple."""
+        artifact = artifacts.load(contract)
+        data = artifact.encode_call(function, *values)
+        result = artifact.decode_result(function, self.client.call(self.address(contract), data))
+        return result[0] if len(result) == 1 else result
+
+    def events(self, receipt: Receipt) -> list[tuple[str, dict[str, Any]]]:
+        """The events of our contracts in a receipt."""
+        decoded = [
+            artifacts.load(self.deployment.name(log.address)).decode_log(log.topics, log.data)
+            for log in receipt.logs
+            if self.deployment.name(log.address)
+        ]
+        return [event for event in decoded if event is not None]
+
+    def balance(self, address: str) -> int:
+        return self.client.balance(address)
+
+    def install_code(self, address: str, code: str) -> None:
+        """Put runtime bytecode at an address: a recipient with a mind of its own."""
+        self.client.rpc("anvil_setCode", address, code)
+
+
+@pytest.fixture(scope="session")
+def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    try:
+        binary = local.ensure_anvil(cache_folder())
+    except (local.LocalChainError, RuntimeError) as error:
+        pytest.skip(f"no local chain: {error}")
+    folder = tmp_path_factory.mktemp("chain")
+    with local.Anvil(binary, free_port(), block_time=0) as anvil:
+        client = ChainClient(anvil.url)
+        signer = load_signer(chain_id=local.LOCAL_CHAIN_ID)
+        settings = DeploySettings(
+            publisher=OPERATOR, guardian=GUARDIAN, voting_delay=VOTING_DELAY,
+            voting_period=VOTING_PERIOD, timelock_delay=TIMELOCK_DELAY, late_quorum_extension=5,
+        )  # fmt: skip
+        path = folder / "deployment.json"
+        deployment = deploy(
+            client, signer, settings, path=path, pause=lambda: client.rpc("evm_mine")
+        )
+        yield Chain(anvil.url, deployment, path)
+
+
+@pytest.fixture
+def chain(deployed_chain: Chain) -> Iterator[Chain]:
+    """The chain with fresh contracts; what a test does to it is undone."""
+    snapshot = deployed_chain.client.rpc("evm_snapshot")
+    yield deployed_chain
+    deployed_chain.client.rpc("evm_revert", snapshot)
