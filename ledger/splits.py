@@ -50,7 +50,7 @@ class Split:
 
     def amounts(self, fee: int) -> dict[PartKind, int]:
         """Wei of `fee` for each part; a receiver that the split does not name gets 0."""
-        amounts: dict[PartKind, int] = {kind: 0 for kind in get_args(PartKind)}
+        amounts: dict[PartKind, int] = dict.fromkeys(get_args(PartKind), 0)
         divided = divide(fee, [(part.kind, part.basis_points) for part in self.parts])
         amounts.update({part.kind: divided[part.kind] for part in self.parts})
         return amounts

@@ -101,7 +101,8 @@ def _announce(entry: Entry, account: Account | None, amount: int, at: datetime) 
         },
         at=at,
     )
-    owner = User.objects.filter(pk=account.owner_id).first() if account else None
+    owner_id = account.owner_id if account else None
+    owner = User.objects.filter(pk=owner_id).first() if owner_id else None
     if owner is not None:
         notify(
             user=owner, kind="ledger.deposit_credited", url="/wallet/", at=at,

@@ -8,13 +8,29 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.models import User
-from ledger.errors import HoldClosed, HoldExpired, IdempotencyConflict, InvalidAmount
+from ledger.errors import (
+    HoldClosed,
+    HoldExpired,
+    IdempotencyConflict,
+    InsufficientFunds,
+    InvalidAmount,
+)
 from ledger.models import Account, Entry, Hold
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
 from ledger.splits import Split
 
-__all__ = ["Refs", "capture_hold", "open_hold", "release_expired_holds", "release_hold"]
+__all__ = [
+    "HoldClosed",
+    "HoldExpired",
+    "IdempotencyConflict",
+    "InsufficientFunds",
+    "Refs",
+    "capture_hold",
+    "open_hold",
+    "release_expired_holds",
+    "release_hold",
+]
 
 logger = logging.getLogger(__name__)
 SWEEP = 200

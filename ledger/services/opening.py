@@ -12,7 +12,9 @@ def account_for(kind: Account.Kind, owner_id: UUID | None = None) -> Account:
     return found or accounts_for(kind, [owner_id])[owner_id]
 
 
-def accounts_for(kind: Account.Kind, owner_ids: Iterable[UUID | None]) -> dict[UUID | None, Account]:
+def accounts_for(
+    kind: Account.Kind, owner_ids: Iterable[UUID | None]
+) -> dict[UUID | None, Account]:
     """Return the accounts of that kind for all owners, in two statements whatever their number."""
     owners = sorted(set(owner_ids), key=str)
     # Sorted, so that two transactions that open the same accounts do not wait in a circle.

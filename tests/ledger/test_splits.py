@@ -1,5 +1,7 @@
 """Dividing a fee: exact, deterministic, indifferent to order."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ def test_more_weight_never_gets_less(amount, weights):
     parts = divide(amount, list(weights.items()))
 
     ranked = sorted(weights, key=lambda key: weights[key])
-    for lighter, heavier in zip(ranked, ranked[1:], strict=False):
+    for lighter, heavier in pairwise(ranked):
         if weights[lighter] < weights[heavier]:
             assert parts[lighter] <= parts[heavier]
 

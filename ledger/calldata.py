@@ -1,0 +1,69 @@
+"""Calls to our contracts as bytes, without web3, so that pages and services may render them.
+
+Source: Solidity contract ABI specification, sections "Function Selector" and "Argument Encoding".
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from ledger.chain.addresses import address_bytes
+from ledger.chain.keccak import keccak256
+
+WORD = 32
+
+
+def deposit(account_id: UUID) -> bytes:
+    """`Gateway.deposit(bytes32 accountId)`."""
+    return _call("deposit(bytes32)", [id_word(account_id)])
+
+
+def fund_distributor(batch_id: UUID, amount: int) -> bytes:
+    """`Gateway.fundDistributor(bytes32 batchId, uint256 amount)`; the amount is wei."""
+    return _call("fundDistributor(bytes32,uint256)", [id_word(batch_id), _uint(amount)])
+
+
+def publish(*, epoch: int, total: int, root: bytes, data_sha256: bytes) -> bytes:
+    """`RewardDistributor.publish(uint64, uint128, bytes32 root, bytes32 dataHash)`."""
+    return _call(
+        "publish(uint64,uint128,bytes32,bytes32)",
+        [_uint(epoch, 64), _uint(total, 128), _bytes32(root), _bytes32(data_sha256)],
+    )
+
+
+def claim(*, account: str, cumulative: int, proof: Sequence[bytes]) -> bytes:
+    """`RewardDistributor.claim(address account, uint256 cumulative, bytes32[] proof)`."""
+    head = [b"\x00" * 12 + address_bytes(account), _uint(cumulative), _uint(3 * WORD)]
+    tail = [_uint(len(proof)), *(_bytes32(node) for node in proof)]
+    return _call("claim(address,uint256,bytes32[])", [*head, *tail])
+
+
+def id_word(identifier: UUID) -> bytes:
+    """A UUID as a bytes32: the 16 bytes at the right, zeros before them."""
+    return identifier.bytes.rjust(WORD, b"\x00")
+
+
+def id_from_word(word: bytes) -> UUID | None:
+    """The UUID that `id_word` wrote, or None where the word holds something else."""
+    if len(word) != WORD or any(word[:16]):
+        return None
+    return UUID(bytes=word[16:])
+
+
+def hex_data(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def _call(signature: str, words: Sequence[bytes]) -> bytes:
+    return keccak256(signature.encode("ascii"))[:4] + b"".join(words)
+
+
+def _uint(number: int, bits: int = 256) -> bytes:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << bits:
+        raise ValueError(f"{number!r} does not fit a uint{bits}.")
+    return number.to_bytes(WORD, "big")
+
+
+def _bytes32(value: bytes) -> bytes:
+    if len(value) != WORD:
+        raise ValueError(f"A bytes32 has 32 bytes, not {len(value)}.")
+    return value

@@ -1,0 +1,163 @@
+"""Proving the books: each check compares two sums that must be equal to the wei."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F, Q, QuerySet, Sum
+
+from ledger.models import Account, Distribution, Entry, Hold, PayoutAddress, Posting
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One comparison; `difference` is found less expected, in wei unless the name says rows."""
+
+    name: str
+    expected: int
+    found: int
+    detail: str = ""
+
+    @property
+    def difference(self) -> int:
+        return self.found - self.expected
+
+    @property
+    def holds(self) -> bool:
+        return self.difference == 0
+
+
+def entries_balance() -> Finding:
+    """Every entry sums to zero and has all its legs; counts those that do not."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*), min(id::text) FROM (
+                SELECT e.id FROM ledger_entry e LEFT JOIN ledger_posting p ON p.entry_id = e.id
+                GROUP BY e.id, e.legs
+                HAVING coalesce(sum(p.amount), 0) <> 0 OR count(p.id) <> e.legs
+            ) broken
+            """
+        )
+        count, example = cursor.fetchone()
+    return Finding("entries that do not sum to zero (rows)", 0, int(count), example or "")
+
+
+def balances_follow_postings() -> Finding:
+    """Every balance equals the sum of its account's postings; adds up what is off."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(abs(off)), 0), min(id::text) FROM (
+                SELECT a.id, a.balance - coalesce(sum(p.amount), 0) AS off
+                FROM ledger_account a LEFT JOIN ledger_posting p ON p.account_id = a.id
+                GROUP BY a.id, a.balance
+            ) compared WHERE off <> 0
+            """
+        )
+        off, example = cursor.fetchone()
+    return Finding("balances that differ from their postings", 0, int(off), example or "")
+
+
+def all_balances_cancel() -> Finding:
+    return Finding("sum of all balances", 0, _sum(Account.objects.all(), "balance"))
+
+
+def nobody_is_overdrawn() -> Finding:
+    count = Account.objects.filter(balance__lt=0).exclude(kind__in=Account.EXTERNAL).count()
+    return Finding("accounts below zero (rows)", 0, count)
+
+
+def settled_suspense_is_empty() -> Finding:
+    settled = Entry.objects.filter(kind=Entry.Kind.SETTLEMENT, reversed_by__isnull=True)
+    left = Account.objects.filter(
+        kind=Account.Kind.SUSPENSE, owner_id__in=settled.values("cause_id")
+    )
+    return Finding("suspense of settled completions", 0, _sum(left, "balance"))
+
+
+def holds_are_set_aside() -> Finding:
+    pending = Hold.objects.filter(state=Hold.State.PENDING)
+    accounts = Account.objects.filter(kind=Account.Kind.HOLD)
+    return Finding("pending holds", _sum(pending, "amount"), _sum(accounts, "balance"))
+
+
+def escrow_is_owed() -> Finding:
+    """What lies in escrow is what was published and not claimed."""
+    owed = _sum(PayoutAddress.objects.all(), "published") - _sum(
+        PayoutAddress.objects.all(), "claimed"
+    )
+    escrow = Account.objects.filter(kind=Account.Kind.ESCROW)
+    return Finding("escrow of distributions", owed, _sum(escrow, "balance"))
+
+
+def leaves_add_up() -> Finding:
+    """The last distribution's total is the sum of its leaves."""
+    last = Distribution.objects.first()
+    if last is None:
+        return Finding("leaves of the last distribution", 0, 0)
+    return Finding(
+        "leaves of the last distribution", last.total, _sum(last.leaves.all(), "cumulative")
+    )
+
+
+def captured_fees_are_split() -> Finding:
+    """What holds say was captured is what fees' entries gave to others than the payer."""
+    captured = Hold.objects.filter(state=Hold.State.CAPTURED)
+    kept = Posting.objects.filter(entry__kind=Entry.Kind.CAPTURE).exclude(
+        account__kind__in=[Account.Kind.HOLD, Account.Kind.USER]
+    )
+    return Finding("captured fees", _sum(captured, "captured"), _sum(kept, "amount"))
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    entries_balance,
+    balances_follow_postings,
+    all_balances_cancel,
+    nobody_is_overdrawn,
+    holds_are_set_aside,
+    captured_fees_are_split,
+    settled_suspense_is_empty,
+    escrow_is_owed,
+    leaves_add_up,
+)
+
+
+def check_ledger() -> list[Finding]:
+    """All checks that need nothing but the ledger's own tables."""
+    return [check() for check in CHECKS]
+
+
+def check_contracts(*, gateway_wei: int, distributor_wei: int) -> list[Finding]:
+    """Compare what the contracts hold with the ledger's accounts of them, which are negative."""
+    return [
+        Finding("OPEN in the Gateway contract", -_external("GATEWAY"), gateway_wei),
+        Finding("OPEN in the RewardDistributor contract", -_external("DISTRIBUTOR"),
+                distributor_wei),
+    ]
+
+
+def settled_amounts(completion_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """What each completion's settlement paid to contributors and treasuries, in wei.
+
+    For comparing with the receipts of the log, which stand above the ledger.
+    """
+    rows = (
+        Posting.objects.filter(
+            entry__kind=Entry.Kind.SETTLEMENT, entry__cause_id__in=completion_ids, amount__gt=0,
+        )
+        .filter(~Q(account__kind=Account.Kind.SUSPENSE))
+        .values(completion=F("entry__cause_id"))
+        .annotate(total=Sum("amount"))
+    )
+    return {row["completion"]: row["total"] for row in rows}
+
+
+def _external(kind: str) -> int:
+    return _sum(Account.objects.filter(kind=kind), "balance")
+
+
+def _sum(rows: QuerySet[Any], name: str) -> int:
+    return int(rows.aggregate(total=Sum(name))["total"] or 0)

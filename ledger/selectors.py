@@ -1,0 +1,242 @@
+"""Reading the ledger: balances, earnings and the entries behind every figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+
+from accounts.models import User, Wallet
+from ledger.models import (
+    Account,
+    Claim,
+    Distribution,
+    DistributionCredit,
+    DistributionLeaf,
+    Entry,
+    Hold,
+    PayoutAddress,
+    Posting,
+)
+
+# Entries that earn: a model owner's part at capture, a contributor's at settlement.
+EARNING = (Entry.Kind.CAPTURE, Entry.Kind.SETTLEMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An amount of wei that is not claimable yet, and why."""
+
+    amount: int
+    reason: str
+    distribution: Distribution | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """What one address may claim now, and what it has had."""
+
+    address: str
+    claimable: int
+    claimed: int
+    published: int
+    on_its_way: Claim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Earnings:
+    """A user's earnings in wei; `received` is everything that was ever earned."""
+
+    available: int
+    received: int
+    claimable: int
+    claimed: int
+    pending: Sequence[Pending] = field(default_factory=list)
+    payouts: Sequence[Payout] = field(default_factory=list)
+
+    @property
+    def pending_total(self) -> int:
+        return sum(item.amount for item in self.pending)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Earnings about one Datanet, model or day (`key`), in `count` postings."""
+
+    key: UUID | date | None
+    amount: int
+    count: int
+
+
+def balance(user: User) -> int:
+    """The user's spendable balance in wei."""
+    return _balance(Account.Kind.USER, user.pk)
+
+
+def held(user: User) -> int:
+    """What is set aside for the user's running work, in wei."""
+    return _balance(Account.Kind.HOLD, user.pk)
+
+
+def earnings(user: User) -> Earnings:
+    payouts = [_payout(address) for address in addresses_of(user)]
+    return Earnings(
+        available=_balance(Account.Kind.EARNINGS, user.pk),
+        received=income(user).aggregate(total=Sum("amount"))["total"] or 0,
+        claimable=sum(payout.claimable for payout in payouts),
+        claimed=sum(payout.claimed for payout in payouts),
+        pending=_pending(user),
+        payouts=payouts,
+    )
+
+
+def income(user: User) -> QuerySet[Posting]:
+    """Postings by which the user earned, and reversals of them; the newest first."""
+    return (
+        Posting.objects.filter(
+            account__kind=Account.Kind.EARNINGS, account__owner_id=user.pk,
+        )
+        .filter(Q(entry__kind__in=EARNING) | Q(entry__reverses__kind__in=EARNING))
+        .select_related("entry")
+        .order_by("-id")
+    )
+
+
+def income_by(postings: QuerySet[Posting], name: str) -> list[Group]:
+    """Group income by "datanet_id", "model_id" or "day", the largest (the newest day) first."""
+    if name == "day":
+        postings = postings.annotate(day=TruncDate("entry__effective_at"))
+    groups = (
+        postings.order_by().values(name).annotate(total=Sum("amount"), count=Count("id"))
+    )
+    rows = [Group(row[name], row["total"], row["count"]) for row in groups]
+    if name == "day":
+        return sorted(rows, key=lambda row: str(row.key), reverse=True)
+    return sorted(rows, key=lambda row: (-row.amount, str(row.key)))
+
+
+def statement(user: User) -> QuerySet[Posting]:
+    """Every posting on the user's own accounts, the newest first."""
+    return (
+        Posting.objects.filter(
+            account__kind__in=[Account.Kind.USER, Account.Kind.EARNINGS],
+            account__owner_id=user.pk,
+        )
+        .select_related("entry", "account")
+        .order_by("-id")
+    )
+
+
+def holds(user: User) -> QuerySet[Hold]:
+    return Hold.objects.filter(payer=user).order_by("-created_at")
+
+
+def addresses_of(user: User) -> list[PayoutAddress]:
+    """Paid addresses that the user holds now, or that their earnings were ever published to."""
+    linked = [address.lower() for address in user.wallets.values_list("address", flat=True)]
+    known = PayoutAddress.objects.filter(credits__user=user).values("pk")
+    return list(
+        PayoutAddress.objects.extra(where=["lower(address) = ANY(%s)"], params=[linked])
+        .union(PayoutAddress.objects.filter(pk__in=known))
+        .order_by("created_at")
+    )
+
+
+def payout_wallet(user: User) -> Wallet | None:
+    """The wallet that the next distribution pays: the primary one, else the newest."""
+    return user.wallets.order_by("-is_primary", "-created_at").first()
+
+
+def active_distribution() -> Distribution | None:
+    """The distribution whose root is in force."""
+    return Distribution.objects.filter(state=Distribution.State.ACTIVE).first()
+
+
+def claimable_leaf(payee: PayoutAddress) -> DistributionLeaf | None:
+    """The address's leaf under the root in force."""
+    active = active_distribution()
+    return None if active is None else active.leaves.filter(payee=payee).first()
+
+
+def payee_by_address(address: str) -> PayoutAddress | None:
+    return PayoutAddress.objects.filter(address__iexact=address).first()
+
+
+def account_of(user: User, kind: Account.Kind) -> Account | None:
+    return Account.objects.filter(kind=kind, owner_id=user.pk).first()
+
+
+def owner_handle(account: Account) -> str:
+    """The handle of the user who owns the account, or "" where no user does."""
+    if account.kind not in Account.OF_A_USER or account.owner_id is None:
+        return ""
+    return User.objects.filter(pk=account.owner_id).values_list("handle", flat=True).first() or ""
+
+
+def owner_handles(accounts: Sequence[Account]) -> dict[UUID, str]:
+    """Handles of the users who own `accounts`, by user id, in one statement."""
+    owners = {a.owner_id for a in accounts if a.kind in Account.OF_A_USER and a.owner_id}
+    return dict(User.objects.filter(pk__in=owners).values_list("pk", "handle"))
+
+
+def totals() -> dict[str, int]:
+    """Figures for the home page, in wei: paid in fees, earned by people, claimed on the chain."""
+    fees = Hold.objects.filter(state=Hold.State.CAPTURED).aggregate(total=Sum("captured"))
+    earned: Any = Posting.objects.filter(
+        account__kind=Account.Kind.EARNINGS, entry__kind__in=EARNING
+    ).aggregate(total=Sum("amount"))
+    claimed = PayoutAddress.objects.aggregate(total=Sum("claimed"))
+    return {
+        "fees": fees["total"] or 0,
+        "earned": earned["total"] or 0,
+        "claimed": claimed["total"] or 0,
+    }
+
+
+def _balance(kind: Account.Kind, owner_id: UUID) -> int:
+    found = Account.objects.filter(kind=kind, owner_id=owner_id).values_list("balance", flat=True)
+    return found.first() or 0
+
+
+def _payout(payee: PayoutAddress) -> Payout:
+    leaf = claimable_leaf(payee)
+    return Payout(
+        address=payee.address,
+        claimable=max(0, leaf.cumulative - payee.claimed) if leaf else 0,
+        claimed=payee.claimed,
+        published=payee.published,
+        on_its_way=payee.claims.filter(state=Claim.State.REQUESTED).first(),
+    )
+
+
+WHY = {
+    Distribution.State.DRAFT: "Recorded for the next epoch; it is sent once the one before is in.",
+    Distribution.State.FUNDING: "OPEN is on its way to the distributor contract.",
+    Distribution.State.ROOT_SUBMITTED: "The root was submitted; it waits for confirmations.",
+    Distribution.State.FAILED: "The chain refused it; staff have been told and start it again.",
+}
+WAITING_FOR_CHAIN = "Waiting for a chain: this instance has none yet. Nothing expires."
+
+
+def _pending(user: User) -> list[Pending]:
+    waiting = (
+        DistributionCredit.objects.filter(user=user)
+        .exclude(distribution__state=Distribution.State.ACTIVE)
+        .select_related("distribution")
+        .order_by("distribution__epoch")
+    )
+    return [
+        Pending(credit.amount, why_not_active(credit.distribution), credit.distribution)
+        for credit in waiting
+    ]
+
+
+def why_not_active(distribution: Distribution) -> str:
+    state = Distribution.State(distribution.state)
+    if state == Distribution.State.DRAFT and not settings.CHAIN_ENABLED:
+        return WAITING_FOR_CHAIN
+    return WHY.get(state, "")

@@ -1,0 +1,70 @@
+"""Calls rendered without web3 equal the calls that eth-abi encodes."""
+
+from uuid import UUID
+
+import pytest
+from eth_abi.abi import encode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger import calldata
+from ledger.chain.addresses import from_bytes
+from ledger.chain.keccak import keccak256
+
+WORDS = st.binary(min_size=32, max_size=32)
+ADDRESSES = st.binary(min_size=20, max_size=20).map(from_bytes)
+UINT256 = st.integers(min_value=0, max_value=2**256 - 1)
+
+
+def encoded(signature, values):
+    types = signature[signature.index("(") + 1 : -1].split(",")
+    return keccak256(signature.encode())[:4] + encode(types, values)
+
+
+@given(ADDRESSES, UINT256, st.lists(WORDS, max_size=20))
+def test_a_claim_is_encoded_as_the_contract_reads_it(account, cumulative, proof):
+    data = calldata.claim(account=account, cumulative=cumulative, proof=proof)
+
+    assert data == encoded("claim(address,uint256,bytes32[])", [account, cumulative, proof])
+
+
+@given(st.uuids())
+def test_a_deposit_names_the_account_and_gives_its_id_back(account_id):
+    data = calldata.deposit(account_id)
+
+    assert data == encoded("deposit(bytes32)", [account_id.bytes.rjust(32, b"\0")])
+    assert calldata.id_from_word(data[4:]) == account_id
+
+
+@given(st.uuids(), UINT256)
+def test_funding_is_encoded(batch_id, amount):
+    word = batch_id.bytes.rjust(32, b"\0")
+
+    assert calldata.fund_distributor(batch_id, amount) == encoded(
+        "fundDistributor(bytes32,uint256)", [word, amount]
+    )
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**128 - 1), WORDS, WORDS)
+def test_publishing_is_encoded(epoch, total, root, data_sha256):
+    data = calldata.publish(epoch=epoch, total=total, root=root, data_sha256=data_sha256)
+
+    assert data == encoded(
+        "publish(uint64,uint128,bytes32,bytes32)", [epoch, total, root, data_sha256]
+    )
+
+
+def test_a_word_that_is_no_id_of_ours_is_told_apart():
+    assert calldata.id_from_word(b"\x01" + b"\0" * 31) is None
+    assert calldata.id_from_word(b"") is None
+
+
+@pytest.mark.parametrize("number", [-1, 2**256, 1.0, True])
+def test_it_refuses_what_is_no_uint256(number):
+    with pytest.raises(ValueError, match="does not fit"):
+        calldata.fund_distributor(UUID(int=1), number)
+
+
+def test_it_refuses_a_node_that_is_no_bytes32():
+    with pytest.raises(ValueError, match="32 bytes"):
+        calldata.claim(account="0x" + "11" * 20, cumulative=1, proof=[b"short"])
