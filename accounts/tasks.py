@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import leases, outbox, workers
+from accounts import leases, outbox, siwe, workers
 
 
 @shared_task
@@ -15,3 +15,4 @@ def sweep_leases() -> None:
 def forget_old_rows() -> None:
     outbox.forget_sent(at=timezone.now())
     workers.forget_dead(at=timezone.now())
+    siwe.forget_expired(at=timezone.now())

@@ -1,5 +1,6 @@
 from accounts.models.base import Entity, WorkItem
 from accounts.models.blobs import Blob
+from accounts.models.challenge import SignInChallenge
 from accounts.models.keys import ApiKey
 from accounts.models.messages import AuditEvent, Notification, OutboxMessage
 from accounts.models.users import User, Wallet
@@ -12,6 +13,7 @@ __all__ = [
     "Entity",
     "Notification",
     "OutboxMessage",
+    "SignInChallenge",
     "User",
     "Wallet",
     "WorkItem",

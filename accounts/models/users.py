@@ -11,6 +11,9 @@ from django.utils import timezone
 from accounts.ids import uuid7
 from accounts.models.base import Entity
 
+# These stand for pages of the product under /people/.
+RESERVED_HANDLES = frozenset({"id", "me", "sign-in"})
+
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str | None, password: str | None = None, **extra: Any) -> "User":
@@ -30,7 +33,7 @@ class UserManager(BaseUserManager["User"]):
 
         stem = slugify(wish)[:40] or "person"
         handle, number = stem, 1
-        while self.filter(handle=handle).exists():
+        while handle in RESERVED_HANDLES or self.filter(handle=handle).exists():
             number += 1
             handle = f"{stem}-{number}"
         return handle
