@@ -80,7 +80,8 @@ def test_nobody_sends_from_an_account_that_is_not_theirs(client: Client, ada: Us
     mine = ask(client, "eth_accounts").json()["result"][0]
     before = int(ask(client, "eth_getBalance", DEV_ADDRESSES[0], "latest").json()["result"], 16)
     sent = ask(
-        client, "eth_sendTransaction",
+        client,
+        "eth_sendTransaction",
         {"from": DEV_ADDRESSES[0], "to": DEV_ADDRESSES[1], "value": "0x1"},
     ).json()
     transaction = ask(client, "eth_getTransactionByHash", sent["result"]).json()["result"]
@@ -97,7 +98,9 @@ def test_other_methods_are_not_offered(client: Client, ada: User, method: str) -
     assert ask(client, method).json()["error"]["code"] == 4200
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{", '{"method": 1}', "[" * 50_000, '{"method": "x", "params": 3}'])
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{", '{"method": 1}', "[" * 50_000, '{"method": "x", "params": 3}']
+)
 def test_garbage_is_refused(client: Client, ada: User, body: str) -> None:
     client.force_login(ada)
     reply = client.post("/local-chain/rpc/", body, content_type="application/json")
@@ -109,5 +112,7 @@ def test_a_silent_node_is_told_in_a_sentence(
 ) -> None:
     client.force_login(ada)
     settings.CHAIN_RPC_URL = "http://127.0.0.1:9"
-    assert ask(client, "eth_chainId").json()["error"]["message"] == "The local chain does not answer."
+    assert (
+        ask(client, "eth_chainId").json()["error"]["message"] == "The local chain does not answer."
+    )
     assert ask(client, "eth_accounts").status_code == 403

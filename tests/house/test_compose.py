@@ -1,0 +1,88 @@
+"""compose.yaml is a valid Compose file that runs the same processes as `make demo`."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from config.embedded import workers
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FILE = REPOSITORY / "compose.yaml"
+SCHEMA = Path(__file__).with_name("compose-spec.json")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict:
+    return yaml.safe_load(FILE.read_text())
+
+
+def queues_of(command: tuple[str, ...] | list[str]) -> str | None:
+    command = list(command)
+    return command[command.index("--queues") + 1] if "--queues" in command else None
+
+
+def test_it_fits_the_compose_specification(compose: dict) -> None:
+    validator = jsonschema.Draft201909Validator(json.loads(SCHEMA.read_text()))
+    assert [error.message for error in validator.iter_errors(compose)] == []
+
+
+def test_the_specification_would_refuse_a_misspelt_key(compose: dict) -> None:
+    broken = json.loads(json.dumps(compose))
+    broken["services"]["web"]["comand"] = ["gunicorn"]
+    validator = jsonschema.Draft201909Validator(json.loads(SCHEMA.read_text()))
+    assert list(validator.iter_errors(broken)) != []
+
+
+def test_it_runs_every_process_of_the_demo(compose: dict) -> None:
+    demo = {
+        service.name
+        for service in workers.services(
+            host="127.0.0.1", port=8000, environment={"CHAIN_RPC_URL": "http://127.0.0.1:8545"}
+        )
+    }
+    assert demo <= set(compose["services"])
+
+
+def test_its_workers_take_from_the_queues_of_the_demo(compose: dict) -> None:
+    for service in workers.services(
+        host="127.0.0.1", port=8000, environment={"CHAIN_RPC_URL": "http://127.0.0.1:8545"}
+    ):
+        if queues_of(list(service.command)):
+            command = compose["services"][service.name]["command"]
+            assert queues_of(command) == queues_of(list(service.command)), service.name
+
+
+def test_the_gpu_profile_has_the_workers_that_compute(compose: dict) -> None:
+    on_gpu = {
+        queues_of(service["command"])
+        for service in compose["services"].values()
+        if "gpu" in service.get("profiles", [])
+    }
+    assert on_gpu == {"train", "attribute", "generate.starter"}
+
+
+def test_nothing_starts_before_the_schema_and_the_contracts(compose: dict) -> None:
+    for name in ("web", "relay", "beat", "worker", "chain", "generate", "attribute", "train"):
+        waits = compose["services"][name]["depends_on"]
+        assert waits["prepare"]["condition"] == "service_completed_successfully", name
+
+
+def test_docker_itself_accepts_it() -> None:
+    docker = shutil.which("docker")
+    if docker is None:
+        pytest.skip("no docker on this machine")
+    known = subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
+    if known.returncode:
+        pytest.skip("docker has no compose plugin here")
+    done = subprocess.run(
+        [docker, "compose", "--profile", "*", "--file", str(FILE), "config", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
