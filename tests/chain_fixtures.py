@@ -1,4 +1,4 @@
-"""A real chain for tests: one anvil without mining, our contracts on it, put back after each test."""
+"""A real chain for tests: one anvil without mining, put back after each test."""
 
 from __future__ import annotations
 

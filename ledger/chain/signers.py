@@ -67,8 +67,8 @@ def load_signer(
 ) -> KeySigner:
     """The signer of this machine.
 
-    Off the local chain only a keystore file will do. Raises UnsafeKeyError, OSError for a missing file,
-    ValueError for a wrong password.
+    Off the local chain only a keystore file will do. Raises UnsafeKeyError, OSError for a missing
+    file, ValueError for a wrong password.
     """
     if keystore:
         content = json.loads(Path(keystore).read_text())

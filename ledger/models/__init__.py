@@ -1,4 +1,12 @@
 from ledger.models.accounts import Account
+from ledger.models.chain import (
+    ChainBlock,
+    ChainHead,
+    ChainLog,
+    ChainWallet,
+    Intent,
+    IntentAttempt,
+)
 from ledger.models.distributions import (
     Claim,
     Distribution,
@@ -11,12 +19,18 @@ from ledger.models.holds import Hold
 
 __all__ = [
     "Account",
+    "ChainBlock",
+    "ChainHead",
+    "ChainLog",
+    "ChainWallet",
     "Claim",
     "Distribution",
     "DistributionCredit",
     "DistributionLeaf",
     "Entry",
     "Hold",
+    "Intent",
+    "IntentAttempt",
     "PayoutAddress",
     "Posting",
 ]
