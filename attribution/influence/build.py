@@ -1,0 +1,243 @@
+"""Build the index of an adapter into a folder.
+
+    load the model -> fit the curvature -> choose coordinates -> one pass, shard by shard
+    -> put the shards together -> manifest
+
+Everything up to the manifest lives in a work folder beside it, under a fingerprint of all that
+the result depends on: a build that was stopped goes on after its last finished shard, a build of
+something else begins anew. The manifest is written last, so a folder that has one is whole.
+
+Cost: one forward and backward over all records, and up to three over the fit sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attribution.influence import commit, curvature
+from attribution.influence.commit import RecordEntry
+from attribution.influence.config import METHOD, METHOD_VERSION, InfluenceConfig
+from attribution.influence.curvature import Factors
+from attribution.influence.errors import IndexFileError
+from attribution.influence.examples import IndexedExample, check_examples
+from attribution.influence.fit import Selection, fit_sample, select
+from attribution.influence.index import (
+    ARRAYS,
+    FILES,
+    FORMAT,
+    MANIFEST,
+    IndexManifest,
+    file_sha256,
+)
+from attribution.influence.model import AdaptedModel, load
+from attribution.influence.shards import Shard, make_shard, shard_path, shard_spans
+from attribution.translog import canonical
+
+Progress = Callable[[int, int], None]  # (batches' worth of records done, of how many)
+WORK = "work"
+
+
+def build(
+    config: InfluenceConfig, base_folder: Path | str, adapter_folder: Path | str,
+    examples: Sequence[IndexedExample], out_folder: Path | str, device: str = "cpu",
+    on_progress: Progress | None = None,
+) -> IndexManifest:
+    """Build, resume or find finished the index of ``adapter_folder`` over ``examples``.
+
+    Raises RecordError for a record that cannot be indexed, UnsupportedAdapterError for an adapter
+    that is not plain LoRA, InfluenceError where its curvature is zero or not finite.
+    """
+    model = load(base_folder, adapter_folder, device)
+    return build_with(model, config, examples, Path(out_folder), on_progress)
+
+
+def build_with(
+    model: AdaptedModel, config: InfluenceConfig, examples: Sequence[IndexedExample],
+    out_folder: Path, on_progress: Progress | None = None,
+) -> IndexManifest:
+    """The same for a model that is loaded already."""
+    check_examples(examples, model.context_length)
+    ordered = sorted(examples, key=lambda example: (example.group_id, example.record_id))
+    fingerprint = _fingerprint(model, config, ordered)
+    if finished := _finished(out_folder, fingerprint):
+        return finished
+    work = _work_folder(out_folder, fingerprint)
+    tick = _ticker(on_progress, len(ordered))
+
+    sample = [ordered[place] for place in fit_sample(len(ordered), config)]
+    factors = _factors(model, sample, config, work, tick)
+    selection = _selection(model, factors, sample, ordered, config, work, tick)
+    for number, span in enumerate(shard_spans(len(ordered), config)):
+        path = shard_path(work, number)
+        if Shard.load(path) is None:
+            rows = [ordered[place] for place in span]
+            make_shard(model, factors, selection, rows, config, tick).save(path)
+        if on_progress:
+            on_progress(span.stop, len(ordered))
+    header = _header(model, config, selection, ordered, fingerprint)
+    return _assemble(out_folder, work, header, selection, ordered, config)
+
+
+def _fingerprint(
+    model: AdaptedModel, config: InfluenceConfig, ordered: Sequence[IndexedExample]
+) -> str:
+    records = hashlib.sha256("".join(example.digest() for example in ordered).encode())
+    return canonical.sha256(
+        {
+            "format": FORMAT, "method": METHOD, "version": METHOD_VERSION,
+            "parameters": config.published(), "base": model.base_sha256,
+            "adapter": model.adapter_sha256, "records": records.hexdigest(),
+        }
+    )
+
+
+def _finished(out_folder: Path, fingerprint: str) -> IndexManifest | None:
+    path = out_folder / MANIFEST
+    if not path.is_file():
+        return None
+    manifest = IndexManifest.read(path)
+    return manifest if manifest.header["fingerprint"] == fingerprint else None
+
+
+def _work_folder(out_folder: Path, fingerprint: str) -> Path:
+    work = out_folder / WORK / fingerprint[:16]
+    if (out_folder / WORK).is_dir():
+        for other in (out_folder / WORK).iterdir():
+            if other != work:
+                shutil.rmtree(other)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def _ticker(on_progress: Progress | None, total: int) -> Callable[[], None]:
+    """Called after each batch of each pass; a caller renews its lease there."""
+    return (lambda: on_progress(0, total)) if on_progress else (lambda: None)
+
+
+def _factors(
+    model: AdaptedModel, sample: Sequence[IndexedExample], config: InfluenceConfig,
+    work: Path, tick: Callable[[], None],
+) -> Factors:
+    path = work / "factors.npz"
+    try:
+        return Factors.load(path, model.device)
+    except IndexFileError:
+        factors = curvature.fit(model, sample, config, tick)
+        factors.save(work / "factors.partial.npz")
+        (work / "factors.partial.npz").replace(path)
+        return factors
+
+
+def _selection(
+    model: AdaptedModel, factors: Factors, sample: Sequence[IndexedExample],
+    ordered: Sequence[IndexedExample], config: InfluenceConfig, work: Path,
+    tick: Callable[[], None],
+) -> Selection:
+    path = work / "selection.npz"
+    try:
+        return Selection.load(path)
+    except IndexFileError:
+        groups = len({example.group_id for example in ordered})
+        selection = select(model, factors, sample, groups, config, tick)
+        selection.save(work / "selection.partial.npz")
+        (work / "selection.partial.npz").replace(path)
+        return selection
+
+
+def _header(
+    model: AdaptedModel, config: InfluenceConfig, selection: Selection,
+    ordered: Sequence[IndexedExample], fingerprint: str,
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT, "method": METHOD, "version": METHOD_VERSION,
+        "parameters": config.published(), "base_sha256": model.base_sha256,
+        "adapter_sha256": model.adapter_sha256, "fingerprint": fingerprint,
+        "dimension": model.dimension, "width": len(selection.coordinates),
+        "sketch_width": len(selection.weights), "clip": repr(selection.clip),
+        "record_count": len(ordered),
+    }
+
+
+def _assemble(
+    out_folder: Path, work: Path, header: dict[str, Any], selection: Selection,
+    ordered: Sequence[IndexedExample], config: InfluenceConfig,
+) -> IndexManifest:
+    """Put the shards together, write the files, then the manifest."""
+    entries = [
+        RecordEntry(
+            example.record_id, example.group_id, example.content_hash, _tokens_sha256(example)
+        )
+        for example in ordered
+    ]
+    group_ids = sorted({entry.group_id for entry in entries})
+    arrays = _gather(work, group_ids, len(selection.coordinates), len(ordered), config)
+    arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
+    for name in ARRAYS:
+        np.save(out_folder / f"{name}.npy", arrays[name], allow_pickle=False)
+    lines = b"".join(canonical.dumps(entry.to_json()) + b"\n" for entry in entries)
+    (out_folder / "records.jsonl").write_bytes(lines)
+    shutil.copyfile(work / "factors.npz", out_folder / "factors.npz")
+    header |= {
+        f"{name}_sha256": file_sha256(out_folder / file)
+        for name, file in (("coordinates", "coordinates.npy"), ("weights", "weights.npy"),
+                           ("factors", "factors.npz"))
+    }
+    groups = _group_entries(group_ids, entries, arrays)
+    files = {
+        name: {
+            "size": (out_folder / name).stat().st_size, "sha256": file_sha256(out_folder / name)
+        }
+        for name in FILES
+    }
+    manifest = IndexManifest(header, groups, files, commit.index_root(header, groups))
+    partial = out_folder / f"{MANIFEST}.partial"
+    partial.write_bytes(manifest.to_bytes())
+    partial.replace(out_folder / MANIFEST)
+    shutil.rmtree(out_folder / WORK)
+    return manifest
+
+
+def _gather(
+    work: Path, group_ids: Sequence[str], width: int, count: int, config: InfluenceConfig
+) -> dict[str, Any]:
+    row_of = {name: row for row, name in enumerate(group_ids)}
+    sums = np.zeros((len(group_ids), width), dtype=np.int64)
+    parts: dict[str, list[Any]] = {"codes": [], "norms": [], "vectors": []}
+    for number in range(len(shard_spans(count, config))):
+        path = shard_path(work, number)
+        shard = Shard.load(path)
+        if shard is None:
+            raise IndexFileError(path, "the shard cannot be read back.")
+        for name, part in parts.items():
+            part.append(getattr(shard, name))
+        for name, total in zip(shard.groups, shard.sums, strict=True):
+            sums[row_of[str(name)]] += total
+    return {"sums": sums, **{name: np.concatenate(part) for name, part in parts.items()}}
+
+
+def _group_entries(
+    group_ids: Sequence[str], entries: Sequence[RecordEntry], arrays: dict[str, Any]
+) -> list[dict[str, Any]]:
+    leaves: dict[str, list[bytes]] = {name: [] for name in group_ids}
+    for row, entry in enumerate(entries):
+        leaf = commit.record_leaf(
+            entry, arrays["codes"][row].tobytes(), int(arrays["norms"][row]),
+            arrays["vectors"][row].tobytes(),
+        )
+        leaves[entry.group_id].append(leaf)
+    return [
+        commit.group_entry(name, leaves[name], len(leaves[name]), arrays["sums"][row])
+        for row, name in enumerate(group_ids)
+    ]
+
+
+def _tokens_sha256(example: IndexedExample) -> str:
+    ids = np.asarray(example.input_ids, dtype="<i4").tobytes()
+    mask = np.asarray(example.loss_mask, dtype=np.uint8).tobytes()
+    return hashlib.sha256(ids + mask).hexdigest()

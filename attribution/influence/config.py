@@ -1,0 +1,73 @@
+"""Every choice of the influence method, with its meaning. One dataclass, named in each receipt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+METHOD = "ekfac-lora"
+METHOD_VERSION = 1
+
+
+def _option(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, slots=True)
+class InfluenceConfig:
+    """Raises ValueError where a value is out of its range."""
+
+    seed: int = _option(0, "Draws the fit sample and the labels that the model samples.")
+    fit_fraction: float = _option(
+        0.25, "Part of the records on which eigenvalues, norms and coordinates are fitted."
+    )
+    fit_min: int = _option(64, "At least so many records are in the fit sample, where there are.")
+    fit_max: int = _option(2048, "At most so many records are in the fit sample.")
+    covariance_max: int = _option(128, "At most so many of them make the Kronecker factors.")
+    damping: float = _option(
+        0.1, "Added to each block's eigenvalues, in units of the block's mean eigenvalue."
+    )
+    damping_floor: float = _option(
+        1e-6, "The least damping, in units of the mean eigenvalue of all blocks."
+    )
+    clip_percentile: float = _option(
+        50.0,
+        "A record's whitened gradient is scaled down to this percentile of the fit sample's "
+        "norms, which bounds what one crafted record can earn.",
+    )
+    group_width: int = _option(
+        65_536, "Coordinates that a group's sum and an answer's sketch keep, at most."
+    )
+    group_budget_bytes: int = _option(
+        2**28, "Bytes for the sums of all groups; narrows the sums where groups are many."
+    )
+    sketch_width: int = _option(32_768, "Coordinates that a record's one-bit sketch keeps.")
+    query_bits: int = _option(8, "Bits for each coordinate of an answer's sketch: 8 or 16.")
+    shard_records: int = _option(256, "Records in one shard of a build, after which it can resume.")
+    batch_tokens: int = _option(4096, "Tokens, padding included, in one forward and backward.")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fit_fraction <= 1:
+            raise ValueError("fit_fraction lies in (0, 1].")
+        if not 0 < self.clip_percentile <= 100:
+            raise ValueError("clip_percentile lies in (0, 100].")
+        if self.damping <= 0 or self.damping_floor <= 0:
+            raise ValueError("damping and damping_floor are positive.")
+        if self.query_bits not in (8, 16):
+            raise ValueError("query_bits is 8 or 16.")
+        positive = ("fit_min", "fit_max", "covariance_max", "group_width", "group_budget_bytes",
+                    "sketch_width", "shard_records", "batch_tokens")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1.")
+
+    def published(self) -> dict[str, int | str]:
+        """The parameters as they stand in manifests and receipts: fractions as decimal strings,
+        so that every reader of the JSON sees the same bytes."""
+        values = asdict(self)
+        return {
+            option.name: repr(values[option.name])
+            if isinstance(values[option.name], float)
+            else values[option.name]
+            for option in fields(self)
+        }

@@ -1,0 +1,213 @@
+"""The index of one adapter: a folder of memory-mapped integers and their manifest. No torch.
+
+    manifest.json     header, groups, root, and the hash and size of every file
+    records.jsonl     one line a record, in the order of the rows below, by group and then by id
+    codes.npy         (records, bytes) uint8, one bit a coordinate
+    norms.npy         (records,) uint16
+    vectors.npy       (records, 32) uint8, SHA-256 of each record's quantised vector
+    sums.npy          (groups, width) int64, what is paid from
+    coordinates.npy   (width,) int64, which coordinates of the whitened eigenbasis, strongest first
+    weights.npy       (sketch width,) uint8, how much each sketched coordinate counts
+    factors.npz       the curvature: eigenvectors and inverse roots of each block
+
+Opening reads the manifest and checks the files; scoring touches only sums and sketches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attribution.influence import commit, scores
+from attribution.influence.commit import RecordEntry
+from attribution.influence.errors import IndexFileError
+from attribution.influence.quantise import Query
+from attribution.translog import canonical
+
+FORMAT = "openledger-index/1"
+MANIFEST = "manifest.json"
+ARRAYS = ("codes", "norms", "vectors", "sums", "coordinates", "weights")
+FILES = ("records.jsonl", "factors.npz", *(f"{name}.npy" for name in ARRAYS))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexManifest:
+    """What an index is and what it commits to. ``header`` and ``groups`` are what is hashed."""
+
+    header: Mapping[str, Any]
+    groups: Sequence[Mapping[str, Any]]
+    files: Mapping[str, Mapping[str, Any]]
+    root: str
+
+    def to_bytes(self) -> bytes:
+        return canonical.dumps(
+            {
+                "header": dict(self.header), "groups": [dict(group) for group in self.groups],
+                "files": {name: dict(file) for name, file in self.files.items()},
+                "root": self.root,
+            }
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> IndexManifest:
+        """Raises IndexFileError where it is missing, no manifest, or its root does not fit it."""
+        try:
+            value = canonical.loads(path.read_bytes())
+            manifest = cls(value["header"], value["groups"], value["files"], value["root"])
+            stated = manifest.header["format"]
+        except FileNotFoundError as error:
+            raise IndexFileError(path, "it is missing.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise IndexFileError(path, f"it is no manifest ({error}).") from error
+        if stated != FORMAT:
+            raise IndexFileError(path, f"its format is {stated!r}, not {FORMAT!r}.")
+        if commit.index_root(manifest.header, manifest.groups) != manifest.root:
+            raise IndexFileError(path, "its root is not the root of what it lists.")
+        return manifest
+
+    @property
+    def group_ids(self) -> list[str]:
+        return [str(group["group"]) for group in self.groups]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records in each group."""
+        return {str(group["group"]): int(group["count"]) for group in self.groups}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """An answer's integer influences: of every group, and of every record in row order."""
+
+    groups: dict[str, int]
+    records: list[tuple[str, int]]
+    query: Query
+
+    def top_records(self, count: int) -> list[tuple[str, int]]:
+        """The records that helped most, best first, ties by id."""
+        helped = [pair for pair in self.records if pair[1] > 0]
+        return sorted(helped, key=lambda pair: (-pair[1], pair[0]))[:count]
+
+
+class Index:
+    """An opened index. Open it with ``Index.open``."""
+
+    def __init__(
+        self, folder: Path, manifest: IndexManifest, arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.codes: NDArray[np.uint8] = arrays["codes"]
+        self.norms: NDArray[np.uint16] = arrays["norms"]
+        self.vectors: NDArray[np.uint8] = arrays["vectors"]
+        self.sums: NDArray[np.int64] = arrays["sums"]
+        self.coordinates: NDArray[np.int64] = arrays["coordinates"]
+        self.weights: NDArray[np.uint8] = arrays["weights"]
+
+    @classmethod
+    def open(cls, folder: Path | str, *, verify: bool = True) -> Index:
+        """Open the index in ``folder``.
+
+        ``verify`` reads every file once and compares its hash; without it only sizes are looked
+        at. Raises IndexFileError for a file that is missing, truncated or altered.
+        """
+        folder = Path(folder)
+        manifest = IndexManifest.read(folder / MANIFEST)
+        for name in FILES:
+            check_file(folder / name, manifest.files.get(name), verify=verify)
+        arrays = {name: _map(folder / f"{name}.npy") for name in ARRAYS}
+        index = cls(folder, manifest, arrays)
+        index._check_shapes()
+        return index
+
+    @cached_property
+    def records(self) -> list[RecordEntry]:
+        path = self.folder / "records.jsonl"
+        try:
+            with path.open("rb") as lines:
+                return [RecordEntry.from_json(json.loads(line)) for line in lines]
+        except (OSError, ValueError, KeyError) as error:
+            raise IndexFileError(path, f"it cannot be read ({error}).") from error
+
+    def score(self, query: Query) -> Scores:
+        """Score an answer's sketch against all groups and all records.
+
+        Raises ValueError where the sketch has another width than the index.
+        """
+        if query.codes.shape != self.coordinates.shape:
+            raise ValueError(
+                f"The sketch has {query.codes.shape[0]} coordinates, the index has "
+                f"{self.coordinates.shape[0]}."
+            )
+        by_group = scores.group_scores(self.sums, query)
+        by_record = scores.record_scores(self.codes, self.norms, self.weights, query)
+        return Scores(
+            groups=dict(zip(self.manifest.group_ids, by_group, strict=True)),
+            records=[
+                (entry.record_id, int(score))
+                for entry, score in zip(self.records, by_record, strict=True)
+            ],
+            query=query,
+        )
+
+    def committed_root(self) -> str:
+        """The root made again from the published files: records, sketches, norms and sums."""
+        leaves: dict[str, list[bytes]] = {name: [] for name in self.manifest.group_ids}
+        for row, entry in enumerate(self.records):
+            leaf = commit.record_leaf(
+                entry, self.codes[row].tobytes(), int(self.norms[row]), self.vectors[row].tobytes()
+            )
+            leaves[entry.group_id].append(leaf)
+        groups = [
+            commit.group_entry(name, leaves[name], len(leaves[name]), self.sums[row])
+            for row, name in enumerate(leaves)
+        ]
+        return commit.index_root(self.manifest.header, groups)
+
+    def _check_shapes(self) -> None:
+        count, groups = int(self.manifest.header["record_count"]), len(self.manifest.groups)
+        width = int(self.manifest.header["width"])
+        sketch_width = int(self.manifest.header["sketch_width"])
+        wanted: dict[str, tuple[int, ...]] = {
+            "codes": (count, (sketch_width + 7) // 8), "norms": (count,), "vectors": (count, 32),
+            "sums": (groups, width), "coordinates": (width,), "weights": (sketch_width,),
+        }
+        for name, shape in wanted.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                path = self.folder / f"{name}.npy"
+                raise IndexFileError(path, f"its shape is {found}, not {shape}.")
+
+
+def check_file(path: Path, stated: Mapping[str, Any] | None, *, verify: bool) -> None:
+    """Raises IndexFileError unless the file is there as the manifest states it."""
+    if stated is None:
+        raise IndexFileError(path, "the manifest does not name it.")
+    if not path.is_file():
+        raise IndexFileError(path, "it is missing.")
+    size = path.stat().st_size
+    if size != stated["size"]:
+        raise IndexFileError(path, f"it is truncated: {size} of {stated['size']} bytes.")
+    if verify and file_sha256(path) != stated["sha256"]:
+        raise IndexFileError(path, "it was altered: its hash is not the one in the manifest.")
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _map(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise IndexFileError(path, f"it is no array ({error}).") from error
+    return array

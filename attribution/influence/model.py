@@ -1,0 +1,132 @@
+"""Loads a base model with a LoRA adapter, in fp32, and finds the adapter's matrices.
+
+Gradients are taken in fp32 whatever the adapter was trained in: in bf16 their signs, and with
+them the one-bit sketches, would depend on the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from attribution.influence.errors import UnsupportedAdapterError
+from attribution.influence.index import file_sha256
+
+ADAPTER_FILE = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One LoRA matrix: a bias-free linear map of shape (rows, columns) inside the network.
+
+    ``offset`` is where its ``rows * columns`` coordinates begin in the adapter's flat vector.
+    """
+
+    name: str
+    module: nn.Linear
+    rows: int
+    columns: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.columns
+
+    @property
+    def span(self) -> slice:
+        return slice(self.offset, self.offset + self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedModel:
+    """A frozen network whose embeddings carry gradients, so that every block sees its own."""
+
+    network: nn.Module
+    blocks: tuple[Block, ...]
+    dimension: int
+    context_length: int
+    device: torch.device
+    base_sha256: str
+    adapter_sha256: str
+
+
+def load(base_folder: Path | str, adapter_folder: Path | str, device: str) -> AdaptedModel:
+    """Load both folders onto ``device``. Raises UnsupportedAdapterError where it is no LoRA."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base_folder, adapter_folder = Path(base_folder), Path(adapter_folder)
+    # Eager attention: the fused kernels' backward adds up in no fixed order on a GPU.
+    base = AutoModelForCausalLM.from_pretrained(
+        base_folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    network = PeftModel.from_pretrained(base, str(adapter_folder))
+    return adapt(
+        network, device=device, base_sha256=base_sha256(base_folder),
+        adapter_sha256=file_sha256(adapter_folder / ADAPTER_FILE),
+    )
+
+
+def adapt(
+    network: nn.Module, *, device: str, base_sha256: str = "", adapter_sha256: str = ""
+) -> AdaptedModel:
+    """Freeze a PEFT model and find its blocks. Raises UnsupportedAdapterError."""
+    _refuse_other_parameters(network)
+    network.requires_grad_(False)
+    network.eval()
+    network.to(device=device, dtype=torch.float32)
+    blocks = _find_blocks(network)
+    config: Any = network.config
+    last = blocks[-1]
+    return AdaptedModel(
+        network=network, blocks=blocks, dimension=last.offset + last.size,
+        context_length=int(getattr(config, "max_position_embeddings", 0) or 2**20),
+        device=torch.device(device), base_sha256=base_sha256, adapter_sha256=adapter_sha256,
+    )
+
+
+def base_sha256(folder: Path) -> str:
+    """Hex SHA-256 over the names and hashes of the weights and the configuration."""
+    digest = hashlib.sha256()
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _find_blocks(network: nn.Module) -> tuple[Block, ...]:
+    blocks: list[Block] = []
+    offset = 0
+    for name, module in network.named_modules():
+        if not _is_lora_matrix(name):
+            continue
+        if not isinstance(module, nn.Linear) or module.bias is not None:
+            raise UnsupportedAdapterError(f"{name} is no bias-free linear map.")
+        block = Block(name, module, module.out_features, module.in_features, offset)
+        blocks.append(block)
+        offset += block.size
+    if not blocks:
+        raise UnsupportedAdapterError("The adapter has no LoRA matrices.")
+    return tuple(blocks)
+
+
+def _is_lora_matrix(name: str) -> bool:
+    parts = name.split(".")
+    return len(parts) >= 2 and parts[-2] in ("lora_A", "lora_B")
+
+
+# DoRA's magnitudes are left as they are: its two matrices carry the attribution.
+_KNOWN = ("lora_A", "lora_B", "lora_magnitude_vector")
+
+
+def _refuse_other_parameters(network: nn.Module) -> None:
+    for name, _ in network.named_parameters():
+        parts = name.split(".")
+        if "modules_to_save" in parts:
+            raise UnsupportedAdapterError(f"{name} was trained in full, only LoRA is attributed.")
+        if any(part.startswith("lora_") and part not in _KNOWN for part in parts):
+            raise UnsupportedAdapterError(f"{name}: this kind of LoRA is not attributed.")
