@@ -28,7 +28,8 @@ MAX_ANSWER = 1_100
 COPYLEFT = re.compile(r"\b(A|L)?GPL|General Public Licen[sc]e|CC-BY-NC", re.IGNORECASE)
 FIELD_LIST = re.compile(
     r"(Parameters|Returns?|Args|Arguments|Raises|Yields|Attributes|Keyword Args|Keyword Arguments"
-    r"|Examples?|See Also|References|Usage|Methods)\s*(-{3,}|:+\s|={3,})|:\w+( \w+)*:|\d+\.\s|\[\d+\]"
+    r"|Examples?|See Also|References|Usage|Methods)\s*(-{3,}|:+\s|={3,})"
+    r"|:\w+( \w+)*:|\d+\.\s|\[\d+\]"
 )
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "lib2to3", "_vendor", "vendored", "site-packages"}
 
@@ -170,7 +171,12 @@ def is_prose(paragraph: str) -> bool:
     body = paragraph.strip()
     if body.startswith((">>>", "...", ".. ", "$ ", "|", "+-", "```", "@", "import ", "from ")):
         return False
-    if FIELD_LIST.match(body) or ">>>" in body or body.count("=") > 3 or body.count("_") > 0.04 * len(body) + 3:
+    if (
+        FIELD_LIST.match(body)
+        or ">>>" in body
+        or body.count("=") > 3
+        or body.count("_") > 0.04 * len(body) + 3
+    ):
         return False
     letters = sum(c.isalpha() or c == " " for c in body)
     words = body.split()

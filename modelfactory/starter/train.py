@@ -9,7 +9,6 @@ import argparse
 import itertools
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -211,7 +210,7 @@ def save(
         "seconds": seconds,
     }
     torch.save(state, work / "checkpoint.new")
-    os.replace(work / "checkpoint.new", work / "checkpoint.pt")
+    (work / "checkpoint.new").replace(work / "checkpoint.pt")
 
 
 def resume(
