@@ -1,7 +1,26 @@
+from uuid import UUID
+
 from django.apps import AppConfig
+from django.urls import reverse
+
+from accounts import pages
 
 
 class LedgerConfig(AppConfig):
     """Double-entry accounts, holds, distributions, claims, the chain's mirror."""
 
     name = "ledger"
+
+    def ready(self) -> None:
+        from ledger.services import mirror
+
+        mirror.register()
+        for kind in ("entry", "account", "distribution"):
+            pages.register(kind, _page(f"ledger:{kind}"))
+
+
+def _page(name: str):  # type: ignore[no-untyped-def]
+    def url(identifier: UUID | str) -> str:
+        return reverse(name, args=[identifier])
+
+    return url

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from accounts.ids import uuid7
 from accounts.models import User
+from ledger.chain.addresses import to_checksum
 from ledger.models import Account
 from ledger.services.deposits import credit_deposit
 from ledger.services.holds import Refs, capture_hold, open_hold
@@ -54,3 +55,20 @@ def capture(hold, amount, **changes):
         "refs": Refs(model=uuid7(), completion=hold.cause_id), "acting_user": None, "at": NOON,
     }
     return capture_hold(**values | changes)
+
+
+def earn(user, amount, number=0):
+    """Give `user` earnings of exactly `amount` wei, through a fee of their own model."""
+    hold = hold_for(fund_more(user, amount, number), amount)
+    whole = Split(1, (Part("model_owner", 10_000),))
+    capture(hold, amount, split=whole, model_owner=user)
+
+
+def fund_more(user, amount, number):
+    fund(user, amount, number + 1000)
+    return user
+
+
+def link(user, address, primary=True):
+    user.wallets.update(is_primary=False)
+    return user.wallets.create(address=to_checksum(address), is_primary=primary)

@@ -1,0 +1,175 @@
+"""Claiming: a proof for the wallet itself, or our relayer in its stead; booked when it is final.
+
+Anyone may claim for anyone: the contract pays the address in the leaf, never the sender.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts import audit, events
+from accounts.models import User
+from accounts.notifications import notify
+from ledger import calldata, published
+from ledger.errors import ClaimOnItsWay, NothingToClaim, UnknownAccount, WaitingForChain
+from ledger.models import Account, Claim, Distribution, Entry, PayoutAddress
+from ledger.models.chain import Intent
+from ledger.selectors import active_distribution, payee_by_address
+from ledger.services import chain
+from ledger.services.opening import account_for
+from ledger.services.posting import Cause, Leg, check_amount, post_entry
+from ledger.words import open_text
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimProof:
+    """Everything that a claim needs; amounts in wei, `claimable` is what it would pay now."""
+
+    distribution: Distribution
+    address: str
+    cumulative: int
+    claimable: int
+    proof: tuple[bytes, ...]
+
+    @property
+    def calldata(self) -> bytes:
+        return calldata.claim(
+            account=self.address, cumulative=self.cumulative, proof=self.proof
+        )
+
+
+def claim_proof(address: str) -> ClaimProof:
+    """The proof of `address` under the root in force.
+
+    Raises UnknownAccount (the address was never published), WaitingForChain (no root is in force
+    yet) and NothingToClaim (everything was claimed).
+    """
+    payee = payee_by_address(address)
+    if payee is None:
+        raise UnknownAccount("Nothing was ever published for this address.")
+    active = active_distribution()
+    if active is None:
+        raise WaitingForChain(
+            "Published, and waiting for the chain." if settings.CHAIN_ENABLED
+            else "This instance has no chain yet; nothing expires until it has one."
+        )
+    leaf = active.leaves.filter(payee=payee).first()
+    if leaf is None or leaf.position is None:
+        raise WaitingForChain("Published for the next epoch, which is not active yet.")
+    if leaf.cumulative <= payee.claimed:
+        raise NothingToClaim(
+            f"All {open_text(payee.claimed)} OPEN of this address were claimed already."
+        )
+    return ClaimProof(
+        distribution=active, address=payee.address, cumulative=leaf.cumulative,
+        claimable=leaf.cumulative - payee.claimed,
+        proof=published.proof(active.nodes_sha256, active.leaf_count, leaf.position),
+    )
+
+
+@transaction.atomic
+def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> Claim:
+    """Have our relayer claim for one of the user's own wallets; the platform pays the gas.
+
+    Raises UnknownAccount (no wallet of this user, or never published), ClaimOnItsWay,
+    NothingToClaim and WaitingForChain.
+    """
+    if not acting_user.wallets.filter(address__iexact=address).exists():
+        raise UnknownAccount("Link this wallet to your account first; then claim for it.")
+    payee = PayoutAddress.objects.select_for_update().filter(address__iexact=address).first()
+    if payee is None:
+        raise UnknownAccount("Nothing was ever published for this address.")
+    if payee.claims.filter(state=Claim.State.REQUESTED).exists():
+        raise ClaimOnItsWay("A claim for this address is on its way; wait until it is final.")
+    ready = claim_proof(payee.address)
+    claim = Claim(
+        state=Claim.State.REQUESTED, payee=payee, requested_by=acting_user,
+        distribution=ready.distribution, amount=ready.claimable, cumulative=ready.cumulative,
+        created_at=at,
+    )
+    intent = chain.request_intent(
+        kind=Intent.Kind.CLAIM, to=ready.distribution.distributor, value=0, data=ready.calldata,
+        cause_kind="claim", cause_id=claim.pk, key=f"claim:{claim.pk}", at=at,
+    )
+    claim.intent_id = intent.pk
+    claim.save(force_insert=True)
+    audit.record(
+        actor=acting_user, verb="ledger.claim_requested", target=claim, at=at,
+        data={"address": payee.address, "amount": str(claim.amount)},
+    )
+    return claim
+
+
+@transaction.atomic
+def record_claim(
+    *, address: str, amount: int, cumulative: int, chain_id: int, tx_hash: str, log_index: int,
+    at: datetime,
+) -> Claim:
+    """`RewardDistributor.Claimed` is final: the money leaves escrow, once per log.
+
+    Raises UnknownAccount where we never published anything for the address, and InvalidAmount.
+    """
+    check_amount(amount)
+    payee = PayoutAddress.objects.select_for_update().filter(address__iexact=address).first()
+    if payee is None:
+        raise UnknownAccount(f"{address} claimed in {tx_hash}, but was never published.")
+    known = Claim.objects.filter(tx_hash=tx_hash.lower(), log_index=log_index).first()
+    if known is not None:
+        return known
+    claim = payee.claims.filter(state=Claim.State.REQUESTED).first() or Claim(payee=payee)
+    entry = post_entry(
+        kind=Entry.Kind.CLAIM, key=f"claim:{chain_id}:{tx_hash.lower()}:{log_index}", at=at,
+        legs=[
+            Leg(account_for(Account.Kind.ESCROW), -amount),
+            Leg(account_for(Account.Kind.DISTRIBUTOR), amount),
+        ],
+        cause=Cause("claim", claim.pk),
+    )
+    payee.claimed += amount
+    payee.save(update_fields=["claimed"])
+    claim.state, claim.entry, claim.paid_at = Claim.State.PAID, entry, at
+    claim.amount, claim.cumulative = amount, cumulative
+    claim.tx_hash, claim.log_index = tx_hash.lower(), log_index
+    claim.distribution = claim.distribution or active_distribution()
+    claim.save()
+    _announce(claim, at)
+    return claim
+
+
+@transaction.atomic
+def on_intent_failed(*, intent_id: UUID, reason: str, at: datetime) -> None:
+    """The relayed claim failed for good. Where the wallet claimed first, it is paid already."""
+    claim = (
+        Claim.objects.select_for_update(of=("self",))
+        .filter(intent_id=intent_id, state=Claim.State.REQUESTED)
+        .first()
+    )
+    if claim is None:
+        return
+    claim.state, claim.failure_reason = Claim.State.FAILED, reason
+    claim.save(update_fields=["state", "failure_reason"])
+    if claim.requested_by is not None:
+        notify(
+            user=claim.requested_by, kind="ledger.claim_failed", at=at, url="/earnings/",
+            title="Your claim was not sent; nothing is lost, claim again", body=reason,
+        )
+
+
+def _announce(claim: Claim, at: datetime) -> None:
+    audit.record(
+        actor=None, verb="ledger.claimed", target=claim, at=at,
+        data={"address": claim.payee.address, "amount": str(claim.amount), "tx": claim.tx_hash},
+    )
+    events.emit(
+        "ledger.claimed",
+        {"claim_id": str(claim.pk), "address": claim.payee.address, "amount": str(claim.amount)},
+        at=at,
+    )
+    for owner in User.objects.filter(wallets__address__iexact=claim.payee.address):
+        notify(
+            user=owner, kind="ledger.claimed", url="/earnings/", at=at,
+            title=f"{open_text(claim.amount)} OPEN were paid to {claim.payee.address[:10]}…",
+        )

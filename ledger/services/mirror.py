@@ -1,0 +1,94 @@
+"""What the events of our contracts, and the fate of our intents, mean for the ledger.
+
+Handlers run in the indexer's transaction, once a block is safe; each is idempotent by
+(transaction hash, log index). They raise LedgerError where the chain did something that the
+ledger cannot explain.
+"""
+
+from datetime import datetime
+from typing import Any, TypedDict
+from uuid import UUID
+
+from ledger.calldata import id_from_word
+from ledger.models.chain import ChainLog, Intent
+from ledger.onchain import require_deployment
+from ledger.services import chain, claims, deposits, distributions
+
+# Names no account: the deposit is kept apart.
+NO_ACCOUNT = UUID(int=0)
+
+
+class Place(TypedDict):
+    """Where on which chain an event stands."""
+
+    chain_id: int
+    tx_hash: str
+    log_index: int
+
+
+def register() -> None:
+    """Called when the app is ready."""
+    chain.on_log("Gateway", "Deposited", deposited)
+    chain.on_log("Gateway", "DistributorFunded", distributor_funded)
+    chain.on_log("RewardDistributor", "Funded", funded)
+    chain.on_log("RewardDistributor", "RootActivated", root_activated)
+    chain.on_log("RewardDistributor", "Claimed", claimed)
+    for kind in (Intent.Kind.FUND, Intent.Kind.PUBLISH, Intent.Kind.CLAIM):
+        chain.on_intent(kind, intent_changed)
+
+
+def deposited(log: ChainLog, at: datetime) -> None:
+    deposits.credit_deposit(
+        account_id=_uuid(log.arguments["accountId"]) or NO_ACCOUNT,
+        amount=int(log.arguments["amount"]), at=at, **_place(log),
+    )
+
+
+def distributor_funded(log: ChainLog, at: datetime) -> None:
+    distributions.on_funded(
+        batch_id=_uuid(log.arguments["batchId"]), amount=int(log.arguments["amount"]), at=at,
+        **_place(log),
+    )
+
+
+def funded(log: ChainLog, at: datetime) -> None:
+    sender = log.arguments["from"]
+    # What the Gateway sends is booked by the Gateway's own event.
+    if sender.lower() != require_deployment().address("Gateway").lower():
+        distributions.on_gift(
+            sender=sender, amount=int(log.arguments["amount"]), at=at, **_place(log)
+        )
+
+
+def root_activated(log: ChainLog, at: datetime) -> None:
+    distributions.on_root_published(
+        epoch=int(log.arguments["epoch"]), root=log.arguments["root"],
+        chain_id=log.block.chain_id, at=at,
+    )
+
+
+def claimed(log: ChainLog, at: datetime) -> None:
+    claims.record_claim(
+        address=log.arguments["account"], amount=int(log.arguments["amount"]),
+        cumulative=int(log.arguments["cumulative"]), at=at, **_place(log),
+    )
+
+
+def intent_changed(intent: Intent, at: datetime) -> None:
+    if intent.state != Intent.State.FAILED:
+        return
+    reason = intent.failure_reason or "The chain refused the transaction."
+    if intent.kind == Intent.Kind.CLAIM:
+        claims.on_intent_failed(intent_id=intent.pk, reason=reason, at=at)
+    else:
+        distributions.on_intent_failed(intent_id=intent.pk, reason=reason, at=at)
+
+
+def _place(log: ChainLog) -> Place:
+    return {
+        "chain_id": log.block.chain_id, "tx_hash": log.tx_hash, "log_index": log.log_index,
+    }
+
+
+def _uuid(word: Any) -> UUID | None:
+    return id_from_word(bytes.fromhex(str(word).removeprefix("0x")))
