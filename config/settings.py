@@ -167,6 +167,8 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = env("EMAIL_VERIFICATION", default="mandatory")
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_UNIQUE_EMAIL = True
+# Beside the limits of allauth itself, which stay as they are.
+ACCOUNT_RATE_LIMITS = {"wallet_sign_in": "30/m/ip"}
 # The e-mail is unique by an index on Lower(), which this check does not see.
 SILENCED_SYSTEM_CHECKS = ["auth.W004"]
 MFA_SUPPORTED_TYPES = ["recovery_codes", "totp", "webauthn"]
@@ -245,6 +247,9 @@ CHAIN_DEPLOYMENT = Path(
 CHAIN_CONFIRMATIONS = env.int("CHAIN_CONFIRMATIONS", default=2)
 CHAIN_KEYSTORE = env("CHAIN_KEYSTORE", default="")
 CHAIN_EXPLORER_URL = env("CHAIN_EXPLORER_URL", default="")
+# An epoch is a day, or a few minutes where a person is watching the local chain.
+DISTRIBUTION_SECONDS = env.int("DISTRIBUTION_SECONDS", default=300 if CHAIN_IS_LOCAL else 86_400)
+DISTRIBUTION_MINIMUM_WEI = env.int("DISTRIBUTION_MINIMUM_WEI", default=1)
 
 # ---------------------------------------------------------------- logging
 LOGGING = {

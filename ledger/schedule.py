@@ -1,0 +1,22 @@
+"""What beat starts for this app."""
+
+from django.conf import settings
+
+SCHEDULE: dict[str, dict[str, object]] = {
+    "release-expired-holds": {
+        "task": "ledger.tasks.release_expired_holds",
+        "schedule": 15.0,
+        "options": {"queue": "default", "expires": 15},
+    },
+    "publish-distribution": {
+        "task": "ledger.tasks.publish_distribution",
+        "schedule": float(settings.DISTRIBUTION_SECONDS),
+        "options": {"queue": "default", "expires": settings.DISTRIBUTION_SECONDS},
+    },
+    # Finds what a chain that was down, or not deployed yet, left behind.
+    "advance-distributions": {
+        "task": "ledger.tasks.advance_distributions",
+        "schedule": 30.0,
+        "options": {"queue": "default", "expires": 30},
+    },
+}
