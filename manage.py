@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from config.embedded.state import use_running_services
+
+    use_running_services(os.environ)
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -171,7 +171,12 @@ class House:
 
     def publish(self) -> None:
         """Writes down what runs, for commands started by hand and for the next start."""
-        self.state.write(environment=self.environment, pids=self.supervisor.pids())
+        # An address that was given may hold a password; whoever gave it knows it.
+        ours = {key: value for key, value in self.environment.items() if key not in os.environ}
+        self.state.write(
+            environment={**ours, "DATA_DIR": str(self.data_dir), "SITE_URL": self.address},
+            pids=self.supervisor.pids(),
+        )
 
     def close(self) -> None:
         self.supervisor.stop()

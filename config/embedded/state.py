@@ -10,8 +10,6 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
 from config.embedded.paths import data_dir
 
 # What a command needs to reach running services; nothing secret is written down.
@@ -76,6 +74,8 @@ class RunState:
         return found
 
     def write(self, *, environment: Mapping[str, str], pids: Mapping[str, int]) -> None:
+        import psutil
+
         processes = {}
         for name, pid in pids.items():
             with contextlib.suppress(psutil.Error):
@@ -112,6 +112,8 @@ def use_running_services(environ: MutableMapping[str, str]) -> None:
 
 def _end_left_behind(processes: Mapping[str, Mapping[str, Any]]) -> None:
     """Ends the children of a killed supervisor; a pid that now means another process is left."""
+    import psutil
+
     remaining = []
     for entry in processes.values():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
