@@ -28,6 +28,7 @@ OTHER_ADDRESS = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 def fresh(settings: Settings) -> None:
     settings.CHAIN_ID = 31337
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     cache.clear()
 
 
