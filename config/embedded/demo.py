@@ -12,8 +12,6 @@ from config.embedded.house import House, StartError
 from config.embedded.paths import REPOSITORY, data_dir
 from config.embedded.state import AlreadyRunningError, running_environment
 
-PUBLISH_SECONDS = 2.0
-
 
 class StopRequestedError(Exception):
     """Ctrl-C or SIGTERM."""
@@ -38,7 +36,7 @@ def demo() -> int:
         house.wait_for_web()
         house.say(welcome(house, time.monotonic() - began))
         house.start_once("sample", "seed_demo", "--continue")
-        _stay(house)
+        _stay()
     except StopRequestedError:
         pass
     except StartError as error:
@@ -107,10 +105,9 @@ def welcome(house: House, seconds: float) -> str:
     )
 
 
-def _stay(house: House) -> None:
+def _stay() -> None:
     while True:
-        time.sleep(PUBLISH_SECONDS)
-        house.publish()
+        signal.pause()
 
 
 def _on_stop_signals() -> None:

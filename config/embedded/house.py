@@ -37,6 +37,7 @@ class House:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.state = RunState(self.data_dir)
         self.supervisor = Supervisor(self.data_dir, say)
+        self.supervisor.on_restart = self.publish
         self.say = self.supervisor.say
         self.host = os.environ.get("HOST", "127.0.0.1")
         self.environment: dict[str, str] = {}

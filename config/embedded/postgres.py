@@ -115,8 +115,8 @@ def _make_cluster(folder: Path) -> tuple[Path, str | None]:
             module.POSTGRES_VERSIONS.clear()  # type: ignore[attr-defined]
             module.POSTGRES_VERSIONS.update(versions)  # type: ignore[attr-defined]
     server = pgserver.get_server(folder, cleanup_mode=None, start=False)
-    with server._lock:
-        server.ensure_pgdata_inited()
+    # Not under the wheel's own lock: it is one file for all users of the machine. Ours is held.
+    server.ensure_pgdata_inited()
     return Path(server.bin_path), server.system_user
 
 

@@ -94,21 +94,23 @@ class Child:
 
         threading.Thread(target=copy, daemon=True).start()
 
-    def look(self) -> None:
-        """Starts the process again where it died and its pause is over."""
+    def look(self) -> bool:
+        """Starts the process again where it died and its pause is over; True where it did."""
         if self.done:
-            return
+            return False
         if self.process is not None and self.process.poll() is None:
-            return
+            return False
         now = time.monotonic()
         if self.process is not None:
             if self.service.once and self.process.returncode == 0:
                 self.done = True
-                return
+                return False
             self._bury(now)
-        if now >= self._next_start:
-            self.restarts += 1
-            self.start()
+        if now < self._next_start:
+            return False
+        self.restarts += 1
+        self.start()
+        return True
 
     def _bury(self, now: float) -> None:
         assert self.process is not None
@@ -178,6 +180,8 @@ class Supervisor:
     def __init__(self, data_dir: Path, say: Callable[[str], None] | None = None) -> None:
         self.logs = Logs(data_dir / "logs")
         self.say = say or _print
+        # Called in the watching thread whenever a child has a new process.
+        self.on_restart: Callable[[], None] = lambda: None
         self.children: dict[str, Child] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -214,7 +218,8 @@ class Supervisor:
                 if self._stopping.is_set():
                     return
                 try:
-                    child.look()
+                    if child.look():
+                        self.on_restart()
                 except OSError as error:
                     self.say(f"{child.service.name} does not start: {error}")
 
