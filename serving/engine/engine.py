@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from serving.engine.adapters import Adapter, file_sha256, read_adapter
+from serving.engine.adapters import Adapter, read_adapter
 from serving.engine.base import load_base
 from serving.engine.cache import LaneCache
 from serving.engine.lora import RowAdapters
@@ -64,11 +64,13 @@ class Engine:
         *,
         max_adapters: int = 64,
         max_context: int | None = None,
+        base_sha256: str | None = None,
     ) -> None:
         """Load the base and start the scheduler thread.
 
         `threads` is the number of CPU threads of a step, explicit because two threads on two
-        busy cores are several times slower than one.
+        busy cores are several times slower than one. Adapters whose configuration names other
+        `base_weights_sha256` than `base_sha256` are refused.
         """
         if threads < 1 or max_active < 1 or max_adapters < 1:
             raise ValueError("threads, max_active and max_adapters are at least 1.")
@@ -78,8 +80,7 @@ class Engine:
         self.device = device
         self._base = load_base(base_folder, device=device, dtype=dtype, max_context=max_context)
         self.context = self._base.context
-        weights = base_folder / "model.safetensors"
-        self.base_sha256 = file_sha256(weights) if weights.is_file() else None
+        self.base_sha256 = base_sha256
         self._cache = LaneCache(max_active + 1, self.context)
         self._adapters: OrderedDict[str, Adapter] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}

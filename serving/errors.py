@@ -1,0 +1,61 @@
+"""What serving refuses, each with a sentence for people and the words of the OpenAI API."""
+
+
+class Refusal(Exception):  # noqa: N818
+    """Base of all refusals: nothing was written and nothing is charged.
+
+    `status` is the HTTP status, `kind` and `code` the error's type and code in OpenAI's shape,
+    `parameter` the field of the request that is to blame.
+    """
+
+    status = 400
+    kind = "invalid_request_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.parameter = parameter
+
+
+class InvalidRequest(Refusal):
+    """The body is not what the API takes."""
+
+
+class UnknownModel(Refusal):
+    status = 404
+    code = "model_not_found"
+
+
+class PromptTooLong(Refusal):
+    code = "context_length_exceeded"
+
+
+class UnknownKey(Refusal):
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NoBalance(Refusal):
+    status = 402
+    kind = "insufficient_quota"
+    code = "insufficient_funds"
+
+
+class TooManyRequests(Refusal):
+    status = 429
+    kind = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class NoWorker(Refusal):
+    """No live worker serves the base."""
+
+    status = 503
+    kind = "server_error"
+    code = "no_worker"
+
+
+class NotDeployable(Refusal):
+    """The deployment cannot be made or changed, and why."""

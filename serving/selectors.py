@@ -1,0 +1,72 @@
+"""Reading deployments and completions."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet, Sum
+from django.urls import reverse
+
+from accounts.models import User
+from serving.errors import UnknownModel
+from serving.models import Completion, CompletionState, Deployment
+from serving.models.deployments import Viewer
+
+
+def usable_deployments(user: Viewer) -> QuerySet[Deployment]:
+    """What this person can ask now, bases first."""
+    found: QuerySet[Deployment] = (
+        Deployment.objects.usable_by(user)
+        .with_parts()
+        .annotate(is_tuned=Q(model__isnull=False))
+        .order_by("is_tuned", "name")
+    )
+    return found
+
+
+def usable_deployment(*, name: str, user: Viewer) -> Deployment:
+    """The deployment with that model id. Raises UnknownModel, also for what is not theirs."""
+    found: Deployment | None = (
+        Deployment.objects.usable_by(user).with_parts().filter(name=name).first()
+    )
+    if found is None:
+        raise UnknownModel(
+            f"There is no model {name[:100]!r} that you can ask. GET /v1/models lists them.",
+            parameter="model",
+        )
+    return found
+
+
+def base_deployment_of(deployment: Deployment) -> Deployment | None:
+    """The base alone of the same model, for the side by side."""
+    found: Deployment | None = Deployment.objects.filter(
+        base_model=deployment.base_model, model=None
+    ).first()
+    return found
+
+
+def deployment_url(identifier: UUID | str) -> str:
+    name = Deployment.objects.filter(pk=identifier).values_list("name", flat=True).first()
+    return reverse("serving:deployment", args=[name]) if name else ""
+
+
+def usage_of(user: User) -> dict[str, int]:
+    """A person's completions in figures: how many, tokens in and out, wei spent."""
+    figures: dict[str, int | None] = Completion.objects.visible_to(user).aggregate(
+        completions=Count("id"),
+        prompt_tokens=Sum("prompt_tokens"),
+        completion_tokens=Sum("completion_tokens"),
+        fee=Sum("fee"),
+    )
+    return {name: value or 0 for name, value in figures.items()}
+
+
+def traffic_of(deployment: Deployment) -> dict[str, int]:
+    """A deployment's answered completions in figures."""
+    answered = deployment.completions.filter(
+        state__in=[CompletionState.SUCCEEDED, CompletionState.CANCELLED]
+    )
+    figures = answered.aggregate(
+        completions=Count("id"), tokens=Sum("completion_tokens"), fee=Sum("fee")
+    )
+    return {name: value or 0 for name, value in figures.items()}

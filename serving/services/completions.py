@@ -1,0 +1,186 @@
+"""Asking a model: quote, hold, queue; and taking the request back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from governance.selectors import current_split
+
+from accounts import outbox
+from accounts.ids import uuid7
+from accounts.models import ApiKey, User
+from ledger.errors import InsufficientFunds
+from ledger.models import Hold
+from ledger.services.holds import open_hold, release_hold
+from ledger.words import open_text
+from serving import splits
+from serving.errors import InvalidRequest, NoBalance, PromptTooLong, TooManyRequests
+from serving.limits import (
+    DEADLINE,
+    DEFAULT_MAX_TOKENS,
+    HOLD_SLACK,
+    RETRY_AFTER_SECONDS,
+    UNFINISHED_PER_PERSON,
+)
+from serving.models import Completion, CompletionState, Deployment
+from serving.prompts import Prompt, prepare
+from serving.questions import Question, Sampling
+from serving.services.deployments import check_base_is_served
+
+CAUSE = "completion"
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a request costs at most, in wei, if the answer is as long as it may be."""
+
+    prompt: Prompt
+    max_tokens: int
+    highest_fee: int
+
+
+def quote(*, deployment: Deployment, question: Question, max_tokens: int | None = None) -> Quote:
+    """Count and price a question without asking it.
+
+    Raises InvalidRequest and PromptTooLong.
+    """
+    base = deployment.base_model
+    prompt = prepare(question, base)
+    room = base.context_length - len(prompt.ids)
+    if max_tokens is None:
+        max_tokens = min(DEFAULT_MAX_TOKENS, room)
+    if max_tokens < 1:
+        raise InvalidRequest("max_tokens is at least 1.", parameter="max_tokens")
+    if max_tokens > room:
+        raise PromptTooLong(
+            f"The prompt has {len(prompt.ids)} tokens and max_tokens is {max_tokens}; together "
+            f"they may be {base.context_length}. Ask for at most {room}.",
+            parameter="max_tokens",
+        )
+    fee = len(prompt.ids) * deployment.input_price + max_tokens * deployment.output_price
+    return Quote(prompt, max_tokens, fee)
+
+
+def start_completion(
+    *,
+    deployment: Deployment,
+    question: Question,
+    sampling: Sampling,
+    payer: User,
+    acting_user: User,
+    at: datetime,
+    api_key: ApiKey | None = None,
+) -> Completion:
+    """Hold the highest price and queue the request; a worker answers into its token stream.
+
+    Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker and NoBalance; nothing is
+    written then.
+    """
+    offer = quote(deployment=deployment, question=question, max_tokens=sampling.max_tokens)
+    check_base_is_served(deployment.base_model, at=at)
+    unfinished = Completion.objects.unfinished().filter(payer=payer).count()
+    if unfinished >= UNFINISHED_PER_PERSON:
+        raise TooManyRequests(
+            f"You have {unfinished} requests that are not answered yet; "
+            f"try again in {RETRY_AFTER_SECONDS} seconds."
+        )
+    split = current_split()
+    completion = Completion(
+        id=uuid7(),
+        created_at=at,
+        deployment=deployment,
+        payer=payer,
+        api_key=api_key,
+        kind=offer.prompt.kind,
+        messages=offer.prompt.messages,
+        prompt=offer.prompt.text,
+        prompt_ids=offer.prompt.ids,
+        prompt_tokens=len(offer.prompt.ids),
+        sampling=_sampling_json(sampling, offer.max_tokens),
+        input_price=deployment.input_price,
+        output_price=deployment.output_price,
+        highest_fee=offer.highest_fee,
+        split=splits.to_json(split),
+        parameter_version=split.version,
+        deadline=at + DEADLINE,
+        lease_expires_at=at + settings.WORK_LEASE,
+    )
+    with transaction.atomic():
+        if offer.highest_fee:
+            completion.hold_id = _hold(completion, split.version, acting_user, at).pk
+        completion.save(force_insert=True)
+        enqueue(completion, at)
+    return completion
+
+
+def cancel_completion(*, completion: Completion, acting_user: User | None, at: datetime) -> None:
+    """Stop a request. Before a worker took it, it costs nothing; after, what it has given."""
+    with transaction.atomic():
+        row = Completion.objects.select_for_update(of=("self",)).get(pk=completion.pk)
+        if row.is_final:
+            return
+        row.cancel_requested_at = row.cancel_requested_at or at
+        if row.state == CompletionState.HELD:
+            release(row, reason="Cancelled before it began.", acting_user=acting_user, at=at)
+            row.state, row.finished_at = CompletionState.CANCELLED, at
+            row.finish_reason = "cancelled"
+            row.lease_owner, row.lease_expires_at = "", None
+        row.save(
+            update_fields=[
+                "cancel_requested_at",
+                "state",
+                "finished_at",
+                "finish_reason",
+                "lease_owner",
+                "lease_expires_at",
+            ]
+        )
+
+
+def release(completion: Completion, *, reason: str, acting_user: User | None, at: datetime) -> None:
+    """Give the held money back, in the caller's transaction."""
+    if completion.hold_id is not None:
+        hold = Hold.objects.get(pk=completion.hold_id)
+        release_hold(hold=hold, reason=reason, acting_user=acting_user, at=at)
+
+
+def enqueue(completion: Completion, at: datetime) -> None:
+    outbox.enqueue(
+        task="serving.tasks.generate",
+        args=[str(completion.pk)],
+        queue=completion.deployment.queue,
+        at=at,
+    )
+
+
+def _hold(completion: Completion, version: int, acting_user: User, at: datetime) -> Hold:
+    try:
+        return open_hold(
+            payer=completion.payer,
+            amount=completion.highest_fee,
+            cause_kind=CAUSE,
+            cause_id=completion.pk,
+            split_version=version,
+            expires_at=completion.deadline + HOLD_SLACK,
+            acting_user=acting_user,
+            at=at,
+        )
+    except InsufficientFunds as error:
+        raise NoBalance(
+            f"This request may cost up to {open_text(completion.highest_fee)} OPEN, which is more "
+            "than your balance. Deposit OPEN in your wallet (/wallet/) or lower max_tokens."
+        ) from error
+
+
+def _sampling_json(sampling: Sampling, max_tokens: int) -> dict[str, Any]:
+    return {
+        "max_tokens": max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop),
+    }

@@ -1,0 +1,205 @@
+"""What a worker writes about a completion, and what the sweeper does when a worker is lost.
+
+A completion belongs to the worker whose name is in `lease_owner`; each change here looks at it
+first, so a worker that lost its lease can neither show a token nor take money.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from accounts import leases
+from attribution.services import request_attribution
+from ledger.models import Hold
+from ledger.services.holds import Refs, capture_hold
+from serving import splits
+from serving.models import Completion, CompletionState
+from serving.services.completions import enqueue, release
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the engine gave: the tokens with the one that ended it, and their text."""
+
+    ids: list[int]
+    text: str
+    finish_reason: str
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.finish_reason == "cancelled"
+
+
+def claim(*, completion_id: UUID, owner: str, at: datetime) -> Completion | None:
+    """Take a held completion; None where another worker has it or it has ended."""
+    if not leases.claim(
+        Completion,
+        completion_id,
+        from_states=[CompletionState.HELD],
+        to_state=CompletionState.RUNNING,
+        owner=owner,
+        at=at,
+    ):
+        return None
+    found: Completion = Completion.objects.select_related(
+        "deployment__base_model", "deployment__model__owner", "payer"
+    ).get(pk=completion_id)
+    return found
+
+
+def note_first_token(*, completion_id: UUID, owner: str, at: datetime) -> bool:
+    """Before the first token is shown: from now on it is not run again. False: lease lost."""
+    rows = Completion.objects.filter(
+        pk=completion_id, lease_owner=owner, state=CompletionState.RUNNING
+    )
+    return bool(rows.update(first_token_at=at))
+
+
+def settle(*, completion_id: UUID, owner: str, answer: Answer, at: datetime) -> Completion | None:
+    """Charge for the answer, keep it, and ask for its attribution, all or nothing.
+
+    An answer that was cancelled is charged for the tokens that it has; without one it is free.
+    None where the lease was lost. Raises LedgerError where the hold cannot be captured.
+    """
+    with transaction.atomic():
+        completion = _owned(completion_id, owner)
+        if completion is None:
+            return None
+        completion.answer, completion.answer_ids = answer.text, answer.ids
+        completion.completion_tokens = len(answer.ids)
+        completion.finish_reason = answer.finish_reason
+        if answer.ids:
+            _charge(completion, at)
+        else:
+            release(completion, reason="Cancelled before a token.", acting_user=None, at=at)
+        completion.state = (
+            CompletionState.CANCELLED if answer.is_cancelled else CompletionState.SUCCEEDED
+        )
+        _end(completion, at)
+        if answer.ids:
+            _attribute(completion, at)
+    return completion
+
+
+def fail(*, completion_id: UUID, owner: str, reason: str, at: datetime) -> Completion | None:
+    """End it with nothing charged; None where the lease was lost."""
+    with transaction.atomic():
+        completion = _owned(completion_id, owner)
+        if completion is None:
+            return None
+        return _fail(completion, reason, at)
+
+
+def run_again(pk: UUID, at: datetime) -> None:
+    """For the sweeper: a lost request runs again if nobody has seen a token of it."""
+    completion = Completion.objects.select_related("deployment__base_model").get(pk=pk)
+    if completion.first_token_at is not None:
+        _fail(completion, "The worker stopped while it answered. You were not charged.", at)
+        return
+    if completion.cancel_requested_at is not None or completion.deadline <= at:
+        _fail(completion, "It was not answered in time. You were not charged.", at)
+        return
+    never_taken = completion.state == CompletionState.HELD
+    Completion.objects.filter(pk=pk).update(
+        state=CompletionState.HELD,
+        lease_owner="",
+        lease_expires_at=at + settings.WORK_LEASE,
+        # A worker that takes it counts for itself; a message that was lost counts here.
+        attempts=F("attempts") + (1 if never_taken else 0),
+    )
+    enqueue(completion, at)
+
+
+def give_up(pk: UUID, reason: str, at: datetime) -> None:
+    """For the sweeper: too many attempts."""
+    completion = Completion.objects.select_related("deployment__base_model").get(pk=pk)
+    _fail(completion, reason, at)
+
+
+def note_receipt(*, completion_id: UUID, receipt_id: UUID) -> None:
+    Completion.objects.filter(pk=completion_id).update(receipt_id=receipt_id)
+
+
+def _owned(completion_id: UUID, owner: str) -> Completion | None:
+    found: Completion | None = (
+        Completion.objects.select_for_update(of=("self",))
+        .select_related("deployment__model__owner", "payer")
+        .filter(pk=completion_id, lease_owner=owner, state=CompletionState.RUNNING)
+        .first()
+    )
+    return found
+
+
+def _charge(completion: Completion, at: datetime) -> None:
+    completion.fee = (
+        completion.prompt_tokens * completion.input_price
+        + completion.completion_tokens * completion.output_price
+    )
+    if completion.hold_id is None:
+        return
+    hold = Hold.objects.get(pk=completion.hold_id)
+    if completion.fee == 0:
+        # Only the unused part of the price was above zero; there is nothing to divide.
+        release(completion, reason="It cost nothing.", acting_user=None, at=at)
+        return
+    model = completion.deployment.model
+    entry = capture_hold(
+        hold=hold,
+        amount=completion.fee,
+        split=splits.from_json(completion.split),
+        model_owner=model.owner if model is not None else None,
+        refs=Refs(model=model.pk if model is not None else None, completion=completion.pk),
+        acting_user=None,
+        at=at,
+    )
+    completion.entry_id = entry.pk
+
+
+def _attribute(completion: Completion, at: datetime) -> None:
+    model = completion.deployment.model
+    request_attribution(
+        completion_id=completion.pk,
+        model_id=model.pk if model is not None else None,
+        prompt_ids=completion.prompt_ids,
+        answer_ids=completion.answer_ids,
+        prompt=completion.prompt,
+        answer=completion.answer,
+        fee=completion.fee,
+        split=splits.from_json(completion.split),
+        input_price=completion.input_price,
+        output_price=completion.output_price,
+        at=at,
+    )
+
+
+def _fail(completion: Completion, reason: str, at: datetime) -> Completion:
+    release(completion, reason=reason, acting_user=None, at=at)
+    completion.state, completion.failure_reason = CompletionState.FAILED, reason
+    _end(completion, at)
+    return completion
+
+
+def _end(completion: Completion, at: datetime) -> None:
+    completion.finished_at = at
+    completion.lease_owner, completion.lease_expires_at = "", None
+    completion.save(
+        update_fields=[
+            "answer",
+            "answer_ids",
+            "completion_tokens",
+            "finish_reason",
+            "fee",
+            "entry_id",
+            "state",
+            "failure_reason",
+            "finished_at",
+            "lease_owner",
+            "lease_expires_at",
+        ]
+    )

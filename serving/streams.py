@@ -1,0 +1,163 @@
+"""Tokens on their way from the worker to whoever waits for them: a Redis stream per completion.
+
+The stream is only the fast way. What is true stands in the database, so a reader that finds no
+stream (the broker lost it, or it expired) takes the answer from there.
+
+Entries: `text` (a piece of the answer) and, as the last, `end` (the state).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import cache
+from uuid import UUID
+
+import redis
+import redis.asyncio
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connection
+
+from serving.models import Completion
+
+KEPT_SECONDS = 900
+# How long a reader waits for the stream before it asks the database how things stand.
+PATIENCE_SECONDS = 2.0
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some text of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The completion as it ended, read from the database."""
+
+    completion: Completion
+
+
+def key_of(completion_id: UUID | str) -> str:
+    return f"completion:{completion_id}"
+
+
+def cancel_key_of(completion_id: UUID | str) -> str:
+    return f"completion:{completion_id}:cancel"
+
+
+@cache
+def connection_of_this_process() -> redis.Redis:
+    """Synchronous client with a pool of its own, for workers and for services' callers."""
+    client: redis.Redis = redis.Redis.from_url(settings.REDIS_URL, health_check_interval=30)
+    return client
+
+
+class Writer:
+    """The worker's end of one stream."""
+
+    def __init__(self, completion_id: UUID | str) -> None:
+        self._client = connection_of_this_process()
+        self._key = key_of(completion_id)
+
+    def begin(self) -> None:
+        """Forget what an earlier attempt may have written; nobody was shown a token of it."""
+        self._client.delete(self._key)
+
+    def text(self, text: str) -> None:
+        self._add({"text": text})
+
+    def end(self) -> None:
+        self._add({"end": "1"})
+
+    def _add(self, fields: dict[str, str]) -> None:
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.xadd(self._key, fields)
+            pipe.expire(self._key, KEPT_SECONDS)
+            pipe.execute()
+
+
+def announce_cancel(completion_id: UUID | str) -> None:
+    """Tell the worker that runs it; the wish also stands in the database."""
+    connection_of_this_process().set(cancel_key_of(completion_id), 1, ex=KEPT_SECONDS)
+
+
+def which_are_cancelled(completion_ids: list[str]) -> list[str]:
+    if not completion_ids:
+        return []
+    wishes = connection_of_this_process().mget([cancel_key_of(one) for one in completion_ids])
+    return [one for one, wish in zip(completion_ids, wishes, strict=True) if wish is not None]
+
+
+async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
+    """Pieces of the answer as they come, then its end. Never longer than its deadline.
+
+    Cost: one Redis connection while it waits; one query for the end, and one for each
+    PATIENCE_SECONDS without a token.
+    """
+    shown, last = 0, "0"
+    client = redis.asyncio.Redis.from_url(settings.REDIS_URL)
+    try:
+        while True:
+            entries = await _next_entries(client, key_of(completion_id), last)
+            ended = not entries
+            for identifier, fields in entries:
+                last = identifier
+                if b"text" in fields:
+                    text = fields[b"text"].decode()
+                    shown += len(text)
+                    yield Piece(text)
+                ended = ended or b"end" in fields
+            if not ended:
+                continue
+            completion = await sync_to_async(_load)(completion_id)
+            if completion.is_final:
+                if len(completion.answer) > shown:
+                    yield Piece(completion.answer[shown:])
+                yield End(completion)
+                return
+    finally:
+        await client.aclose()
+
+
+async def _next_entries(
+    client: redis.asyncio.Redis, key: str, last: str
+) -> list[tuple[str, dict[bytes, bytes]]]:
+    """The next entries of the stream, none where nothing came or Redis does not answer."""
+    try:
+        found = await client.xread({key: last}, block=int(PATIENCE_SECONDS * 1000), count=100)
+    except redis.RedisError:
+        return []
+    return [(identifier, fields) for _, entries in found or [] for identifier, fields in entries]
+
+
+def wait_for(completion_id: UUID | str, *, seconds: float) -> Completion:
+    """Wait in this thread until the completion has ended; for commands and tests.
+
+    Raises TimeoutError.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        completion = Completion.objects.select_related("deployment").get(pk=completion_id)
+        if completion.is_final:
+            return completion
+        time.sleep(POLL_SECONDS)
+    raise TimeoutError(f"Completion {completion_id} did not end within {seconds:.0f} s.")
+
+
+def _load(completion_id: UUID | str) -> Completion:
+    try:
+        found: Completion = Completion.objects.select_related("deployment").get(pk=completion_id)
+        return found
+    finally:
+        close_idle_connection()
+
+
+def close_idle_connection() -> None:
+    """Give this thread's database connection back while its request only waits for tokens."""
+    if not connection.in_atomic_block:
+        connection.close()

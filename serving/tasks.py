@@ -1,0 +1,28 @@
+"""What Celery runs for serving. `load` and `generate` run on the queue of a base."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+
+@shared_task
+def load(deployment_id: str) -> None:
+    from serving import workers
+
+    workers.load_deployment(UUID(deployment_id))
+
+
+@shared_task
+def generate(completion_id: str) -> None:
+    from serving import workers
+
+    workers.run_completion(UUID(completion_id))
+
+
+@shared_task
+def note_receipt(payload: dict[str, str]) -> None:
+    from serving.services import running
+
+    running.note_receipt(
+        completion_id=UUID(payload["completion_id"]), receipt_id=UUID(payload["receipt_id"])
+    )

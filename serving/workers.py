@@ -1,0 +1,237 @@
+"""The generate worker: one engine per base in the process, one thread per request.
+
+Imported by tasks alone: this module brings torch. A watcher thread renews the leases of all
+requests of the process in one statement and looks for cancelled ones; the engine batches them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import torch
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from accounts import leases
+from accounts.ids import uuid7
+from modelfactory.models import BaseModel, Model
+from modelfactory.workers import materialise_adapter
+from serving import streams
+from serving.engine.adapters import adapter_name
+from serving.engine.engine import Engine
+from serving.engine.types import EngineError, Finish, Request
+from serving.models import Completion, CompletionState, Deployment
+from serving.services import deployments, running
+from serving.services.running import Answer
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 0.2
+MAX_ACTIVE = int(os.environ.get("ENGINE_MAX_ACTIVE", "16"))
+THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
+
+_engines: dict[str, Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def choose_device() -> tuple[str, str]:
+    """(device, dtype): CUDA where there is one, else the CPU. OPENLEDGER_DEVICE forces it."""
+    if os.environ.get("OPENLEDGER_DEVICE", "") != "cpu" and torch.cuda.is_available():
+        return "cuda", "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "cpu", "float32"
+
+
+def engine_for(base: BaseModel) -> Engine:
+    """The process's engine of this base, loaded by the first who needs it."""
+    with _engines_lock:
+        engine = _engines.get(base.slug)
+        if engine is None:
+            device, dtype = choose_device()
+            started = time.monotonic()
+            engine = Engine(
+                base.path,
+                device=device,
+                dtype=dtype,
+                threads=THREADS,
+                max_active=MAX_ACTIVE,
+                max_context=base.context_length,
+                base_sha256=base.weights_sha256,
+            )
+            _engines[base.slug] = engine
+            logger.info(
+                "engine for %s on %s (%s), %d threads, loaded in %.1f s",
+                base.slug,
+                device,
+                dtype,
+                THREADS,
+                time.monotonic() - started,
+            )
+        return engine
+
+
+def close_engines() -> None:
+    with _engines_lock:
+        for engine in _engines.values():
+            engine.close()
+        _engines.clear()
+
+
+def load_deployment(deployment_id: UUID) -> None:
+    """Load what a deployment needs, then say that it is live, or why it is not."""
+    deployment = (
+        Deployment.objects.select_related("base_model", "model").filter(pk=deployment_id).first()
+    )
+    if deployment is None:
+        return
+    try:
+        engine = engine_for(deployment.base_model)
+        ensure_adapter(engine, deployment.model)
+    except (EngineError, OSError, ValueError) as error:
+        logger.warning("deployment %s refused: %s", deployment.name, error)
+        deployments.refuse(deployment_id=deployment_id, reason=str(error), at=timezone.now())
+    else:
+        deployments.mark_live(deployment_id=deployment_id, at=timezone.now())
+
+
+def ensure_adapter(engine: Engine, model: Model | None) -> str | None:
+    """Have the model's adapter in the engine; returns its name there, None for the base."""
+    if model is None:
+        return None
+    name = adapter_name(model.adapter_sha256, model.adapter_config)
+    with tempfile.TemporaryDirectory(prefix="adapter-") as folder:
+        engine.ensure_adapter(name, lambda: materialise_adapter(model.pk, Path(folder)))
+    return name
+
+
+def run_completion(completion_id: UUID) -> None:
+    """Claim, generate, charge. Called once for each message; only the claim's winner works."""
+    owner = f"{leases.worker_name()}:{uuid7()}"
+    completion = running.claim(completion_id=completion_id, owner=owner, at=timezone.now())
+    if completion is None:
+        return
+    writer = streams.Writer(completion_id)
+    try:
+        writer.begin()
+        answer = _generate(completion, owner, writer)
+        if answer is not None:
+            running.settle(
+                completion_id=completion_id, owner=owner, answer=answer, at=timezone.now()
+            )
+    except EngineError as error:
+        running.fail(completion_id=completion_id, owner=owner, reason=str(error), at=timezone.now())
+    except Exception as error:
+        logger.exception("completion %s failed", completion_id)
+        reason = f"The worker failed ({type(error).__name__}). You were not charged."
+        running.fail(completion_id=completion_id, owner=owner, reason=reason, at=timezone.now())
+    writer.end()
+
+
+def _generate(completion: Completion, owner: str, writer: streams.Writer) -> Answer | None:
+    """Run the request and show its tokens; None where the lease was lost."""
+    engine = engine_for(completion.deployment.base_model)
+    request = Request(
+        request_id=str(completion.pk),
+        input_ids=tuple(completion.prompt_ids),
+        adapter=ensure_adapter(engine, completion.deployment.model),
+        max_tokens=completion.sampling["max_tokens"],
+        temperature=completion.sampling["temperature"],
+        top_p=completion.sampling["top_p"],
+        seed=completion.sampling["seed"],
+        stop=tuple(completion.sampling["stop"]),
+    )
+    ids: list[int] = []
+    pieces: list[str] = []
+    finish = ""
+    streams.close_idle_connection()
+    with _watched(completion, owner, engine), engine.generate(request) as tokens:
+        for token in tokens:
+            if token.id is not None:
+                if not ids and not _may_show(completion, owner):
+                    return None
+                ids.append(token.id)
+            if token.text:
+                pieces.append(token.text)
+                writer.text(token.text)
+            if token.finish_reason is not None:
+                finish = token.finish_reason.value
+    return Answer(ids, "".join(pieces), finish or Finish.CANCELLED.value)
+
+
+def _may_show(completion: Completion, owner: str) -> bool:
+    shown = running.note_first_token(completion_id=completion.pk, owner=owner, at=timezone.now())
+    streams.close_idle_connection()
+    return shown
+
+
+class Watcher:
+    """Renews the leases of the process's running requests and passes on their cancellation."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[str, tuple[str, datetime, Engine]] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, completion: Completion, owner: str, engine: Engine) -> None:
+        with self._lock:
+            self._watched[str(completion.pk)] = (owner, completion.deadline, engine)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+                self._thread.start()
+
+    def remove(self, completion: Completion) -> None:
+        with self._lock:
+            self._watched.pop(str(completion.pk), None)
+
+    def _run(self) -> None:
+        renewed = time.monotonic()
+        while True:
+            time.sleep(WATCH_SECONDS)
+            with self._lock:
+                watched = dict(self._watched)
+            try:
+                self._cancel(watched)
+                if time.monotonic() - renewed > settings.WORK_LEASE.total_seconds() / 4:
+                    renewed = time.monotonic()
+                    self._renew(watched)
+            except Exception:
+                # Redis or PostgreSQL may be away for a moment; the next round tries again.
+                logger.warning("watching requests failed", exc_info=True)
+                connection.close()
+
+    def _cancel(self, watched: dict[str, tuple[str, datetime, Engine]]) -> None:
+        now = timezone.now()
+        late = [one for one, (_, deadline, _) in watched.items() if deadline <= now]
+        for one in {*late, *streams.which_are_cancelled(list(watched))}:
+            watched[one][2].cancel(one)
+
+    def _renew(self, watched: dict[str, tuple[str, datetime, Engine]]) -> None:
+        if not watched:
+            return
+        owners = [owner for owner, _, _ in watched.values()]
+        rows = Completion.objects.filter(
+            pk__in=list(watched), lease_owner__in=owners, state=CompletionState.RUNNING
+        )
+        rows.update(lease_expires_at=timezone.now() + settings.WORK_LEASE)
+        connection.close()
+
+
+_watcher = Watcher()
+
+
+@contextmanager
+def _watched(completion: Completion, owner: str, engine: Engine) -> Iterator[None]:
+    _watcher.add(completion, owner, engine)
+    try:
+        yield
+    finally:
+        _watcher.remove(completion)

@@ -1,0 +1,234 @@
+// The chat page: one question to one or two models, each answer streamed into its own pane.
+
+const root = document.getElementById("playground");
+
+if (root) {
+  const deployments = JSON.parse(document.getElementById("deployments").textContent);
+  const settings = document.getElementById("settings");
+  const composer = document.getElementById("composer");
+  const panesBox = document.getElementById("panes");
+  const quoteLine = document.getElementById("quote");
+  const problem = document.getElementById("problem");
+  const sendButton = document.getElementById("send");
+  const stopButton = document.getElementById("stop");
+  let panes = [];
+  let running = null; // AbortController of the answers under way
+  let quoteTimer = null;
+  let quoteTurn = 0;
+
+  const byName = (name) => deployments.find((one) => one.name === name);
+  const csrfToken = () => JSON.parse(document.body.getAttribute("hx-headers:inherited"))["X-CSRFToken"];
+
+  function chosen() {
+    const first = byName(settings.model.value);
+    const wish = settings.other.value;
+    const second = wish === "base" ? byName(first.base) : byName(wish);
+    // The base stands left, as what was before.
+    if (!second || second.name === first.name) return [first];
+    return second.is_base ? [second, first] : [first, second];
+  }
+
+  function makePane(deployment) {
+    const element = document.getElementById("pane").content.firstElementChild.cloneNode(true);
+    element.querySelector(".pane__name").textContent = deployment.title + (deployment.is_base ? " (base)" : "");
+    element.querySelector(".pane__price").textContent =
+      `${deployment.input_price} OPEN read, ${deployment.output_price} OPEN written, per 1,000 tokens`;
+    return { deployment, element, log: element.querySelector(".pane__log"), messages: [] };
+  }
+
+  function layOut() {
+    panes = chosen().map(makePane);
+    panesBox.replaceChildren(...panes.map((pane) => pane.element));
+    panesBox.classList.toggle("panes--two", panes.length === 2);
+    scheduleQuote();
+  }
+
+  function bodyFor(pane, question) {
+    const body = {
+      model: pane.deployment.name,
+      messages: [...pane.messages, { role: "user", content: question }],
+      temperature: Number(settings.temperature.value || 0),
+    };
+    if (settings.max_tokens.value) body.max_tokens = Number(settings.max_tokens.value);
+    return body;
+  }
+
+  function post(url, body, signal) {
+    return fetch(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrfToken() },
+      body: JSON.stringify(body),
+      signal,
+    });
+  }
+
+  async function errorOf(response) {
+    try {
+      return (await response.json()).error;
+    } catch {
+      return { message: `The server answered ${response.status}. Try again in a moment.` };
+    }
+  }
+
+  function showProblem(error) {
+    const notice = document.createElement("div");
+    notice.className = "notice notice--bad";
+    const text = document.createElement("p");
+    text.textContent = error.message;
+    notice.append(text);
+    if (error.code === "insufficient_funds") {
+      const link = document.createElement("a");
+      link.href = "/wallet/";
+      link.textContent = "Open your wallet";
+      notice.append(link);
+    }
+    problem.replaceChildren(notice);
+  }
+
+  // ---- the quote: asked for while typing, the newest one counts
+
+  function scheduleQuote() {
+    clearTimeout(quoteTimer);
+    quoteTimer = setTimeout(showQuote, 350);
+  }
+
+  async function showQuote() {
+    const question = composer.question.value.trim();
+    const turn = ++quoteTurn;
+    if (!question) {
+      quoteLine.textContent = "Type a question to see what it costs at most.";
+      return;
+    }
+    const parts = await Promise.all(panes.map(async (pane) => {
+      const response = await post(root.dataset.quoteUrl, bodyFor(pane, question));
+      if (!response.ok) return { pane, error: await errorOf(response) };
+      return { pane, quote: await response.json() };
+    })).catch(() => null);
+    if (turn !== quoteTurn || !parts) return;
+    quoteLine.textContent = parts.map(({ pane, quote, error }) => {
+      if (error) return `${pane.deployment.title}: ${error.message}`;
+      const words = `${pane.deployment.title}: at most ${quote.highest_fee} OPEN (${quote.prompt_tokens} tokens read, up to ${quote.max_tokens} written)`;
+      return quote.affordable ? words : `${words}, more than your balance of ${quote.balance} OPEN`;
+    }).join(" · ");
+  }
+
+  // ---- asking
+
+  async function* eventsOf(response) {
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      rest += value;
+      const parts = rest.split("\n\n");
+      rest = parts.pop();
+      for (const part of parts) {
+        if (part.startsWith("data: ")) yield JSON.parse(part.slice(6));
+      }
+    }
+  }
+
+  function addTurn(pane, question) {
+    const element = document.getElementById("turn").content.firstElementChild.cloneNode(true);
+    element.querySelector(".turn__question").textContent = question;
+    pane.log.append(element);
+    return {
+      answer: element.querySelector(".turn__answer"),
+      cost: element.querySelector(".turn__cost"),
+      panel: element.querySelector(".turn__panel"),
+    };
+  }
+
+  async function ask(pane, question, signal) {
+    const turn = addTurn(pane, question);
+    const body = bodyFor(pane, question);
+    let text = "";
+    let completion = "";
+    try {
+      const response = await post(root.dataset.askUrl, body, signal);
+      if (!response.ok) throw await errorOf(response);
+      for await (const event of eventsOf(response)) {
+        if (event.type === "start") completion = event.completion;
+        if (event.type === "piece") {
+          text += event.text;
+          turn.answer.textContent = text;
+        }
+        if (event.type === "error") throw { message: event.message };
+        if (event.type === "end") showEnd(turn, event, completion);
+      }
+      pane.messages.push(body.messages.at(-1), { role: "assistant", content: text });
+    } catch (error) {
+      if (error.name === "AbortError") showStopped(turn, completion);
+      else showFailure(turn, error);
+    } finally {
+      turn.answer.removeAttribute("aria-busy");
+    }
+  }
+
+  function showEnd(turn, event, completion) {
+    if (!turn.answer.textContent) turn.answer.textContent = "(an empty answer)";
+    const link = document.createElement("a");
+    link.href = event.url;
+    link.textContent = "details";
+    turn.cost.replaceChildren(
+      `${event.fee} OPEN for ${event.prompt_tokens} tokens read and ${event.completion_tokens} written · `,
+      link,
+    );
+    showPanel(turn, completion);
+  }
+
+  function showStopped(turn, completion) {
+    turn.cost.textContent = "Stopped. You pay for the tokens that were written. ";
+    if (!completion) return;
+    const link = document.createElement("a");
+    link.href = `/completions/${completion}/`;
+    link.textContent = "details";
+    turn.cost.append(link);
+  }
+
+  function showFailure(turn, error) {
+    turn.cost.textContent = error.message || "The connection broke. Try again.";
+    showProblem({ message: turn.cost.textContent, code: error.code });
+  }
+
+  function showPanel(turn, completion) {
+    turn.panel.setAttribute("hx-get", root.dataset.panelUrl.replace("ID", completion));
+    turn.panel.setAttribute("hx-trigger", "load");
+    window.htmx.process(turn.panel);
+  }
+
+  async function send() {
+    const question = composer.question.value.trim();
+    if (!question || running) return;
+    problem.replaceChildren();
+    running = new AbortController();
+    sendButton.disabled = true;
+    stopButton.disabled = false;
+    composer.question.value = "";
+    await Promise.all(panes.map((pane) => ask(pane, question, running.signal)));
+    running = null;
+    sendButton.disabled = false;
+    stopButton.disabled = true;
+    scheduleQuote();
+  }
+
+  composer.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  composer.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      send();
+    }
+  });
+  stopButton.addEventListener("click", () => running?.abort());
+  composer.addEventListener("input", scheduleQuote);
+  settings.addEventListener("submit", (event) => event.preventDefault());
+  settings.addEventListener("input", scheduleQuote);
+  settings.model.addEventListener("change", layOut);
+  settings.other.addEventListener("change", layOut);
+  document.getElementById("clear").addEventListener("click", layOut);
+  layOut();
+}
