@@ -1,7 +1,30 @@
 from django.apps import AppConfig
+from django.urls import reverse
 
 
 class ModelfactoryConfig(AppConfig):
     """Base models, recipes, runs, models, evaluations."""
 
     name = "modelfactory"
+
+    def ready(self) -> None:
+        from accounts import leases, pages
+        from modelfactory.models import BaseModel, Model, Run
+        from modelfactory.services import bases, runs
+
+        leases.register(
+            Run, running_states=[Run.State.RUNNING], requeue=runs.requeue, fail=runs.fail
+        )
+        leases.register(
+            BaseModel,
+            running_states=[BaseModel.State.CHECKING],
+            requeue=bases.requeue,
+            fail=bases.fail,
+        )
+
+        def page_of_model(identifier: object) -> str:
+            model = Model.objects.filter(pk=identifier).only("slug").first()
+            return model.get_absolute_url() if model else ""
+
+        pages.register("model", page_of_model)
+        pages.register("run", lambda pk: reverse("modelfactory:run", args=[pk]))

@@ -1,0 +1,238 @@
+"""A claimed run on a worker: its folder, its child process, and what becomes of both.
+
+Only tasks import this module. The training itself is `python -m modelfactory.training FOLDER` in
+a process of its own: cancelling is a signal, and its memory comes back when it ends.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+
+from accounts import leases
+from accounts.blobs import open_blob
+from accounts.models import WorkerHeartbeat
+from datanets.models import Record, RecordState
+from modelfactory.models import Run, RunEvent
+from modelfactory.services import publishing, runs
+from modelfactory.training.job import Exit, Job, Kind, read_events
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+HEARTBEAT_SECONDS = 5.0
+STOP_SECONDS = 60.0  # for the child to write its checkpoint
+WITHHELD = (RecordState.WITHDRAWN, RecordState.TAKEN_DOWN)
+
+# Set when this worker is told to stop, so that runs go back to the queue with a checkpoint.
+stopping = threading.Event()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def execute(run_id: UUID, *, device: str, dtype: str) -> bool:
+    """Claim the run and bring it to an end; False where somebody else has it."""
+    owner = f"{leases.worker_name()}:{threading.get_ident()}"
+    claimed = leases.claim(
+        Run,
+        run_id,
+        from_states=[Run.State.QUEUED],
+        to_state=Run.State.RUNNING,
+        owner=owner,
+        at=now(),
+    )
+    if not claimed:
+        return False
+    run = Run.objects.select_related("base_model", "builder").get(pk=run_id)
+    runs.begin(run=run, device=device, dtype=dtype, at=now())
+    try:
+        folder = prepare(run, device=device, dtype=dtype)
+        status, reason = supervise(run, folder, owner)
+        conclude(run, folder, owner, status, reason)
+    except Exception as error:
+        logger.exception("run %s", run_id)
+        runs.fail(run_id, f"{type(error).__name__}: {error}", now())
+    return True
+
+
+def device_of_this_worker() -> tuple[str, str]:
+    """Device and dtype as this worker announced them; it does so within its first seconds."""
+    for _ in range(20):
+        mine = WorkerHeartbeat.objects.filter(name=leases.worker_name(), queue="train").first()
+        if mine is not None:
+            # Half precision without bfloat16 overflows in training.
+            return mine.device, "float32" if mine.dtype == "float16" else mine.dtype
+        time.sleep(POLL_SECONDS)
+    return "cpu", "float32"
+
+
+def folder_of(run_id: UUID) -> Path:
+    return Path(settings.DATA_DIR) / "runs" / str(run_id)
+
+
+def prepare(run: Run, *, device: str, dtype: str) -> Path:
+    """Write job.json and, at the first attempt, records.jsonl; keep the checkpoint of others."""
+    assert run.base_model is not None
+    folder = folder_of(run.pk)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "records.jsonl").exists():
+        write_records(run, folder)
+    Job(
+        base_folder=run.base_model.folder,
+        base_name=f"openledger/{run.base_model.slug}",
+        recipe=run.recipe,
+        device=device,
+        dtype=dtype,
+        threads=int(os.environ.get("OMP_NUM_THREADS") or 1),
+        first_sequence=first_sequence(run, folder),
+    ).write(folder)
+    return folder
+
+
+def first_sequence(run: Run, folder: Path) -> int:
+    """Where a new events.jsonl counts from; an old one keeps what its job was told."""
+    if (folder / "events.jsonl").exists():
+        return Job.read(folder).first_sequence
+    newest = RunEvent.objects.filter(run=run).order_by("-sequence").first()
+    return newest.sequence + 1 if newest else 1
+
+
+def write_records(run: Run, folder: Path) -> None:
+    """The versions' records from their blobs, without what was withdrawn since."""
+    withdrawn = []
+    with (folder / "records.new").open("w", encoding="utf-8") as out:
+        for run_version in run.run_versions.select_related("version__datanet"):
+            gone = withheld(run_version.version_id)
+            withdrawn += sorted(gone)
+            with open_blob(run_version.version.records_file_id) as lines:
+                for line in lines:
+                    entry = json.loads(line)
+                    if entry["record"] not in gone:
+                        kept = {"record": entry["record"], "payload": entry["payload"]}
+                        out.write(
+                            (json.dumps(kept, ensure_ascii=False) + "\n") * run_version.weight
+                        )
+    (folder / "records.new").replace(folder / "records.jsonl")
+    run.findings = [
+        {"number": 0, "record": record, "problem": "WITHDRAWN", "message": "Withdrawn since."}
+        for record in withdrawn
+    ]
+    run.save(update_fields=["findings"])
+
+
+def withheld(version_id: UUID) -> set[str]:
+    rows = Record.objects.filter(version_entries__version=version_id, state__in=WITHHELD)
+    return {str(pk) for pk in rows.values_list("pk", flat=True)}
+
+
+def supervise(run: Run, folder: Path, owner: str) -> tuple[int, str]:
+    """Run the child to its end, passing on its events; (exit status, why it was told to stop)."""
+    child = start_child(folder)
+    # Events of an earlier attempt are read again: what is known already is not written twice.
+    offset, beaten, told, told_at = 0, 0.0, "", 0.0
+    try:
+        while (status := child.poll()) is None:
+            time.sleep(POLL_SECONDS)
+            offset = pass_on(run, folder, offset)
+            if time.monotonic() - beaten > HEARTBEAT_SECONDS:
+                beaten = time.monotonic()
+                if not leases.heartbeat(Run, run.pk, owner=owner, at=now()):
+                    told = told or "LOST"
+            if not told:
+                told = reason_to_stop(run.pk)
+            if told and not told_at:
+                child.send_signal(signal.SIGTERM)
+                told_at = time.monotonic()
+            if told_at and time.monotonic() - told_at > STOP_SECONDS:
+                child.kill()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    pass_on(run, folder, offset)
+    return status, told
+
+
+def start_child(folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "output.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelfactory.training", str(folder)],
+            cwd=settings.BASE_DIR,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=child_environment(),
+        )
+
+
+def child_environment() -> dict[str, str]:
+    """No keys, no database: the core needs none, and its weights come from strangers."""
+    kept = (
+        "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
+        "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+    )  # fmt: skip
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    return {
+        "OMP_NUM_THREADS": "1",
+        **environment,
+        "PYTHONPATH": str(settings.BASE_DIR),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def reason_to_stop(run_id: UUID) -> str:
+    if stopping.is_set():
+        return "WORKER"
+    cancelled = Run.objects.filter(pk=run_id, cancel_requested=True).exists()
+    return "CANCEL" if cancelled else ""
+
+
+def pass_on(run: Run, folder: Path, offset: int) -> int:
+    events, offset = read_events(folder / "events.jsonl", offset)
+    runs.record_events(run_id=run.pk, events=events)
+    return offset
+
+
+def conclude(run: Run, folder: Path, owner: str, status: int, told: str) -> None:
+    """What the child's end means for the run."""
+    if told == "LOST":
+        return  # somebody else has the run, and its end
+    if status == Exit.FINISHED:
+        publishing.complete(run=run, folder=folder, owner=owner, at=now())
+    elif status == Exit.STOPPED and told == "CANCEL":
+        runs.cancelled(run_id=run.pk, at=now())
+    elif status == Exit.STOPPED:
+        runs.give_back(run_id=run.pk, owner=owner, at=now())
+    elif status == Exit.FAILED:
+        runs.fail(run.pk, last_reason(folder), now())
+    else:
+        runs.crash(
+            run_id=run.pk,
+            owner=owner,
+            reason=f"The training process died ({ending(status)}). Lower the batch size or the "
+            "cutoff length if memory is short, then start the run again.",
+            at=now(),
+        )
+
+
+def last_reason(folder: Path) -> str:
+    events, _ = read_events(folder / "events.jsonl", 0)
+    failed = [e for e in events if e.kind == Kind.FAILED]
+    return str(failed[-1].data["reason"]) if failed else "The training failed; see its log."
+
+
+def ending(status: int) -> str:
+    if status < 0:
+        return f"signal {signal.Signals(-status).name}"
+    return f"exit status {status}"
