@@ -1,4 +1,4 @@
-"""Writes of the receipt log: queue a leaf, give leaves their place, sign heads, have them anchored.
+"""Writes of the receipt log: queue a leaf, give leaves their place, sign heads; and its proofs.
 
 Leaves are queued in the transaction of the receipt and get their index later, from one sequencer
 at a time (an advisory lock). A checkpoint is signed only over tiles that stand in the object store
@@ -8,7 +8,7 @@ and only where the previous checkpoint is a prefix of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,18 +19,15 @@ from django.db import connection, transaction
 
 from accounts import events, outbox
 from attribution.models.log import Checkpoint, LogLeaf
+from attribution.services.anchoring import anchor_newest
 from attribution.translog import canonical, merkle
 from attribution.translog.checkpoint import SigningKey, load_or_create_key
 from attribution.translog.log import Head, Log
-from ledger.services import chain
 
 BUNDLE_FORMAT = "openledger-receipt/1"
 LEAF_KIND = "receipt"
 SEQUENCER_LOCK = 0x0617_106
 BATCH = 2048
-# One anchor at a time is on its way, each for the newest head: a head that was left out is shown
-# by its consistency with the next one. After this long the one on its way is given up.
-ANCHOR_PATIENCE = timedelta(minutes=10)
 
 
 class ReceiptChangedError(ValueError):
@@ -163,45 +160,6 @@ def _sign(head: Head, number: int, *, at: datetime) -> Checkpoint:
     )
     transaction.on_commit(lambda: log.publish(note))
     return checkpoint
-
-
-def anchor_newest(*, at: datetime) -> bool:
-    """Ask the ledger to anchor the newest checkpoint, unless one is on its way; whether it did."""
-    if not settings.CHAIN_ENABLED:
-        return False
-    with transaction.atomic():
-        newest = Checkpoint.objects.select_for_update().order_by("-size").first()
-        on_its_way = Checkpoint.objects.filter(
-            state=Checkpoint.State.SUBMITTED, anchor_requested_at__gt=at - ANCHOR_PATIENCE
-        )
-        if newest is None or newest.state != newest.State.RECORDED or on_its_way.exists():
-            return False
-        intent = chain.request_anchor(
-            sequence=newest.sequence, size=newest.size, root=bytes.fromhex(newest.root), at=at
-        )
-        newest.state = newest.State.SUBMITTED
-        newest.anchor_requested_at = at
-        newest.anchor_intent_id = intent.pk
-        newest.save(update_fields=["state", "anchor_requested_at", "anchor_intent_id"])
-    return True
-
-
-def record_anchor(*, size: int, root: str, at: datetime) -> bool:
-    """The chain shows the anchor of a head; whether it is one of ours. Then anchor the next.
-
-    Raises LogDamagedError where the chain holds another root for a size that was signed.
-    """
-    with transaction.atomic():
-        checkpoint = Checkpoint.objects.select_for_update().filter(size=size).first()
-        if checkpoint is None:
-            return False
-        if checkpoint.root != root.removeprefix("0x"):
-            raise LogDamagedError(f"the chain holds another root for size {size}")
-        checkpoint.state = checkpoint.State.ANCHORED
-        checkpoint.anchor_requested_at = checkpoint.anchor_requested_at or at
-        checkpoint.save(update_fields=["state", "anchor_requested_at"])
-        anchor_newest(at=at)
-    return True
 
 
 def inclusion_bundle(receipt_id: UUID) -> dict[str, Any] | None:
