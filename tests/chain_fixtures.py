@@ -148,4 +148,61 @@ def chain(deployed_chain: Chain) -> Iterator[Chain]:
     """The chain with fresh contracts; what a test does to it is undone."""
     snapshot = deployed_chain.client.rpc("evm_snapshot")
     yield deployed_chain
+    # The pool outlives a revert: what a test left there would be mined in the next one.
+    deployed_chain.client.rpc("anvil_dropAllTransactions")
     deployed_chain.client.rpc("evm_revert", snapshot)
+
+
+@pytest.fixture
+def chain_settings(chain: Chain, settings: Any) -> Chain:
+    """The product configured for the test's chain."""
+    settings.CHAIN_ENABLED = True
+    settings.CHAIN_RPC_URL = chain.url
+    settings.CHAIN_ID = local.LOCAL_CHAIN_ID
+    settings.CHAIN_IS_LOCAL = True
+    settings.CHAIN_DEPLOYMENT = chain.path
+    return chain
+
+
+class Worker:
+    """What the worker of the `chain` queue does, one step at a time, with a block after each."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.signer = load_signer(chain_id=local.LOCAL_CHAIN_ID)
+
+    def send(self) -> int:
+        from ledger.chain.sender import SenderSettings
+        from ledger.services.sending import send_step
+
+        return send_step(
+            client=self.chain.client,
+            signer=self.signer,
+            chain_id=local.LOCAL_CHAIN_ID,
+            settings=SenderSettings(resend_after=0.0, bump_after=3600.0),
+        )
+
+    def index(self) -> Any:
+        from django.utils import timezone
+
+        from ledger.services.indexing import index_chain
+
+        return index_chain(
+            client=self.chain.client,
+            deployment=self.chain.deployment,
+            confirmations=2,
+            at=timezone.now(),
+        )
+
+    def run(self, rounds: int = 5) -> None:
+        """Send, mine and mirror until what was asked for is final."""
+        for _ in range(rounds):
+            self.send()
+            self.chain.mine()
+            self.index()
+        self.send()
+
+
+@pytest.fixture
+def worker(chain_settings: Chain, db: None) -> Worker:
+    return Worker(chain_settings)

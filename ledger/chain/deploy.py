@@ -109,7 +109,7 @@ def deploy(
         block=start.number if start else 0,
         genesis_hash=genesis.hash if genesis else "",
         addresses=addresses,
-        settings=asdict(settings),
+        settings=asdict(settings) | {"split": list(settings.split)},
         gas=sum(receipt.gas_used for receipt in receipts),
     )
     if not is_deployed(client, deployment):

@@ -177,6 +177,8 @@ class ChainLog(Entity):
     arguments = models.JSONField()
     # When its effect on the ledger was written; null while its block may still go.
     applied_at = models.DateTimeField(null=True, blank=True)
+    # Why the ledger could not take it; staff look at it.
+    problem = models.TextField(blank=True, default="")
 
     class Meta:
         ordering = ("block__number", "log_index")

@@ -1,3 +1,3 @@
-from tests.chain_fixtures import chain, deployed_chain
+from tests.chain_fixtures import chain, chain_settings, deployed_chain, worker
 
-__all__ = ["chain", "deployed_chain"]
+__all__ = ["chain", "chain_settings", "deployed_chain", "worker"]

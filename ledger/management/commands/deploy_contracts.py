@@ -1,0 +1,102 @@
+"""Deploys the contracts on the configured chain, once; called again it only looks."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from ledger.chain import local
+from ledger.chain.client import ChainError
+from ledger.chain.deploy import DeploySettings, deploy, is_deployed
+from ledger.chain.deployment import read_deployment
+from ledger.chain.signers import UnsafeKeyError
+from ledger.services.starting_over import forget_chain
+from ledger.workers import node, signer
+
+# Seconds on the local chain, where somebody waits for it; a day and more elsewhere.
+LOCAL_PERIODS = {
+    "voting_delay": 3,
+    "voting_period": 30,
+    "late_quorum_extension": 5,
+    "timelock_delay": 3,
+    "distribution_delay": 0,
+}
+DAY = 86_400
+PERIODS = {
+    "voting_delay": 2 * DAY,
+    "voting_period": 5 * DAY,
+    "late_quorum_extension": DAY,
+    "timelock_delay": 2 * DAY,
+    "distribution_delay": DAY,
+}
+
+
+class Command(BaseCommand):
+    help = "Deploy the contracts on the chain at CHAIN_RPC_URL and write CHAIN_DEPLOYMENT."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        for name in PERIODS:
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(option, type=int, metavar="SECONDS", help=f"{name} in seconds")
+        parser.add_argument("--guardian", default="", help="address that may pause and revoke")
+        parser.add_argument("--quorum-percent", type=int, default=4, help="of the supply of GOPEN")
+        parser.add_argument(
+            "--reset",
+            action="store_true",
+            help="where the local chain was started afresh: forget what was mirrored, deploy again",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.CHAIN_RPC_URL:
+            raise CommandError("Set CHAIN_RPC_URL to the chain to deploy on.")
+        try:
+            self._deploy(options)
+        except (ChainError, UnsafeKeyError, OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
+
+    def _deploy(self, options: dict[str, Any]) -> None:
+        path = Path(settings.CHAIN_DEPLOYMENT)
+        known = read_deployment(path)
+        client = node()
+        if client.chain_id() != settings.CHAIN_ID:
+            raise CommandError(
+                f"The node is on chain {client.chain_id()}, and CHAIN_ID is {settings.CHAIN_ID}."
+            )
+        if known is not None and not is_deployed(client, known):
+            self._start_over(options)
+        deployment = deploy(client, signer(), self._settings(options), path=path)
+        word = "Found" if known == deployment else "Deployed"
+        self.stdout.write(f"{word} on chain {deployment.chain_id}, in {path}:")
+        for name, address in deployment.addresses.items():
+            self.stdout.write(f"  {name:<18} {address}")
+
+    def _start_over(self, options: dict[str, Any]) -> None:
+        if not settings.CHAIN_IS_LOCAL:
+            raise CommandError(
+                "CHAIN_DEPLOYMENT names contracts that are not on this chain. Is CHAIN_RPC_URL the "
+                "right one? Remove the file only if you mean to start again."
+            )
+        if not options["reset"]:
+            raise CommandError(
+                "The local chain has lost the contracts: it was started without its state file. "
+                "Give it its file back, or run `manage.py deploy_contracts --reset`."
+            )
+        forget_chain(chain_id=settings.CHAIN_ID)
+
+    def _settings(self, options: dict[str, Any]) -> DeploySettings:
+        periods = LOCAL_PERIODS if settings.CHAIN_IS_LOCAL else PERIODS
+        chosen = {
+            name: default if options[name] is None else options[name]
+            for name, default in periods.items()
+        }
+        guardian = options["guardian"]
+        if not guardian and not settings.CHAIN_IS_LOCAL:
+            raise CommandError("Name the guardian's address with --guardian.")
+        return DeploySettings(
+            publisher=signer().address,
+            guardian=guardian or local.DEV_ADDRESSES[1],
+            quorum_percent=options["quorum_percent"],
+            **chosen,
+        )
