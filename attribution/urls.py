@@ -1,4 +1,4 @@
-from django.urls import URLPattern
+from attribution import urls_log
 
 app_name = "attribution"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [*urls_log.urlpatterns]
