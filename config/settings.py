@@ -247,6 +247,8 @@ CHAIN_DEPLOYMENT = Path(
 CHAIN_CONFIRMATIONS = env.int("CHAIN_CONFIRMATIONS", default=2)
 CHAIN_KEYSTORE = env("CHAIN_KEYSTORE", default="")
 CHAIN_EXPLORER_URL = env("CHAIN_EXPLORER_URL", default="")
+# What a browser wallet is told when it does not know the chain; never a private endpoint.
+CHAIN_PUBLIC_RPC_URL = env("CHAIN_PUBLIC_RPC_URL", default=CHAIN_RPC_URL if CHAIN_IS_LOCAL else "")
 # An epoch is a day, or a few minutes where a person is watching the local chain.
 DISTRIBUTION_SECONDS = env.int("DISTRIBUTION_SECONDS", default=300 if CHAIN_IS_LOCAL else 86_400)
 DISTRIBUTION_MINIMUM_WEI = env.int("DISTRIBUTION_MINIMUM_WEI", default=1)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from uuid import UUID
 
 from django.apps import AppConfig
@@ -19,7 +20,7 @@ class LedgerConfig(AppConfig):
             pages.register(kind, _page(f"ledger:{kind}"))
 
 
-def _page(name: str):  # type: ignore[no-untyped-def]
+def _page(name: str) -> Callable[[UUID | str], str]:
     def url(identifier: UUID | str) -> str:
         return reverse(name, args=[identifier])
 

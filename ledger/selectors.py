@@ -19,6 +19,7 @@ from ledger.models import (
     DistributionLeaf,
     Entry,
     Hold,
+    Intent,
     PayoutAddress,
     Posting,
 )
@@ -86,7 +87,7 @@ def earnings(user: User) -> Earnings:
     payouts = [_payout(address) for address in addresses_of(user)]
     return Earnings(
         available=_balance(Account.Kind.EARNINGS, user.pk),
-        received=income(user).aggregate(total=Sum("amount"))["total"] or 0,
+        received=total_of(income(user)),
         claimable=sum(payout.claimable for payout in payouts),
         claimed=sum(payout.claimed for payout in payouts),
         pending=_pending(user),
@@ -131,19 +132,40 @@ def statement(user: User) -> QuerySet[Posting]:
     )
 
 
+def total_of(postings: QuerySet[Posting]) -> int:
+    """The sum of postings in wei."""
+    return postings.aggregate(total=Sum("amount"))["total"] or 0
+
+
+def claims_of(user: User) -> QuerySet[Claim]:
+    """Claims for any address that the user is paid to, the newest first."""
+    return Claim.objects.filter(payee__in=addresses_of(user)).select_related("payee")
+
+
+def faucet_intents(user: User) -> QuerySet[Intent]:
+    """Deposits by the local chain's faucet for the user, the newest first."""
+    accounts = Account.objects.filter(kind=Account.Kind.USER, owner_id=user.pk)
+    return Intent.objects.filter(
+        kind=Intent.Kind.FAUCET, cause_id__in=accounts.values("pk")
+    ).order_by("-id")
+
+
+def intents_of(distribution: Distribution) -> QuerySet[Intent]:
+    """What was asked of the chain for a distribution, in order."""
+    return Intent.objects.filter(
+        cause_kind="distribution", cause_id=distribution.pk
+    ).order_by("id")
+
+
 def holds(user: User) -> QuerySet[Hold]:
     return Hold.objects.filter(payer=user).order_by("-created_at")
 
 
 def addresses_of(user: User) -> list[PayoutAddress]:
     """Paid addresses that the user holds now, or that their earnings were ever published to."""
-    linked = [address.lower() for address in user.wallets.values_list("address", flat=True)]
-    known = PayoutAddress.objects.filter(credits__user=user).values("pk")
-    return list(
-        PayoutAddress.objects.extra(where=["lower(address) = ANY(%s)"], params=[linked])
-        .union(PayoutAddress.objects.filter(pk__in=known))
-        .order_by("created_at")
-    )
+    linked = user.wallets.values("address")
+    mine = Q(address__in=linked) | Q(credits__user=user)
+    return list(PayoutAddress.objects.filter(mine).distinct().order_by("id"))
 
 
 def payout_wallet(user: User) -> Wallet | None:

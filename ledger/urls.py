@@ -1,4 +1,26 @@
-from django.urls import URLPattern
+from django.urls import path
+
+from ledger.views import earnings, explorer, wallet
 
 app_name = "ledger"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("earnings/", earnings.earnings, name="earnings"),
+    path("earnings/entries/", earnings.entries, name="earnings_entries"),
+    path("earnings/entries.csv", earnings.entries_csv, name="earnings_csv"),
+    path("earnings/spend/", earnings.spend, name="spend"),
+    path("earnings/claim/<str:address>/", earnings.claim, name="claim"),
+    path("earnings/claims/<uuid:pk>/", earnings.claim_state, name="claim_state"),
+    path("wallet/", wallet.wallet, name="wallet"),
+    path("wallet/figures/", wallet.figures, name="wallet_figures"),
+    path("wallet/faucet/", wallet.faucet, name="faucet"),
+    path("wallet/deposits/<uuid:pk>/", wallet.intent_state, name="intent_state"),
+    path("explorer/entries/<uuid:pk>/", explorer.entry, name="entry"),
+    path("explorer/accounts/<uuid:pk>/", explorer.account, name="account"),
+    path("explorer/distributions/", explorer.distributions, name="distributions"),
+    path("explorer/distributions/<uuid:pk>/", explorer.distribution, name="distribution"),
+    path(
+        "explorer/distributions/<uuid:pk>/leaves.json", explorer.distribution_data,
+        name="distribution_data",
+    ),
+    path("explorer/distributions/<uuid:pk>/retry/", explorer.retry, name="distribution_retry"),
+]

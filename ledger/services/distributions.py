@@ -131,7 +131,10 @@ def on_funded(
     Raises UnknownAccount where the batch is no distribution of ours and InvalidEntry where the
     amount is another one: the contracts did something that the ledger did not ask for.
     """
-    distribution = Distribution.objects.select_for_update(of=("self",)).filter(pk=batch_id).first()
+    named = [batch_id] if batch_id else []
+    distribution = (
+        Distribution.objects.select_for_update(of=("self",)).filter(pk__in=named).first()
+    )
     if distribution is None:
         raise UnknownAccount(f"The distributor was funded by {tx_hash} for no distribution.")
     if distribution.amount != amount:

@@ -5,7 +5,13 @@ import pytest
 from accounts.models import Notification
 from ledger import calldata, selectors
 from ledger.chain import distribution as trees
-from ledger.errors import ClaimOnItsWay, InsufficientFunds, NothingToClaim, UnknownAccount, WaitingForChain
+from ledger.errors import (
+    ClaimOnItsWay,
+    InsufficientFunds,
+    NothingToClaim,
+    UnknownAccount,
+    WaitingForChain,
+)
 from ledger.models import Account, Claim, Intent, PayoutAddress
 from ledger.services import claims
 from tests.ledger.books import NOON, balance_of, earn, link

@@ -1,0 +1,196 @@
+"""Reading the ledger by API. Amounts are decimal strings of wei."""
+
+from typing import Any
+
+from django.http import Http404
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import generics, serializers
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.fields import WeiSerializerField
+from ledger import reading, selectors
+from ledger.calldata import hex_data
+from ledger.errors import LedgerError, UnknownAccount
+from ledger.models import Account, Distribution, Entry, Posting
+from ledger.onchain import raw_wallet_call
+from ledger.services.claims import ClaimProof, claim_proof
+
+
+class PostingSerializer(serializers.ModelSerializer[Posting]):
+    account_kind = serializers.CharField(source="account.kind")
+
+    class Meta:
+        model = Posting
+        fields = (
+            "id", "account", "account_kind", "amount", "datanet_id", "model_id", "completion_id",
+        )
+
+
+class EntrySerializer(serializers.ModelSerializer[Entry]):
+    postings = PostingSerializer(many=True)
+
+    class Meta:
+        model = Entry
+        fields = (
+            "id", "kind", "effective_at", "cause_kind", "cause_id", "parameter_version",
+            "reverses", "body_hash", "postings",
+        )
+
+
+class AccountSerializer(serializers.ModelSerializer[Account]):
+    handle = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Account
+        fields = ("id", "kind", "handle", "balance")
+
+    def get_handle(self, account: Account) -> str:
+        return selectors.owner_handle(account)
+
+
+class DistributionSerializer(serializers.ModelSerializer[Distribution]):
+    class Meta:
+        model = Distribution
+        fields = (
+            "id", "epoch", "state", "amount", "total", "leaf_count", "chain_id", "distributor",
+            "root", "data_sha256", "entry", "created_at", "active_at",
+        )
+
+
+class EntryView(generics.RetrieveAPIView[Entry]):
+    queryset = Entry.objects.prefetch_related("postings__account")
+    serializer_class = EntrySerializer
+
+
+class AccountView(generics.RetrieveAPIView[Account]):
+    queryset = Account.objects.all()
+    serializer_class = AccountSerializer
+
+
+class AccountPostingsView(generics.ListAPIView[Posting]):
+    queryset = Posting.objects.none()
+    serializer_class = PostingSerializer
+
+    def get_queryset(self) -> Any:
+        found = Account.objects.filter(pk=self.kwargs["pk"]).first()
+        if found is None:
+            raise Http404
+        return found.postings.select_related("account").order_by("-id")
+
+
+class DistributionsView(generics.ListAPIView[Distribution]):
+    queryset = Distribution.objects.all()
+    serializer_class = DistributionSerializer
+
+
+class DistributionView(generics.RetrieveAPIView[Distribution]):
+    queryset = Distribution.objects.all()
+    serializer_class = DistributionSerializer
+
+
+PAYOUT = inline_serializer(
+    "Payout",
+    {
+        "address": serializers.CharField(),
+        "published": WeiSerializerField(),
+        "claimed": WeiSerializerField(),
+        "claimable": WeiSerializerField(),
+        "cumulative": WeiSerializerField(allow_null=True),
+        "epoch": serializers.IntegerField(allow_null=True),
+        "root": serializers.CharField(allow_null=True),
+        "chain_id": serializers.IntegerField(allow_null=True),
+        "distributor": serializers.CharField(allow_null=True),
+        "proof": serializers.ListField(child=serializers.CharField(), allow_null=True),
+        "call": serializers.DictField(child=serializers.CharField(), allow_null=True),
+        "code": serializers.CharField(allow_blank=True),
+        "message": serializers.CharField(allow_blank=True),
+    },
+)
+
+
+class PayoutView(APIView):
+    """What an address may claim, with the proof and the call that claims it.
+
+    Where there is nothing to claim now, `code` and `message` say why and `proof` is null.
+    """
+
+    @extend_schema(responses=PAYOUT, operation_id="payouts_retrieve")
+    def get(self, request: Request, address: str) -> Response:
+        payee = selectors.payee_by_address(address)
+        if payee is None:
+            unknown = UnknownAccount("Nothing was ever published for this address.")
+            return Response(reading.failure_of(unknown), status=404)
+        known = {
+            "address": payee.address, "published": str(payee.published),
+            "claimed": str(payee.claimed),
+        }
+        try:
+            return Response(known | _proof(claim_proof(payee.address)))
+        except LedgerError as error:
+            return Response(known | NOTHING | reading.failure_of(error))
+
+
+class BalanceView(APIView):
+    """The caller's own spendable balance and what is held."""
+
+    permission_classes = (IsAuthenticated,)
+
+    @extend_schema(
+        responses=inline_serializer(
+            "Balance", {"balance": WeiSerializerField(), "held": WeiSerializerField()}
+        ),
+        operation_id="balance_retrieve",
+    )
+    def get(self, request: Request) -> Response:
+        user: Any = request.user
+        return Response(
+            {"balance": str(selectors.balance(user)), "held": str(selectors.held(user))}
+        )
+
+
+class EarningsView(APIView):
+    """The caller's own earnings."""
+
+    permission_classes = (IsAuthenticated,)
+
+    @extend_schema(
+        responses=inline_serializer(
+            "Earnings",
+            {
+                name: WeiSerializerField()
+                for name in ("available", "pending", "claimable", "claimed", "received")
+            },
+        ),
+        operation_id="earnings_retrieve",
+    )
+    def get(self, request: Request) -> Response:
+        user: Any = request.user
+        earnings = selectors.earnings(user)
+        return Response(
+            {
+                "available": str(earnings.available), "pending": str(earnings.pending_total),
+                "claimable": str(earnings.claimable), "claimed": str(earnings.claimed),
+                "received": str(earnings.received),
+            }
+        )
+
+
+NOTHING: dict[str, Any] = {
+    "claimable": "0", "cumulative": None, "epoch": None, "root": None, "chain_id": None,
+    "distributor": None, "proof": None, "call": None,
+}
+
+
+def _proof(ready: ClaimProof) -> dict[str, Any]:
+    distribution = ready.distribution
+    return {
+        "claimable": str(ready.claimable), "cumulative": str(ready.cumulative),
+        "epoch": distribution.epoch, "root": distribution.root,
+        "chain_id": distribution.chain_id, "distributor": distribution.distributor,
+        "proof": [hex_data(node) for node in ready.proof],
+        "call": raw_wallet_call(distribution.distributor, ready.calldata),
+        "code": "", "message": "",
+    }

@@ -1,0 +1,40 @@
+"""Amounts that people type, in OPEN."""
+
+from typing import Any
+
+from django import forms
+
+from accounts.ids import uuid7
+from ledger.errors import InvalidAmount
+from ledger.words import parse_open
+
+
+class OpenField(forms.CharField):
+    """A positive amount of OPEN as text; cleans to wei."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault(
+            "widget", forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"})
+        )
+        super().__init__(max_length=80, **options)
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        try:
+            return parse_open(text)
+        except InvalidAmount as error:
+            raise forms.ValidationError(error.message, code=error.code) from error
+
+
+class AmountForm(forms.Form):
+    """An amount, and a key of the request's own so that sending it twice acts once."""
+
+    amount = OpenField(label="Amount in OPEN")
+    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid7)
+
+    @property
+    def first_error(self) -> str:
+        """One sentence for a form that did not validate."""
+        for errors in self.errors.values():
+            return str(errors[0])
+        return ""

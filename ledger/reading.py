@@ -1,0 +1,210 @@
+"""What the ledger's pages show: postings with names, groups as bars, progress on the chain."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from accounts import pages
+from ledger import calldata, selectors
+from ledger.errors import LedgerError
+from ledger.models import Account, Claim, Intent, Posting
+from ledger.onchain import current_deployment, raw_wallet_call
+
+# The kinds of things that a posting is about, and the filter of each in an address.
+ABOUT = ("datanet", "model", "completion")
+SHOWN_GROUPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something that another room shows: its name, and its page where there is one."""
+
+    kind: str
+    id: UUID
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A posting as a table shows it."""
+
+    posting: Posting
+    holder: str
+    about: Sequence[Thing]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A group of earnings with its part of the largest group, in percent."""
+
+    key: str
+    name: str
+    url: str
+    amount: int
+    count: int
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    name: str
+    done: bool
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far something on the chain is; `settled` means that nothing more will happen."""
+
+    subject: Any
+    steps: Sequence[Step]
+    settled: bool
+    failure: str
+    tx_hash: str
+    tx_url: str
+
+
+def with_names(postings: Iterable[Posting]) -> list[Row]:
+    """Postings with the names of what they are about, in one call for each kind."""
+    rows = list(postings)
+    handles = selectors.owner_handles([row.account for row in rows])
+    names = {
+        kind: pages.names(kind, [pk for row in rows if (pk := getattr(row, f"{kind}_id"))])
+        for kind in ABOUT
+    }
+    return [
+        Row(
+            posting=row,
+            holder=handles.get(row.account.owner_id, "") if row.account.owner_id else "",
+            about=[
+                Thing(kind, pk, names[kind][pk], pages.url(kind, pk))
+                for kind in ABOUT
+                if (pk := getattr(row, f"{kind}_id"))
+            ],
+        )
+        for row in rows
+    ]
+
+
+def groups_of(income: QuerySet[Posting]) -> dict[str, list[Bar]]:
+    """Income by Datanet, by model and by day."""
+    return {
+        "datanet": _bars("datanet", selectors.income_by(income, "datanet_id")),
+        "model": _bars("model", selectors.income_by(income, "model_id")),
+        "day": _bars("day", selectors.income_by(income, "day")),
+    }
+
+
+def name_of(kind: str, pk: UUID) -> str:
+    return pages.names(kind, [pk])[pk]
+
+
+def owner_of(account: Account) -> Thing | None:
+    """The Datanet or completion that an account belongs to, where another room shows it."""
+    kinds = {Account.Kind.TREASURY: "datanet", Account.Kind.SUSPENSE: "completion"}
+    kind = kinds.get(Account.Kind(account.kind))
+    if kind is None or account.owner_id is None:
+        return None
+    return Thing(
+        kind, account.owner_id, name_of(kind, account.owner_id), pages.url(kind, account.owner_id)
+    )
+
+
+def claim_progress(claim: Claim) -> Progress:
+    intent = Intent.objects.filter(pk=claim.intent_id).first() if claim.intent_id else None
+    if claim.state == Claim.State.PAID:
+        return _progress(claim, 4, settled=True, tx_hash=claim.tx_hash)
+    failed = claim.state == Claim.State.FAILED
+    reached = _reached(intent) if intent else 1
+    return _progress(
+        claim, min(reached, 3), settled=failed, failure=claim.failure_reason,
+        tx_hash=intent.tx_hash if intent else "",
+    )
+
+
+def intent_progress(intent: Intent) -> Progress:
+    return _progress(
+        intent, _reached(intent), settled=intent.state in Intent.SETTLED,
+        failure=intent.failure_reason, tx_hash=intent.tx_hash,
+    )
+
+
+def deposit_call(account: Account) -> dict[str, str] | None:
+    """The call by which a wallet deposits for `account`; None where there is no Gateway yet."""
+    deployment = current_deployment()
+    if deployment is None:
+        return None
+    return raw_wallet_call(deployment.address("Gateway"), calldata.deposit(account.pk))
+
+
+def chain_for_wallets() -> dict[str, Any] | None:
+    """What `wallet_addEthereumChain` (EIP-3085) wants to know, or None without a chain."""
+    if not settings.CHAIN_ENABLED:
+        return None
+    explorer = settings.CHAIN_EXPLORER_URL
+    return {
+        "chainId": hex(settings.CHAIN_ID),
+        "chainName": "OpenLedger (local)" if settings.CHAIN_IS_LOCAL else "OpenLedger",
+        "nativeCurrency": {"name": "OPEN", "symbol": "OPEN", "decimals": 18},
+        "rpcUrls": [settings.CHAIN_PUBLIC_RPC_URL] if settings.CHAIN_PUBLIC_RPC_URL else [],
+        "blockExplorerUrls": [explorer] if explorer else [],
+    }
+
+
+def failure_of(error: LedgerError) -> dict[str, str]:
+    """A refusal as the API tells it."""
+    return {"code": error.code, "message": error.message}
+
+
+STEPS = ("Recorded", "Submitted", "In a block", "Final")
+
+
+def _reached(intent: Intent) -> int:
+    """How many of STEPS an intent has behind it."""
+    state = Intent.State
+    return {
+        state.NEW: 1, state.SIGNED: 1, state.SEEN: 2, state.MINED: 3, state.SAFE: 3,
+        state.FINAL: 4, state.FAILED: 1,
+    }[state(intent.state)]
+
+
+def _progress(
+    subject: Any, reached: int, *, settled: bool, tx_hash: str, failure: str = ""
+) -> Progress:
+    steps = [
+        Step(name, done=number < reached, current=number == reached and not settled)
+        for number, name in enumerate(STEPS)
+    ]
+    explorer = settings.CHAIN_EXPLORER_URL
+    return Progress(
+        subject=subject, steps=steps, settled=settled, failure=failure, tx_hash=tx_hash,
+        tx_url=f"{explorer.rstrip('/')}/tx/{tx_hash}" if explorer and tx_hash else "",
+    )
+
+
+def _bars(kind: str, groups: Sequence[selectors.Group]) -> list[Bar]:
+    shown = groups[:SHOWN_GROUPS]
+    largest = max((group.amount for group in shown), default=0)
+    names = pages.names(kind, [g.key for g in shown if isinstance(g.key, UUID)])
+    return [
+        Bar(
+            key="none" if group.key is None else str(group.key),
+            name=_group_name(kind, group.key, names),
+            url=pages.url(kind, group.key) if isinstance(group.key, UUID) else "",
+            amount=group.amount, count=group.count,
+            percent=max(0, group.amount) * 100 // largest if largest > 0 else 0,
+        )
+        for group in shown
+    ]
+
+
+def _group_name(kind: str, key: UUID | date | None, names: dict[UUID, str]) -> str:
+    if isinstance(key, UUID):
+        return names[key]
+    return f"no {kind}" if key is None else f"{key:%d %b %Y}"

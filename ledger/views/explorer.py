@@ -1,0 +1,97 @@
+"""Public pages of entries, accounts and distributions. People are shown by handle alone."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import user_passes_test
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts import blobs
+from accounts.people.access import signed_in_user
+from ledger import reading, selectors
+from ledger.errors import LedgerError
+from ledger.models import Account, Distribution, Entry
+from ledger.services.distributions import retry_distribution
+
+PAGE = 50
+
+
+@require_safe
+def entry(request: HttpRequest, pk: UUID) -> HttpResponse:
+    found = get_object_or_404(Entry.objects.select_related("reverses", "reversed_by"), pk=pk)
+    rows = reading.with_names(found.postings.select_related("account", "entry").order_by("id"))
+    return render(
+        request,
+        "ledger/entry.html",
+        {"entry": found, "rows": rows, "total": sum(row.posting.amount for row in rows)},
+    )
+
+
+@require_safe
+def account(request: HttpRequest, pk: UUID) -> HttpResponse:
+    found = get_object_or_404(Account, pk=pk)
+    postings = found.postings.select_related("entry", "account").order_by("-id")
+    page = Paginator(postings, PAGE).get_page(request.GET.get("page"))
+    return render(
+        request,
+        "ledger/account.html",
+        {
+            "account": found, "page": page, "rows": reading.with_names(page.object_list),
+            "handle": selectors.owner_handle(found), "owner": reading.owner_of(found),
+            "posted": selectors.total_of(found.postings.all()),
+        },
+    )
+
+
+@require_safe
+def distributions(request: HttpRequest) -> HttpResponse:
+    page = Paginator(Distribution.objects.all(), PAGE).get_page(request.GET.get("page"))
+    return render(request, "ledger/distributions.html", {"page": page})
+
+
+@require_safe
+def distribution(request: HttpRequest, pk: UUID) -> HttpResponse:
+    found = get_object_or_404(Distribution.objects.select_related("entry"), pk=pk)
+    leaves = found.leaves.select_related("payee").order_by("-amount", "id")
+    return render(
+        request,
+        "ledger/distribution.html",
+        {
+            "distribution": found,
+            "page": Paginator(leaves, PAGE).get_page(request.GET.get("page")),
+            "why": selectors.why_not_active(found),
+            "intents": [reading.intent_progress(i) for i in selectors.intents_of(found)],
+        },
+    )
+
+
+@require_safe
+def distribution_data(request: HttpRequest, pk: UUID) -> FileResponse:
+    """The file of leaves whose hash went on the chain with the root."""
+    found = get_object_or_404(Distribution, pk=pk)
+    if not found.data_sha256:
+        raise Http404("The tree is built when the distribution goes to a chain.")
+    return FileResponse(
+        blobs.open_blob(found.data_sha256), content_type="application/json", as_attachment=True,
+        filename=f"distribution-{found.epoch}.json",
+    )
+
+
+@require_POST
+@user_passes_test(lambda user: user.is_staff)
+def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Staff start a failed distribution again."""
+    found = get_object_or_404(Distribution, pk=pk)
+    try:
+        retry_distribution(
+            distribution=found, acting_user=signed_in_user(request), at=timezone.now()
+        )
+    except LedgerError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, f"Distribution {found.epoch} is on its way again.")
+    return redirect("ledger:distribution", pk=pk)

@@ -1,0 +1,115 @@
+"""The spendable balance: what is there, what is held, and how more comes in."""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.models import User
+from accounts.people.access import signed_in_user
+from ledger import reading, selectors
+from ledger.errors import LedgerError
+from ledger.forms import AmountForm
+from ledger.models import Account
+from ledger.services import chain, deposits
+from ledger.services.opening import account_for
+from ledger.words import open_text
+
+PAGE = 30
+
+
+@require_safe
+@login_required
+def wallet(request: HttpRequest) -> HttpResponse:
+    user = signed_in_user(request)
+    page = Paginator(selectors.statement(user), PAGE).get_page(request.GET.get("page"))
+    return render(
+        request,
+        "ledger/wallet.html",
+        {
+            **_figures(user),
+            "page": page,
+            "rows": reading.with_names(page.object_list),
+            "holds": selectors.holds(user)[:20],
+            "faucet": _faucet(),
+            "form": AmountForm(initial={"amount": "10"}),
+            "intents": [
+                reading.intent_progress(i) for i in selectors.faucet_intents(user)[:5]
+            ],
+            "deposit": reading.deposit_call(account_for(Account.Kind.USER, user.pk)),
+            "chain": reading.chain_for_wallets(),
+        },
+    )
+
+
+@require_safe
+@login_required
+def figures(request: HttpRequest) -> HttpResponse:
+    """Balance and held, asked for again while a deposit is on its way."""
+    return render(request, "ledger/wallet_figures.html", _figures(signed_in_user(request)))
+
+
+@require_POST
+@login_required
+def faucet(request: HttpRequest) -> HttpResponse:
+    """OPEN from the local chain's faucet, or granted where there is no chain at all."""
+    user = signed_in_user(request)
+    form = AmountForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, form.first_error)
+        return redirect("ledger:wallet")
+    try:
+        _give(user, form.cleaned_data["amount"], str(form.cleaned_data["key"]))
+    except LedgerError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, _given(form.cleaned_data["amount"]))
+    return redirect("ledger:wallet")
+
+
+@require_safe
+@login_required
+def intent_state(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The progress of one deposit by the faucet."""
+    intent = get_object_or_404(selectors.faucet_intents(signed_in_user(request)), pk=pk)
+    return render(
+        request, "ledger/intent_state.html", {"intent": reading.intent_progress(intent)}
+    )
+
+
+def _figures(user: User) -> dict[str, object]:
+    return {
+        "balance": selectors.balance(user),
+        "held": selectors.held(user),
+        "account": selectors.account_of(user, Account.Kind.USER),
+        "hold_account": selectors.account_of(user, Account.Kind.HOLD),
+    }
+
+
+def _faucet() -> str:
+    """Which faucet this instance has: "local", "grant" or none ("")."""
+    if not settings.CHAIN_ENABLED:
+        return "grant"
+    return "local" if settings.CHAIN_IS_LOCAL else ""
+
+
+def _give(user: User, amount: int, key: str) -> None:
+    at = timezone.now()
+    if settings.CHAIN_ENABLED:
+        chain.request_faucet(user=user, amount=amount, acting_user=user, key=key, at=at)
+    else:
+        deposits.grant_without_chain(
+            user=user, amount=amount, acting_user=user, key=key, at=at
+        )
+
+
+def _given(amount: int) -> str:
+    if settings.CHAIN_ENABLED:
+        return f"{open_text(amount)} OPEN are on their way through the Gateway."
+    return f"{open_text(amount)} OPEN are in your balance."

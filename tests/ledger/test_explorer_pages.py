@@ -1,0 +1,124 @@
+"""Entries, accounts and distributions are public; people on them are handles."""
+
+import hashlib
+
+import pytest
+from django.urls import reverse
+
+from accounts import pages
+from accounts.ids import uuid7
+from ledger.models import Account, Distribution
+from ledger.services import distributions
+from tests.ledger.books import NOON, capture, earn, hold_for, link, person
+from tests.ledger.test_distributions import FIRST, funded, publish, rooted
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def fee(payer):
+    hold = hold_for(payer, 1000)
+    return capture(hold, 900)
+
+
+@pytest.fixture
+def distribution(contributor, deployed):
+    earn(contributor, 100)
+    link(contributor, FIRST)
+    return publish()
+
+
+def failed(distribution):
+    distributions.on_intent_failed(
+        intent_id=distribution.funding_intent_id, reason="It reverted.", at=NOON
+    )
+
+
+def test_anybody_reads_an_entry_and_finds_no_address_of_a_person(client, fee, payer):
+    page = client.get(pages.url("entry", fee.pk))
+
+    assert page.status_code == 200
+    assert page.context["total"] == 0
+    assert payer.handle in page.content.decode()
+    assert payer.email not in page.content.decode()
+
+
+def test_anybody_reads_an_account(client, fee, payer):
+    account = Account.objects.get(kind=Account.Kind.USER, owner_id=payer.pk)
+
+    page = client.get(pages.url("account", account.pk))
+
+    assert page.context["posted"] == account.balance
+    assert "EQUAL" in page.content.decode()
+    assert payer.email not in page.content.decode()
+
+
+def test_anybody_reads_a_distribution_and_its_file(client, distribution):
+    page = client.get(pages.url("distribution", distribution.pk))
+    assert distribution.root in page.content.decode()
+
+    file = client.get(reverse("ledger:distribution_data", args=[distribution.pk]))
+
+    data = b"".join(file.streaming_content)
+    assert hashlib.sha256(data).hexdigest() == distribution.data_sha256
+    assert distribution.pk in {d.pk for d in client.get(
+        reverse("ledger:distributions")
+    ).context["page"]}
+
+
+def test_a_distribution_without_a_tree_has_no_file(client, contributor):
+    earn(contributor, 5)
+    link(contributor, FIRST)
+    draft = publish()
+
+    assert client.get(reverse("ledger:distribution_data", args=[draft.pk])).status_code == 404
+    assert "waiting for a chain" in client.get(
+        pages.url("distribution", draft.pk)
+    ).content.decode().lower()
+
+
+def test_staff_start_a_failed_distribution_again(client, distribution):
+    failed(distribution)
+    staff = person("staff")
+    staff.is_staff = True
+    staff.save()
+    client.force_login(staff)
+    assert "Start it again" in client.get(
+        pages.url("distribution", distribution.pk)
+    ).content.decode()
+
+    client.post(reverse("ledger:distribution_retry", args=[distribution.pk]))
+
+    distribution.refresh_from_db()
+    assert distribution.state == Distribution.State.FUNDING
+
+
+def test_a_stranger_does_not(client, distribution, stranger):
+    failed(distribution)
+    client.force_login(stranger)
+
+    response = client.post(reverse("ledger:distribution_retry", args=[distribution.pk]))
+
+    distribution.refresh_from_db()
+    assert response.status_code == 302
+    assert distribution.state == Distribution.State.FAILED
+    assert "Start it again" not in client.get(
+        pages.url("distribution", distribution.pk)
+    ).content.decode()
+
+
+@pytest.mark.parametrize("name", ["entry", "account", "distribution", "distribution_data"])
+def test_what_is_not_there_is_not_found(client, name):
+    assert client.get(reverse(f"ledger:{name}", args=[uuid7()])).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["entry", "account", "distribution", "distribution_data"])
+def test_the_wrong_method_is_refused(client, name):
+    assert client.post(reverse(f"ledger:{name}", args=[uuid7()])).status_code == 405
+
+
+def test_the_root_that_is_active_shows_when(client, distribution):
+    funded(distribution)
+    rooted(distribution)
+
+    assert "Active since" in client.get(pages.url("distribution", distribution.pk)).content.decode()
