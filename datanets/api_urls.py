@@ -1,3 +1,27 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from datanets import api
+
+listing = {"get": "list"}
+single = {"get": "retrieve"}
+
+urlpatterns = [
+    path("datanets/", api.DatanetViewSet.as_view(listing), name="api-datanets"),
+    path("datanets/<slug:slug>/", api.DatanetViewSet.as_view(single), name="api-datanet"),
+    path(
+        "datanets/<slug:slug>/records/",
+        api.DatanetRecordViewSet.as_view(listing),
+        name="api-datanet-records",
+    ),
+    path(
+        "datanets/<slug:slug>/versions/",
+        api.VersionViewSet.as_view(listing),
+        name="api-datanet-versions",
+    ),
+    path(
+        "datanets/<slug:slug>/versions/<int:number>/",
+        api.VersionViewSet.as_view(single),
+        name="api-datanet-version",
+    ),
+    path("records/<uuid:pk>/", api.RecordViewSet.as_view(single), name="api-record"),
+]

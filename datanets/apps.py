@@ -1,7 +1,38 @@
 from django.apps import AppConfig
+from django.urls import reverse
 
 
 class DatanetsConfig(AppConfig):
     """Datanets, contributions, records, reviews, versions."""
 
     name = "datanets"
+
+    def ready(self) -> None:
+        from accounts import leases, pages
+        from datanets.models import Contribution, Datanet, Record, Version, VersionBuild
+        from datanets.services import contributions, versions
+
+        leases.register(
+            Contribution,
+            running_states=list(contributions.RETRY),
+            requeue=contributions.requeue,
+            fail=contributions.fail,
+        )
+        leases.register(
+            VersionBuild,
+            running_states=["BUILDING"],
+            requeue=versions.requeue,
+            fail=versions.fail,
+        )
+
+        def page_of(model):  # type: ignore[no-untyped-def]
+            def url(identifier):  # type: ignore[no-untyped-def]
+                found = model.objects.filter(pk=identifier).first()
+                return found.get_absolute_url() if found else ""
+
+            return url
+
+        pages.register("record", lambda pk: reverse("datanets:record", args=[pk]))
+        pages.register("contribution", lambda pk: reverse("datanets:contribution", args=[pk]))
+        pages.register("datanet", page_of(Datanet))
+        pages.register("version", page_of(Version))

@@ -21,6 +21,7 @@ from datanets.ingest.rows import Row, Rows
 BATCH = 500
 PREVIEW_ROWS = 10
 CELL_CHARS = 500
+PREVIEW_ROW_CHARS = 20_000
 
 # Hashes in, for each known one the sentence that says where it is known from.
 KnownHashes = Callable[[Sequence[str]], Mapping[str, str]]
@@ -44,16 +45,24 @@ class Candidate:
         return length(self.payload)
 
 
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """cells: every value shortened to a table cell; values: the row itself, empty where large."""
+
+    number: int
+    cells: dict[str, str]
+    values: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Preview:
     """The first rows as they will be read.
 
-    columns: every column of those rows, in order; rows: number and values shortened to a cell;
-    mapping: detected, or None.
+    columns: every column of those rows, in order; mapping: detected, or None.
     """
 
     columns: list[str]
-    rows: list[tuple[int, dict[str, str]]]
+    rows: list[PreviewRow]
     faults: list[Fault]
     mapping: ColumnMapping | None
 
@@ -61,20 +70,28 @@ class Preview:
 def preview(path: Path, name: str, limits: Limits = DEFAULT_LIMITS) -> Preview:
     """The first rows of a file. Raises FileFault."""
     columns: dict[str, None] = {}
-    rows: list[tuple[int, dict[str, str]]] = []
+    rows: list[PreviewRow] = []
     faults: list[Fault] = []
     try:
         for item in islice(files.read(path, name, limits), PREVIEW_ROWS):
             if isinstance(item, Fault):
                 faults.append(item)
             else:
-                columns.update(dict.fromkeys(item.values))
-                rows.append((item.number, {key: cell(value) for key, value in item.values.items()}))
+                columns.update(dict.fromkeys(map(cell, item.values)))
+                rows.append(_preview_row(item))
     except FileFault as fault:
         if not rows:
             raise
-        faults.append(fault.as_fault(rows[-1][0] + 1))
+        faults.append(fault.as_fault(rows[-1].number + 1))
     return Preview(list(columns), rows, faults, detect(list(columns)))
+
+
+def _preview_row(row: Row) -> PreviewRow:
+    cells = {cell(key): cell(value) for key, value in row.values.items()}
+    text = jsontext.encode(row.values)
+    # A zero character can stand in no database column.
+    is_small = len(text) <= PREVIEW_ROW_CHARS and "\\u0000" not in text
+    return PreviewRow(row.number, cells, row.values if is_small else {})
 
 
 def cell(value: Any) -> str:

@@ -1,37 +1,27 @@
 """Which reader a file needs, told from its name and its first bytes."""
 
 import re
-from enum import StrEnum
 from pathlib import Path
 
 from datanets.ingest.faults import FileFault
+from datanets.ingest.formats import Format, require_ending
 from datanets.ingest.limits import Limits
-from datanets.ingest.readers import csv_file, json_array, jsonl, parquet
+from datanets.ingest.readers import csv_file, json_array, jsonl
 from datanets.ingest.rows import Rows
 
 
-class Format(StrEnum):
-    """The formats that are read."""
+def _read_parquet(path: Path, limits: Limits) -> Rows:
+    # pyarrow takes some 60 MB; only a process that meets a Parquet file pays for it.
+    from datanets.ingest.readers import parquet
 
-    JSONL = "jsonl"
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
+    yield from parquet.read(path, limits)
 
 
 READERS = {
     Format.JSONL: jsonl.read,
     Format.JSON: json_array.read,
     Format.CSV: csv_file.read,
-    Format.PARQUET: parquet.read,
-}
-ENDINGS = {
-    ".jsonl": Format.JSONL,
-    ".ndjson": Format.JSONL,
-    ".json": Format.JSON,
-    ".csv": Format.CSV,
-    ".tsv": Format.CSV,
-    ".parquet": Format.PARQUET,
+    Format.PARQUET: _read_parquet,
 }
 PARQUET_MAGIC = b"PAR1"
 FOREIGN = (
@@ -43,23 +33,6 @@ FOREIGN = (
     (b"<!DOCTYPE", "a web page"),
     (b"<html", "a web page"),
 )
-
-
-def accepted_endings() -> str:
-    """The endings for a file input's accept attribute and for sentences."""
-    return ", ".join(ENDINGS)
-
-
-def require_ending(name: str) -> Format:
-    """The format that a name promises. Raises FileFault FORMAT."""
-    ending = Path(name).suffix.lower()
-    if ending not in ENDINGS:
-        raise FileFault(
-            "FORMAT",
-            f"“{name}” has the ending “{ending or 'none'}”. Upload a file that ends in "
-            f"{accepted_endings()}.",
-        )
-    return ENDINGS[ending]
 
 
 def detect(path: Path, name: str, limits: Limits) -> Format:

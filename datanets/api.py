@@ -1,0 +1,120 @@
+"""Reading API: Datanets, records, versions. What a viewer may not see is not there (404)."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import mixins, serializers, viewsets
+
+from datanets import selectors
+from datanets.models import Datanet, Record, Version
+
+SLUG = OpenApiParameter("slug", str, OpenApiParameter.PATH)
+NUMBER = OpenApiParameter("number", int, OpenApiParameter.PATH)
+
+
+class DatanetSerializer(serializers.ModelSerializer[Datanet]):
+    owner = serializers.SlugRelatedField[Any](slug_field="handle", read_only=True)
+    accepted_count = serializers.IntegerField(read_only=True)
+    latest_version = serializers.IntegerField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = Datanet
+        fields = [
+            "id", "slug", "name", "summary", "description", "rules", "tags", "licence",
+            "data_type", "state", "owner", "accepted_count", "latest_version", "created_at",
+            "published_at",
+        ]  # fmt: skip
+
+
+class RecordSerializer(serializers.ModelSerializer[Record]):
+    datanet = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    contributor = serializers.SlugRelatedField[Any](slug_field="handle", read_only=True)
+    payload = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Record
+        fields = [
+            "id", "datanet", "contributor", "contribution", "row", "licence", "content_hash",
+            "payload", "length", "state", "statement", "created_at", "decided_at",
+        ]  # fmt: skip
+
+    def get_payload(self, record: Record) -> dict[str, Any] | None:
+        """The text; null once it was withdrawn or taken down."""
+        return None if record.is_withheld else record.payload
+
+
+class VersionSerializer(serializers.ModelSerializer[Version]):
+    datanet = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    previous = serializers.SlugRelatedField[Any](slug_field="number", read_only=True)
+    manifest_sha256 = serializers.CharField(source="manifest_id", read_only=True)
+    records_sha256 = serializers.CharField(source="records_file_id", read_only=True)
+
+    class Meta:
+        model = Version
+        fields = [
+            "id", "datanet", "number", "root", "record_count", "contributor_count", "licence",
+            "manifest_sha256", "records_sha256", "previous", "note", "published_at",
+        ]  # fmt: skip
+
+
+class DatanetViewSet(viewsets.ReadOnlyModelViewSet[Datanet]):
+    """Datanets that you see: published ones, and those in which you have a role."""
+
+    queryset = Datanet.objects.none()
+    serializer_class = DatanetSerializer
+    lookup_field = "slug"
+
+    def get_queryset(self) -> QuerySet[Datanet]:
+        visible = Datanet.objects.visible_to(self.request.user).select_related("owner")
+        return selectors.with_counts(visible).order_by("-id")
+
+
+@extend_schema_view(list=extend_schema(parameters=[SLUG]))
+class DatanetRecordViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Record]):
+    """Records of one Datanet; ?state= and ?q= filter, without state the accepted ones."""
+
+    queryset = Record.objects.none()
+    serializer_class = RecordSerializer
+
+    def get_queryset(self) -> QuerySet[Record]:
+        datanet = _datanet(self)
+        return selectors.record_list(
+            datanet,
+            self.request.user,
+            state=self.request.query_params.get("state", ""),
+            words=self.request.query_params.get("q", "")[:200],
+        ).select_related("datanet")
+
+
+class RecordViewSet(mixins.RetrieveModelMixin, viewsets.GenericViewSet[Record]):
+    """One record by its id."""
+
+    queryset = Record.objects.none()
+    serializer_class = RecordSerializer
+
+    def get_queryset(self) -> QuerySet[Record]:
+        return Record.objects.visible_to(self.request.user).select_related(
+            "datanet", "contributor"
+        )
+
+
+@extend_schema_view(
+    list=extend_schema(parameters=[SLUG]), retrieve=extend_schema(parameters=[SLUG, NUMBER])
+)
+class VersionViewSet(viewsets.ReadOnlyModelViewSet[Version]):
+    """Versions of one Datanet by number."""
+
+    queryset = Version.objects.none()
+    serializer_class = VersionSerializer
+    lookup_field = "number"
+
+    def get_queryset(self) -> QuerySet[Version]:
+        return Version.objects.filter(datanet=_datanet(self)).select_related("datanet", "previous")
+
+
+def _datanet(view: viewsets.GenericViewSet[Any]) -> Datanet:
+    visible = Datanet.objects.visible_to(view.request.user)
+    found: Datanet = get_object_or_404(visible, slug=view.kwargs["slug"])
+    return found

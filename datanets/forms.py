@@ -1,0 +1,100 @@
+"""Forms of the Datanet pages. What they check is shape; rules live in the services."""
+
+from typing import Any
+
+from django import forms
+
+from accounts.models import User
+from datanets.licences import choices as licence_choices
+from datanets.models import Reason, ReportReason, Role
+
+MAX_TAGS = 10
+
+
+class TagsField(forms.CharField):
+    """Words separated by commas, as a list without repetition."""
+
+    def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
+        text = super().to_python(value) or ""
+        tags = [tag.strip().lower() for tag in text.split(",") if tag.strip()]
+        return list(dict.fromkeys(tags))
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if len(value) > MAX_TAGS:
+            raise forms.ValidationError(f"Use at most {MAX_TAGS} tags.")
+        if any(len(tag) > 30 for tag in value):
+            raise forms.ValidationError("A tag has at most 30 characters.")
+
+    def run_validators(self, value: Any) -> None:
+        return None
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+
+class DatanetForm(forms.Form):
+    name = forms.CharField(max_length=80, help_text="What the Datanet is about, in a few words.")
+    summary = forms.CharField(max_length=200, help_text="One sentence for lists and search.")
+    description = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 10}),
+        max_length=50_000,
+        required=False,
+        help_text="Markdown. Where the data comes from, what it is good for, what it is not.",
+    )
+    rules = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 6}),
+        max_length=20_000,
+        required=False,
+        help_text="Markdown. What a record must be to be accepted.",
+    )
+    tags = TagsField(required=False, help_text="Separated by commas, ten at most.")
+    licence = forms.ChoiceField(
+        choices=licence_choices, help_text="Contributions come under this licence or a freer one."
+    )
+
+
+class ReasonForm(forms.Form):
+    """A reason or statement that the people concerned will read."""
+
+    statement = forms.CharField(
+        label="Statement", widget=forms.Textarea(attrs={"rows": 3}), max_length=2_000
+    )
+
+
+class ReportForm(forms.Form):
+    reason = forms.ChoiceField(label="What is wrong?", choices=ReportReason.choices)
+    text = forms.CharField(
+        label="Tell staff more",
+        widget=forms.Textarea(attrs={"rows": 4}),
+        max_length=2_000,
+        required=False,
+    )
+
+
+class VerdictForm(forms.Form):
+    reason = forms.ChoiceField(choices=[("", "Choose a reason"), *Reason.choices], required=False)
+    note = forms.CharField(max_length=500, required=False, label="Note to the contributor")
+
+
+class MemberForm(forms.Form):
+    person = forms.CharField(
+        max_length=254, label="Person", help_text="A handle or an e-mail address."
+    )
+    role = forms.ChoiceField(
+        choices=[(role.value, role.label) for role in Role if role is not Role.OWNER]
+    )
+
+    def clean_person(self) -> User:
+        text = self.cleaned_data["person"].strip()
+        lookup = {"email__iexact": text} if "@" in text else {"handle": text}
+        user = User.objects.filter(kind=User.Kind.PERSON, is_active=True, **lookup).first()
+        if user is None:
+            raise forms.ValidationError("Nobody here has this handle or e-mail address.")
+        return user
+
+
+class VersionForm(forms.Form):
+    note = forms.CharField(
+        max_length=500, required=False, label="What is new", help_text="Shown with the version."
+    )

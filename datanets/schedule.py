@@ -1,0 +1,9 @@
+"""What beat starts for this app."""
+
+SCHEDULE: dict[str, dict[str, object]] = {
+    "expire-uploads": {
+        "task": "datanets.tasks.expire_uploads",
+        "schedule": 900.0,
+        "options": {"queue": "ingest", "expires": 900},
+    },
+}

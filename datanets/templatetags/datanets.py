@@ -1,0 +1,27 @@
+"""Template helpers of the Datanet pages."""
+
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+
+from datanets import markdown as rendering
+
+register = template.Library()
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    return rendering.render(text)
+
+
+@register.filter
+def lookup(values: dict[str, Any], key: str) -> Any:
+    """The value of a key that is only known in the template."""
+    return values.get(key, "")
+
+
+@register.filter
+def percent_of(part: int, whole: int) -> str:
+    """Part of whole as a CSS percentage."""
+    return f"{100 * part / whole:.2f}%" if whole else "0%"
