@@ -23,7 +23,7 @@ class InfluenceConfig:
     )
     fit_min: int = _option(64, "At least so many records are in the fit sample, where there are.")
     fit_max: int = _option(2048, "At most so many records are in the fit sample.")
-    covariance_max: int = _option(128, "At most so many of them make the Kronecker factors.")
+    covariance_max: int = _option(64, "At most so many of them make the Kronecker factors.")
     damping: float = _option(
         0.1, "Added to each block's eigenvalues, in units of the block's mean eigenvalue."
     )
@@ -44,7 +44,7 @@ class InfluenceConfig:
     sketch_width: int = _option(32_768, "Coordinates that a record's one-bit sketch keeps.")
     query_bits: int = _option(8, "Bits for each coordinate of an answer's sketch: 8 or 16.")
     shard_records: int = _option(256, "Records in one shard of a build, after which it can resume.")
-    batch_tokens: int = _option(4096, "Tokens, padding included, in one forward and backward.")
+    batch_tokens: int = _option(1024, "Tokens, padding included, in one forward and backward.")
 
     def __post_init__(self) -> None:
         if not 0 < self.fit_fraction <= 1:

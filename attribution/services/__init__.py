@@ -1,0 +1,3 @@
+from attribution.services.receipts import request_attribution
+
+__all__ = ["request_attribution"]

@@ -12,6 +12,7 @@ from attribution.influence.examples import IndexedExample  # noqa: E402
 from attribution.influence.model import AdaptedModel, load  # noqa: E402
 
 VOCABULARY = 48
+torch.set_num_threads(1)  # two threads on busy cores are many times slower than one
 
 
 def save_tiny_adapter(folder: Path, *, seed: int = 0, **lora) -> tuple[Path, Path]:

@@ -1,0 +1,129 @@
+"""The two parts of a receipt as JSON.
+
+The public part carries no text: prompt and answer stand in it as hashes with a salt that only the
+private part knows, and the private part as the hash of its canonical form, which holds that salt.
+Wei and influences are decimal strings, since JSON's own numbers end at 2**53 - 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from attribution.crediting import Crediting, amounts
+from attribution.models import Attribution
+from attribution.translog import canonical
+from ledger.services.settlement import Credit
+
+SCHEMA = "openledger-attribution/1"
+
+
+@dataclass(frozen=True, slots=True)
+class TopRecord:
+    """A record that helped, with its sketch's integer score."""
+
+    record_id: UUID
+    contributor_id: UUID
+    influence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the attribute worker found. All of it is integers but the scales, which say what the
+    integers mean and decide nothing. Empty for a base model, which has no contributors."""
+
+    index_root: str = ""
+    method: Mapping[str, Any] | None = None
+    influences: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    records: Sequence[TopRecord] = ()
+    sketch: bytes = b""
+    sketch_bits: int = 8
+    sketch_step: float = 1.0
+    has_answer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the ledger did: the contributors' part in wei and the entry that divided it."""
+
+    contributors: int
+    entry_id: UUID | None
+
+
+def salted_sha256(salt: str, text: str) -> str:
+    """Hex SHA-256 of the salt's bytes (hex) and the text's UTF-8."""
+    return hashlib.sha256(bytes.fromhex(salt) + text.encode()).hexdigest()
+
+
+def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]:
+    """Salts, the answer's sketch by hash, and the top records. Read by those who may."""
+    return {
+        "schema": SCHEMA,
+        "completion": str(attribution.completion_id),
+        "salt": secrets.token_hex(32),
+        "prompt_salt": secrets.token_hex(32),
+        "answer_salt": secrets.token_hex(32),
+        "sketch": {
+            "sha256": hashlib.sha256(evidence.sketch).hexdigest(),
+            "bits": evidence.sketch_bits, "step": repr(evidence.sketch_step),
+        } if evidence.sketch else None,
+        "records": [
+            {
+                "record": str(top.record_id), "contributor": str(top.contributor_id),
+                "influence": str(top.influence),
+            }
+            for top in evidence.records
+        ],
+    }
+
+
+def public_part(
+    *, receipt_id: UUID, attribution: Attribution, evidence: Evidence, crediting: Crediting,
+    money: Money, private: Mapping[str, Any], at: datetime,
+) -> dict[str, Any]:
+    """What is hashed into the log and shown to everyone."""
+    model = attribution.model
+    paid = amounts(crediting.credits, money.contributors)
+    return {
+        "schema": SCHEMA,
+        "id": str(receipt_id),
+        "at": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "completion": str(attribution.completion_id),
+        "model": {
+            "id": str(model.pk), "manifest_sha256": model.manifest_sha256,
+            "adapter_sha256": model.adapter_sha256,
+        } if model else None,
+        "index_root": evidence.index_root or None,
+        "method": dict(evidence.method) if evidence.method else None,
+        "prompt_sha256": salted_sha256(private["prompt_salt"], attribution.prompt),
+        "answer_sha256": salted_sha256(private["answer_salt"], attribution.answer),
+        "private_sha256": canonical.sha256(dict(private)),
+        "outcome": crediting.outcome,
+        "influence": {
+            "groups": {name: str(value) for name, value in evidence.influences.items()},
+            "records": dict(evidence.counts),
+        },
+        "shares": crediting.shares,
+        "credits": [_credit(one, paid[one.key]) for one in crediting.credits],
+        "price": {
+            "input": str(attribution.input_price), "output": str(attribution.output_price),
+            "prompt_tokens": attribution.prompt_tokens,
+            "completion_tokens": attribution.completion_tokens, "fee": str(attribution.fee),
+        },
+        "split": attribution.split,
+        "contributors_amount": str(money.contributors),
+        "settlement": str(money.entry_id) if money.entry_id else None,
+    }
+
+
+def _credit(one: Credit, amount: int) -> dict[str, Any]:
+    return {
+        "kind": one.kind, "owner": str(one.owner_id), "datanet": str(one.datanet_id),
+        "share_ppb": one.share_ppb, "amount": str(amount),
+    }

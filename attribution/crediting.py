@@ -1,0 +1,101 @@
+"""From integer influences to who is credited with which part, by plain arithmetic.
+
+Nothing here reads the database: `manage.py verify` runs the same functions on a receipt's public
+part and must come to the same credits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from attribution import groups
+from attribution.influence.shares import portion, shares
+from ledger.services.settlement import Credit
+from ledger.splits import divide
+
+CREDITED = "CREDITED"
+NO_POSITIVE_INFLUENCE = "NO_POSITIVE_INFLUENCE"
+NO_ANSWER = "NO_ANSWER"
+NO_CONTRIBUTORS = "NO_CONTRIBUTORS"
+
+
+@dataclass(frozen=True, slots=True)
+class Crediting:
+    """`shares` are parts of 10**9 by group; `credits` the same by whom the ledger pays."""
+
+    outcome: str
+    shares: dict[str, int]
+    credits: tuple[Credit, ...]
+
+
+def credit(
+    *, influences: Mapping[str, int], counts: Mapping[str, int], model_id: UUID | None,
+    has_answer: bool = True,
+) -> Crediting:
+    """Who is credited, given every group's influence and how many records it has.
+
+    Where nobody's records helped, the contributors' part goes to the treasuries of the Datanets,
+    by their number of records. Without a model there are no contributors.
+    """
+    if model_id is None:
+        return Crediting(NO_CONTRIBUTORS, {}, ())
+    earned = shares(influences) if has_answer else {}
+    if earned:
+        return Crediting(CREDITED, earned, _contributors(earned, model_id))
+    outcome = NO_POSITIVE_INFLUENCE if has_answer else NO_ANSWER
+    return Crediting(outcome, {}, _treasuries(counts, model_id))
+
+
+def amounts(credits: tuple[Credit, ...], amount: int) -> dict[str, int]:
+    """Wei for each credit by its key, exactly as the ledger divides them."""
+    if not credits:
+        return {}
+    return divide(amount, [(credit.key, credit.share_ppb) for credit in credits])
+
+
+def _contributors(earned: Mapping[str, int], model_id: UUID) -> tuple[Credit, ...]:
+    parts: dict[tuple[UUID, UUID], int] = defaultdict(int)
+    for name, part in earned.items():
+        group = groups.parse(name)
+        parts[group.contributor, group.datanet] += part
+    return tuple(
+        Credit(
+            kind="contributor", owner_id=contributor, share_ppb=part, datanet_id=datanet,
+            model_id=model_id,
+        )
+        for (contributor, datanet), part in sorted(parts.items())
+        if part
+    )
+
+
+def _treasuries(counts: Mapping[str, int], model_id: UUID) -> tuple[Credit, ...]:
+    records: dict[str, int] = defaultdict(int)
+    for name, count in counts.items():
+        records[str(groups.parse(name).datanet)] += count
+    return tuple(
+        Credit(
+            kind="treasury", owner_id=UUID(datanet), share_ppb=part, datanet_id=UUID(datanet),
+            model_id=model_id,
+        )
+        for datanet, part in sorted(portion(records).items())
+        if part
+    )
+
+
+def influence_by_credit(influences: Mapping[str, int], credited: Crediting) -> dict[str, int]:
+    """The influence that earned each credit: the sum over its versions; 0 for a treasury."""
+    found = {one.key: 0 for one in credited.credits}
+    earned = {
+        (one.owner_id, one.datanet_id): one.key
+        for one in credited.credits
+        if one.kind == "contributor"
+    }
+    for name in credited.shares:
+        group = groups.parse(name)
+        key = earned.get((group.contributor, group.datanet))
+        if key is not None:
+            found[key] += influences[name]
+    return found

@@ -1,0 +1,221 @@
+"""One completion's attribution: the work, the receipt, and what the receipt credits."""
+
+from typing import Any
+
+import pgtrigger
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.urls import reverse
+
+from accounts.fields import WeiField
+from accounts.models import Blob
+from accounts.models.base import Entity, WorkItem
+from attribution.models.log import LogLeaf
+from datanets.models import Datanet, Record
+from modelfactory.models import Model
+
+
+class Attribution(WorkItem):
+    """The wish for a receipt. Texts and tokens are let go once the receipt stands."""
+
+    class State(models.TextChoices):
+        QUEUED = "QUEUED", "Waiting"
+        RUNNING = "RUNNING", "Being computed"
+        DONE = "DONE", "Done"
+        FAILED = "FAILED", "Failed"
+
+    completion_id = models.UUIDField(unique=True)
+    model = models.ForeignKey(
+        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="attributions"
+    )
+    payer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    prompt_ids = ArrayField(models.IntegerField(), default=list)
+    answer_ids = ArrayField(models.IntegerField(), default=list)
+    prompt = models.TextField(blank=True, default="")
+    answer = models.TextField(blank=True, default="")
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    completion_tokens = models.PositiveIntegerField(default=0)
+    fee = WeiField()
+    input_price = WeiField()
+    output_price = WeiField()
+    # {"version": n, "parts": {kind: basis points}}
+    split = models.JSONField()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["state", "lease_expires_at"], name="attribution_by_lease"),
+            models.Index(fields=["model", "state"], name="attribution_by_model"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.completion_id}"
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.state in (self.State.QUEUED, self.State.RUNNING)
+
+
+class ReceiptQuerySet(models.QuerySet["Receipt"]):
+    def private_to(self, user: Any) -> "ReceiptQuerySet":
+        """Those whose private part `user` may read: the payer, who is credited, and staff."""
+        if not user.is_authenticated:
+            return self.none()
+        if user.is_staff:
+            return self
+        credited = ContributorShare.objects.filter(receipt=OuterRef("pk"), contributor=user)
+        return self.filter(Q(payer=user) | Exists(credited))
+
+    def crediting(self, user: Any) -> "ReceiptQuerySet":
+        credited = ContributorShare.objects.filter(receipt=OuterRef("pk"), contributor=user)
+        return self.filter(Exists(credited))
+
+    def with_parts(self) -> "ReceiptQuerySet":
+        return self.select_related("model__base_model", "model__owner", "payer")
+
+
+class Receipt(Entity):
+    """`public` is what the log commits to and everyone reads; `private` holds salts, the hash of
+    the answer's sketch and the top records. The public part is never changed."""
+
+    class Outcome(models.TextChoices):
+        CREDITED = "CREDITED", "Contributors were credited"
+        NO_POSITIVE_INFLUENCE = "NO_POSITIVE_INFLUENCE", "No positive influence"
+        NO_ANSWER = "NO_ANSWER", "No answer tokens"
+        NO_CONTRIBUTORS = "NO_CONTRIBUTORS", "A base model has no contributors"
+
+    attribution = models.OneToOneField(
+        Attribution, on_delete=models.PROTECT, related_name="receipt"
+    )
+    completion_id = models.UUIDField(unique=True)
+    model = models.ForeignKey(
+        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
+    )
+    payer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT,
+        related_name="receipts_paid",
+    )
+    outcome = models.CharField(max_length=24, choices=Outcome.choices)
+    fee = WeiField()
+    amount = WeiField()
+    entry_id = models.UUIDField(null=True, blank=True)
+    public = models.JSONField()
+    body_sha256 = models.CharField(max_length=64)
+    leaf_hash = models.CharField(max_length=64)
+    private = models.JSONField(default=dict, blank=True)
+    sketch = models.ForeignKey(
+        Blob, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    at = models.DateTimeField()
+
+    objects = ReceiptQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["model", "-id"], name="receipt_by_model"),
+            models.Index(fields=["payer", "-id"], name="receipt_by_payer"),
+            models.Index(fields=["leaf_hash"], name="receipt_by_leaf"),
+            models.Index(fields=["-created_at"], name="receipt_by_time"),
+        ]
+        triggers = [
+            pgtrigger.Protect(name="is_never_deleted", operation=pgtrigger.Delete),
+            pgtrigger.ReadOnly(
+                name="public_part_stays",
+                fields=["id", "completion_id", "outcome", "fee", "amount", "public",
+                        "body_sha256", "leaf_hash", "at"],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"receipt {self.pk}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("attribution:receipt", args=[self.pk])
+
+    @property
+    def log_index(self) -> int | None:
+        """Its place in the log; None while it waits for the sequencer."""
+        return (
+            LogLeaf.objects.filter(receipt_id=self.pk).values_list("index", flat=True).first()
+        )
+
+
+class RecordInfluence(Entity):
+    """One of the records that helped an answer most; `influence` is the sketch's integer score."""
+
+    receipt = models.ForeignKey(
+        Receipt, on_delete=models.CASCADE, related_name="record_influences"
+    )
+    record = models.ForeignKey(Record, on_delete=models.PROTECT, related_name="influences")
+    contributor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    rank = models.PositiveSmallIntegerField()
+    influence = WeiField()
+
+    class Meta:
+        ordering = ["rank"]
+        constraints = [
+            models.UniqueConstraint(fields=["receipt", "rank"], name="record_influence_rank_once"),
+            models.UniqueConstraint(
+                fields=["receipt", "record"], name="record_influence_record_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rank}: {self.record_id}"
+
+
+class ContributorShare(Entity):
+    """A credit of a receipt: to a contributor for one Datanet, or to a Datanet's treasury."""
+
+    class Kind(models.TextChoices):
+        CONTRIBUTOR = "CONTRIBUTOR", "Contributor"
+        TREASURY = "TREASURY", "Datanet treasury"
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="shares")
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    contributor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT,
+        related_name="contributor_shares",
+    )
+    datanet = models.ForeignKey(Datanet, on_delete=models.PROTECT, related_name="shares")
+    influence = WeiField()
+    share_ppb = models.BigIntegerField()
+    amount = WeiField()
+
+    class Meta:
+        ordering = ["-share_ppb", "id"]
+        indexes = [
+            models.Index(fields=["contributor", "-id"], name="share_by_contributor"),
+            models.Index(fields=["datanet", "-id"], name="share_by_datanet"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["receipt", "kind", "contributor", "datanet"], nulls_distinct=False,
+                name="share_once_per_receipt",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="CONTRIBUTOR", contributor__isnull=False)
+                | Q(kind="TREASURY", contributor__isnull=True),
+                name="share_has_its_owner",
+            ),
+            models.CheckConstraint(
+                condition=Q(share_ppb__gt=0) & Q(share_ppb__lte=10**9) & Q(amount__gte=0),
+                name="share_is_a_part",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.share_ppb}"
+
+    @property
+    def percent(self) -> float:
+        """For the width of a bar; money is never computed from it."""
+        return self.share_ppb / 10**7

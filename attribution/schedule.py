@@ -1,0 +1,10 @@
+"""What beat starts for this app."""
+
+SCHEDULE: dict[str, dict[str, object]] = {
+    # Receipts wake the sequencer themselves; this is for a wake-up call that the broker lost.
+    "sequence-log": {
+        "task": "attribution.tasks.sequence_log",
+        "schedule": 10.0,
+        "options": {"queue": "attribute", "expires": 10},
+    },
+}

@@ -1,0 +1,116 @@
+"""An index from the wish to the manifest. The worker claims it; nothing here computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts import audit, events, leases, outbox
+from accounts.models import User
+from attribution.models import Attribution, Index
+from attribution.services import receipts
+from modelfactory.models import Model
+
+BUILD_TASK = "attribution.tasks.build_index"
+QUEUE = "attribute"
+
+
+def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> Index:
+    """Have the model's index built. Asked again, a failed one is tried again, others stay."""
+    with transaction.atomic():
+        model = Model.objects.get(pk=model_id)
+        index, is_new = Index.objects.get_or_create(model=model)
+        index = Index.objects.select_for_update().get(pk=index.pk)
+        if index.state == Index.State.FAILED:
+            index.state, index.attempts, index.failure_reason = Index.State.QUEUED, 0, ""
+            index.save(update_fields=["state", "attempts", "failure_reason"])
+            is_new = True
+        if is_new:
+            _enqueue(index.pk, at)
+            audit.record(
+                actor=acting_user, verb="attribution.index_requested", target=index, at=at,
+                data={"model": str(model_id)},
+            )
+    return index
+
+
+def claim(*, index_id: UUID, owner: str, at: datetime) -> bool:
+    """Whether the caller has it now."""
+    return leases.claim(
+        Index, index_id, from_states=[Index.State.QUEUED], to_state=Index.State.BUILDING,
+        owner=owner, at=at,
+    )
+
+
+def note_progress(*, index_id: UUID, owner: str, done: int, total: int, at: datetime) -> bool:
+    """Renew the lease and say how far it is; False means that the lease was lost."""
+    if not leases.heartbeat(Index, index_id, owner=owner, at=at):
+        return False
+    Index.objects.filter(pk=index_id, lease_owner=owner).update(done=done, total=total)
+    return True
+
+
+def finish(
+    *, index_id: UUID, owner: str, root: str, manifest: Mapping[str, Any], device: str,
+    seconds: float, at: datetime,
+) -> bool:
+    """BUILDING → READY, and wake the attributions that waited for it."""
+    with transaction.atomic():
+        if not leases.finish(Index, index_id, owner=owner, to_state=Index.State.BUILDING):
+            return False
+        index = Index.objects.select_for_update().get(pk=index_id)
+        index.state, index.root, index.manifest = Index.State.READY, root, dict(manifest)
+        index.device, index.seconds, index.ready_at = device, seconds, at
+        index.done = index.total = int(manifest["header"]["record_count"])
+        index.save(
+            update_fields=[
+                "state", "root", "manifest", "device", "seconds", "ready_at", "done", "total",
+            ]
+        )
+        audit.record(
+            actor=None, verb="attribution.index_ready", target=index, at=at, data={"root": root}
+        )
+        events.emit(
+            "attribution.index_ready", {"model_id": str(index.model_id), "root": root}, at=at
+        )
+        waiting = Attribution.objects.filter(
+            model=index.model_id, state__in=[Attribution.State.QUEUED, Attribution.State.FAILED]
+        )
+        for attribution in waiting.only("pk").iterator():
+            receipts.try_again(attribution_id=attribution.pk, at=at)
+    return True
+
+
+def fail(index_id: UUID, reason: str, at: datetime) -> None:
+    """Give up. What waits for the index fails with its reason and can be tried again."""
+    with transaction.atomic():
+        index = Index.objects.select_for_update().get(pk=index_id)
+        if index.state == Index.State.READY:
+            return
+        index.state, index.failure_reason = Index.State.FAILED, reason
+        index.lease_owner, index.lease_expires_at = "", None
+        index.save(
+            update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"]
+        )
+        audit.record(
+            actor=None, verb="attribution.index_failed", target=index, at=at,
+            data={"reason": reason},
+        )
+
+
+def requeue(index_id: UUID, at: datetime) -> None:
+    """Put back an index whose worker died; the next one goes on after its last shard."""
+    Index.objects.filter(pk=index_id, state=Index.State.BUILDING).update(
+        state=Index.State.QUEUED, lease_owner="", lease_expires_at=None
+    )
+    _enqueue(index_id, at)
+
+
+def _enqueue(index_id: UUID, at: datetime) -> None:
+    outbox.enqueue(
+        task=BUILD_TASK, args=[str(index_id)], queue=QUEUE, at=at, key=f"index:{index_id}"
+    )

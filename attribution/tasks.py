@@ -1,0 +1,36 @@
+"""The attribute queue's tasks: an id in, one call."""
+
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+
+@shared_task
+def model_created(payload: dict[str, str]) -> None:
+    from attribution.services import indexes
+
+    indexes.request_index(
+        model_id=UUID(payload["model_id"]), acting_user=None, at=timezone.now()
+    )
+
+
+@shared_task
+def build_index(index_id: str) -> None:
+    from attribution import workers
+
+    workers.build_index(UUID(index_id))
+
+
+@shared_task
+def attribute(attribution_id: str) -> None:
+    from attribution import workers
+
+    workers.attribute(UUID(attribution_id))
+
+
+@shared_task
+def sequence_log() -> None:
+    from attribution.services import log
+
+    log.sequence(at=timezone.now())

@@ -1,0 +1,233 @@
+"""What the attribute worker does. Imported by tasks alone: this module brings torch.
+
+A worker keeps the last few models with their indexes in memory, so that an answer costs one
+gradient and the dot products.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import torch
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from accounts import leases
+from accounts.ids import uuid7
+from attribution import index_files, selectors
+from attribution.bodies import Evidence, TopRecord
+from attribution.influence.build import build
+from attribution.influence.config import InfluenceConfig
+from attribution.influence.errors import InfluenceError
+from attribution.influence.examples import IndexedExample
+from attribution.influence.scorer import Scorer
+from attribution.models import Attribution, Index
+from attribution.services import indexes, receipts
+from modelfactory.models import Model
+from modelfactory.training.prompts import load_tokenizer, render_example
+from modelfactory.workers import materialise_adapter
+
+logger = logging.getLogger(__name__)
+
+TOP_RECORDS = 20
+KEPT_SCORERS = 4
+THREADS = int(os.environ.get("ATTRIBUTE_THREADS", "1"))
+
+_scorers: OrderedDict[str, Scorer] = OrderedDict()
+_lock = threading.Lock()
+
+
+class LeaseLostError(Exception):
+    """Somebody else has the work now."""
+
+
+def choose_device() -> str:
+    """CUDA where there is one, else the CPU. OPENLEDGER_DEVICE=cpu forces the latter."""
+    forced = os.environ.get("OPENLEDGER_DEVICE", "")
+    return "cuda" if forced != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def build_index(index_id: UUID) -> None:
+    """Claim and build an index; only the claim's winner works."""
+    owner = f"{leases.worker_name()}:{uuid7()}"
+    if not indexes.claim(index_id=index_id, owner=owner, at=timezone.now()):
+        return
+    index = Index.objects.select_related("model__base_model", "model__run").get(pk=index_id)
+    try:
+        _build(index, owner)
+    except LeaseLostError:
+        logger.warning("index %s: the lease was lost", index_id)
+    except (InfluenceError, OSError, ValueError) as error:
+        logger.warning("index %s failed: %s", index_id, error)
+        indexes.fail(index_id, str(error), timezone.now())
+    except Exception as error:
+        logger.exception("index %s failed", index_id)
+        reason = f"The worker failed ({type(error).__name__}). Look at its log, then try again."
+        indexes.fail(index_id, reason, timezone.now())
+
+
+def attribute(attribution_id: UUID) -> None:
+    """Claim an attribution, score it, write the receipt. Waits where the index is not ready."""
+    waiting = Attribution.objects.filter(pk=attribution_id).first()
+    if waiting is None or not _has_index(waiting):
+        return
+    owner = f"{leases.worker_name()}:{uuid7()}"
+    attribution = receipts.claim(attribution_id=attribution_id, owner=owner, at=timezone.now())
+    if attribution is None:
+        return
+    try:
+        evidence = find_evidence(attribution)
+        receipts.write_receipt(
+            attribution_id=attribution_id, owner=owner, evidence=evidence, at=timezone.now()
+        )
+    except InfluenceError as error:
+        logger.warning("attribution %s failed: %s", attribution_id, error)
+        receipts.fail(attribution_id, str(error), timezone.now())
+    except Exception as error:
+        logger.exception("attribution %s failed", attribution_id)
+        reason = f"The worker failed ({type(error).__name__}). Look at its log, then try again."
+        receipts.fail(attribution_id, reason, timezone.now())
+
+
+def find_evidence(attribution: Attribution) -> Evidence:
+    """Integer influences of an answer. Raises InfluenceError."""
+    model = attribution.model
+    if model is None:
+        return Evidence()
+    row = Index.objects.get(model=model)
+    scorer = scorer_for(row, model)
+    manifest = scorer.index.manifest
+    method = {name: manifest.header[name] for name in ("method", "version", "parameters")}
+    known = Evidence(index_root=manifest.root, method=method, counts=manifest.counts)
+    if not attribution.answer_ids:
+        return replace(known, has_answer=False)
+    ids = [*attribution.prompt_ids, *attribution.answer_ids]
+    mask = [0] * len(attribution.prompt_ids) + [1] * len(attribution.answer_ids)
+    scores = scorer.score(ids, mask)
+    top = scores.top_records(TOP_RECORDS)
+    owners = selectors.contributors_of_records([UUID(record) for record, _ in top])
+    return replace(
+        known,
+        influences=scores.groups,
+        records=[
+            TopRecord(UUID(record), owners[UUID(record)], influence) for record, influence in top
+        ],
+        sketch=scores.query.to_bytes(), sketch_bits=scores.query.bits,
+        sketch_step=scores.query.step,
+    )
+
+
+def scorer_for(row: Index, model: Model) -> Scorer:
+    """The model and its index in memory, loaded by the first who asks."""
+    with _lock:
+        if row.root in _scorers:
+            _scorers.move_to_end(row.root)
+            return _scorers[row.root]
+        torch.set_num_threads(THREADS)
+        opened = index_files.open_index(row)
+        with _adapter(model) as adapter:
+            scorer = Scorer.load(opened, model.base_model.path, adapter, choose_device())
+        _scorers[row.root] = scorer
+        while len(_scorers) > KEPT_SCORERS:
+            _scorers.popitem(last=False)
+        return scorer
+
+
+def examples_of(model: Model) -> list[IndexedExample]:
+    """The model's training records as it saw them, in groups of contributor, Datanet, version."""
+    tokenizer = load_tokenizer(model.base_model.path)
+    cutoff = model.run.parsed_recipe.cutoff
+    found = []
+    for record, group in selectors.grouped_training_records(model):
+        example = render_example(record.payload, tokenizer, cutoff)
+        found.append(
+            IndexedExample(
+                record_id=str(record.record_id), group_id=str(group),
+                input_ids=example.input_ids, loss_mask=example.loss_mask,
+                content_hash=record.content_hash,
+            )
+        )
+    return found
+
+
+def _has_index(attribution: Attribution) -> bool:
+    """Whether scoring can start. Otherwise see to it that it will, or fail with the reason."""
+    if attribution.model_id is None or attribution.state != Attribution.State.QUEUED:
+        return True
+    at = timezone.now()
+    index = Index.objects.filter(model=attribution.model_id).first()
+    if index is None:
+        index = indexes.request_index(model_id=attribution.model_id, acting_user=None, at=at)
+    if index.state == Index.State.READY:
+        return True
+    if index.state == Index.State.FAILED:
+        reason = f"The index of the model could not be built: {index.failure_reason}"
+        receipts.fail(attribution.pk, reason, at)
+    else:
+        receipts.wait_for_index(attribution_id=attribution.pk, at=at)
+    return False
+
+
+def _build(index: Index, owner: str) -> None:
+    began = time.monotonic()
+    torch.set_num_threads(THREADS)
+    device = choose_device()
+    examples = examples_of(index.model)
+    folder = index_files.build_folder(index)
+    with _adapter(index.model) as adapter:
+        manifest = build(
+            InfluenceConfig(), index.model.base_model.path, adapter, examples, folder, device,
+            on_progress=_Beat(index, owner),
+        )
+    stored = index_files.store(folder)
+    done = indexes.finish(
+        index_id=index.pk, owner=owner, root=manifest.root, manifest=stored, device=device,
+        seconds=round(time.monotonic() - began, 3), at=timezone.now(),
+    )
+    if not done:
+        raise LeaseLostError
+    shutil.rmtree(folder)
+
+
+class _Beat:
+    """Renews the lease a few times a minute while a build goes on."""
+
+    def __init__(self, index: Index, owner: str) -> None:
+        self.index, self.owner = index, owner
+        self.done = -1
+        self.last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Raises LeaseLostError."""
+        now = time.monotonic()
+        every = min(5.0, settings.WORK_LEASE.total_seconds() / 4)
+        if now - self.last < every and done <= self.done:
+            return
+        self.last, self.done = now, max(done, self.done)
+        kept = indexes.note_progress(
+            index_id=self.index.pk, owner=self.owner, done=self.done, total=total,
+            at=timezone.now(),
+        )
+        if not kept:
+            raise LeaseLostError
+        # The connection would lie idle through minutes of computing.
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+@contextmanager
+def _adapter(model: Model) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="adapter-") as folder:
+        yield materialise_adapter(model.pk, Path(folder))
