@@ -1,3 +1,9 @@
-from django.urls import URLPattern
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern] = []
+from serving.api import CompletionViewSet, DeploymentViewSet
+
+router = SimpleRouter()
+router.register("deployments", DeploymentViewSet, basename="api-deployment")
+router.register("completions", CompletionViewSet, basename="api-completion")
+
+urlpatterns = router.urls

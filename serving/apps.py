@@ -1,7 +1,30 @@
 from django.apps import AppConfig
+from django.urls import reverse
 
 
 class ServingConfig(AppConfig):
     """Deployments, completions, the OpenAI-compatible API."""
 
     name = "serving"
+
+    def ready(self) -> None:
+        from accounts import events, leases, pages
+        from serving.models import UNFINISHED, Completion, Deployment, DeploymentState
+        from serving.selectors import deployment_url
+        from serving.services import deployments, running
+
+        leases.register(
+            Deployment,
+            running_states=[DeploymentState.REQUESTED],
+            requeue=deployments.request_again,
+            fail=deployments.fail_request,
+        )
+        leases.register(
+            Completion,
+            running_states=UNFINISHED,
+            requeue=running.run_again,
+            fail=running.give_up,
+        )
+        events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
+        pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))
+        pages.register("deployment", deployment_url)

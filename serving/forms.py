@@ -10,9 +10,9 @@ from django.core.exceptions import ValidationError
 from accounts.models import User
 from ledger.errors import InvalidAmount
 from ledger.words import open_text, parse_open
+from modelfactory.limits import HIGHEST_PRICE
 from modelfactory.models import BaseModel, Model
 from serving.models import Deployment
-from serving.services.deployments import HIGHEST_PRICE
 
 TOKENS = 1_000
 
@@ -40,7 +40,7 @@ class PriceField(forms.CharField):
         if wei % TOKENS:
             raise ValidationError("Write at most 15 digits after the point.")
         if wei // TOKENS > HIGHEST_PRICE:
-            raise ValidationError("This price is too high.")
+            raise ValidationError("A price is at most 1,000 OPEN per 1,000 tokens.")
         return wei // TOKENS
 
 
@@ -79,12 +79,11 @@ class DeployForm(PriceForm):
         self._bases = {f"base:{one.slug}": one for one in bases}
         field = self.fields["what"]
         assert isinstance(field, forms.ChoiceField)
-        groups = [("Models", self._models), ("Base models alone", self._bases)]
-        field.choices = [
-            (label, [(key, one.name) for key, one in group.items()])
-            for label, group in groups
-            if group
+        groups = [
+            ("Models", [(key, model.name) for key, model in self._models.items()]),
+            ("Base models alone", [(key, base.name) for key, base in self._bases.items()]),
         ]
+        field.choices = [(label, choices) for label, choices in groups if choices]
 
     @property
     def has_choices(self) -> bool:

@@ -6,7 +6,7 @@ carry what the answer cost.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from functools import wraps
 from typing import Any
@@ -33,7 +33,7 @@ from serving.services.completions import quote as quote_service
 from serving.services.completions import start_completion
 from serving.streams import End
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 @require_safe
@@ -42,7 +42,9 @@ def page(request: HttpRequest) -> HttpResponse:
     found = list(selectors.usable_deployments(request.user))
     wanted = request.GET.get("model", "")
     tuned = [one for one in found if one.model_id]
-    chosen = next((one for one in found if one.name == wanted), (tuned or found or [None])[-1])
+    chosen = next((one for one in found if one.name == wanted), None)
+    if chosen is None and found:
+        chosen = (tuned or found)[-1]
     user = request.user if isinstance(request.user, User) else None
     context = {
         "deployments": [_option(one, found) for one in found],

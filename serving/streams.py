@@ -8,10 +8,12 @@ Entries: `text` (a piece of the answer) and, as the last, `end` (the state).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import redis
@@ -74,7 +76,7 @@ class Writer:
     def end(self) -> None:
         self._add({"end": "1"})
 
-    def _add(self, fields: dict[str, str]) -> None:
+    def _add(self, fields: dict[Any, Any]) -> None:
         with self._client.pipeline(transaction=False) as pipe:
             pipe.xadd(self._key, fields)
             pipe.expire(self._key, KEPT_SECONDS)
@@ -129,8 +131,10 @@ async def _next_entries(
 ) -> list[tuple[str, dict[bytes, bytes]]]:
     """The next entries of the stream, none where nothing came or Redis does not answer."""
     try:
-        found = await client.xread({key: last}, block=int(PATIENCE_SECONDS * 1000), count=100)
+        found: Any = await client.xread({key: last}, block=int(PATIENCE_SECONDS * 1000), count=100)
     except redis.RedisError:
+        # Paused like a stream that is silent: the database is asked, but not without end.
+        await asyncio.sleep(PATIENCE_SECONDS)
         return []
     return [(identifier, fields) for _, entries in found or [] for identifier, fields in entries]
 

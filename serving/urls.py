@@ -1,4 +1,20 @@
-from django.urls import URLPattern
+from django.urls import include, path
+
+from serving import playground, views
 
 app_name = "serving"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("playground/", playground.page, name="playground"),
+    path("playground/quote/", playground.quote, name="quote"),
+    path("playground/ask/", playground.ask, name="ask"),
+    path("deployments/", views.deployments, name="deployments"),
+    path("deployments/new/", views.deploy, name="deploy"),
+    path("deployments/<slug:name>/", views.deployment, name="deployment"),
+    path("deployments/<slug:name>/stop/", views.stop, name="stop"),
+    path("deployments/<slug:name>/start/", views.start, name="start"),
+    path("deployments/<slug:name>/prices/", views.prices, name="prices"),
+    path("completions/", views.completions, name="completions"),
+    path("completions/<uuid:pk>/", views.completion, name="completion"),
+    path("completions/<uuid:pk>/cancel/", views.cancel, name="cancel"),
+    path("v1/", include("serving.openai_api.urls")),
+]

@@ -6,7 +6,7 @@ service call; every refusal leaves in OpenAI's error shape.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from functools import wraps
 from typing import Any
@@ -28,7 +28,7 @@ from serving.openai_api import bodies, shapes
 from serving.services.completions import start_completion
 from serving.streams import End
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 class WrongMethod(Refusal):

@@ -10,17 +10,14 @@ from django.db import transaction
 from django.db.models import F
 
 from accounts import audit, outbox
-from accounts.fields import WEI_LIMIT
 from accounts.models import User
 from accounts.notifications import notify
 from accounts.workers import live_workers
+from modelfactory.limits import HIGHEST_PRICE
 from modelfactory.models import BaseModel, Model
 from serving.errors import NotDeployable, NoWorker
 from serving.limits import BASE_INPUT_PRICE, BASE_OUTPUT_PRICE
 from serving.models import Deployment, DeploymentState
-
-# A price that leaves room for a context of a billion tokens below 2**256 wei.
-HIGHEST_PRICE = WEI_LIMIT // 10**12
 
 
 def deploy(
@@ -270,7 +267,7 @@ def _check_owner(deployment: Deployment, acting_user: User) -> None:
 
 def _check_prices(*prices: int) -> None:
     if any(not 0 <= price <= HIGHEST_PRICE for price in prices):
-        raise NotDeployable("A price is 0 or more, and below 2**216 wei per token.")
+        raise NotDeployable("A price is from 0 to 1 OPEN per token.")
 
 
 def _given(value: int | None, otherwise: int) -> int:

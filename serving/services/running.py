@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F
 
 from accounts import leases
-from attribution.services import request_attribution
+from attribution.services.receipts import request_attribution
 from ledger.models import Hold
 from ledger.services.holds import Refs, capture_hold
 from serving import splits

@@ -1,0 +1,259 @@
+"""The money and the states of a completion: held, captured or given back, never both."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts import leases
+from accounts.models import OutboxMessage
+from ledger.models import Account, Hold
+from serving.errors import InvalidRequest, NoBalance, NoWorker, PromptTooLong, TooManyRequests
+from serving.models import Completion, CompletionKind, CompletionState
+from serving.questions import Question, Sampling
+from serving.services import completions, running
+from serving.services.running import Answer
+from tests.ledger.books import OPEN, balance_of
+from tests.serving.conftest import beat
+
+pytestmark = pytest.mark.django_db
+HELLO = Question.chat("What is a Datanet?")
+IN, OUT = 10**12, 2 * 10**12
+
+
+def spendable(user):
+    return balance_of(Account.Kind.USER, user.pk)
+
+
+@pytest.fixture
+def ask(tuned, client_person):
+    def start(question=HELLO, at=None, deployment=tuned, payer=client_person, **sampling):
+        return completions.start_completion(
+            deployment=deployment,
+            question=question,
+            sampling=Sampling(**{"max_tokens": 20, **sampling}),
+            payer=payer,
+            acting_user=payer,
+            at=at or timezone.now(),
+        )
+
+    return start
+
+
+def claimed(completion, owner="worker-a", at=None):
+    found = running.claim(completion_id=completion.pk, owner=owner, at=at or timezone.now())
+    assert found is not None
+    return found
+
+
+def settled(completion, owner="worker-a", ids=(5, 6, 7), text="It is", finish="stop"):
+    return running.settle(
+        completion_id=completion.pk,
+        owner=owner,
+        answer=Answer(list(ids), text, finish),
+        at=timezone.now(),
+    )
+
+
+def test_the_highest_price_is_held_and_the_request_queued(ask, client_person):
+    made = ask()
+    assert made.state == CompletionState.HELD
+    assert made.highest_fee == made.prompt_tokens * IN + 20 * OUT
+    assert spendable(client_person) == 10 * OPEN - made.highest_fee
+    assert Hold.objects.get(pk=made.hold_id).amount == made.highest_fee
+    message = OutboxMessage.objects.get(task="serving.tasks.generate")
+    assert (message.queue, message.args) == ("generate.starter", [str(made.pk)])
+
+
+def test_the_real_price_is_captured_the_rest_given_back_and_shared(ask, client_person, builder):
+    made = ask()
+    claimed(made)
+    done = settled(made)
+    assert (done.state, done.answer, done.completion_tokens) == ("SUCCEEDED", "It is", 3)
+    assert done.fee == made.prompt_tokens * IN + 3 * OUT
+    assert spendable(client_person) == 10 * OPEN - done.fee
+    assert balance_of(Account.Kind.HOLD, client_person.pk) == 0
+    assert balance_of(Account.Kind.EARNINGS, builder.pk) == done.fee * 2 // 10
+    assert balance_of(Account.Kind.SUSPENSE, done.pk) == done.fee // 2
+    assert Hold.objects.get(pk=made.hold_id).state == "CAPTURED"
+    assert done.entry_id
+
+
+def test_a_base_alone_has_no_owner_and_no_contributors(ask, base_alone, builder):
+    done = settled(claimed(ask(deployment=base_alone)))
+    assert balance_of(Account.Kind.SUSPENSE, done.pk) == 0
+    assert balance_of(Account.Kind.EARNINGS, builder.pk) == 0
+    assert balance_of(Account.Kind.PLATFORM) == done.fee - done.fee * 2 // 10
+
+
+def test_settling_twice_charges_once(ask, client_person):
+    made = ask()
+    claimed(made)
+    settled(made)
+    after = spendable(client_person)
+    assert settled(made) is None
+    assert spendable(client_person) == after
+
+
+def test_a_failure_gives_everything_back(ask, client_person):
+    made = ask()
+    claimed(made)
+    failed = running.fail(
+        completion_id=made.pk, owner="worker-a", reason="It broke.", at=timezone.now()
+    )
+    assert (failed.state, failed.failure_reason, failed.entry_id) == ("FAILED", "It broke.", None)
+    assert spendable(client_person) == 10 * OPEN
+
+
+def test_only_one_worker_gets_a_request(ask):
+    made = ask()
+    claimed(made)
+    assert running.claim(completion_id=made.pk, owner="worker-b", at=timezone.now()) is None
+
+
+def test_a_worker_that_lost_its_lease_shows_nothing_and_takes_nothing(ask, client_person):
+    made = ask()
+    claimed(made)
+    late = timezone.now() + timedelta(hours=1)
+    Completion.objects.update(deadline=late + timedelta(hours=1))
+    leases.sweep(at=late)
+    claimed(made, owner="worker-b", at=late)
+    assert not running.note_first_token(completion_id=made.pk, owner="worker-a", at=late)
+    assert settled(made, owner="worker-a") is None
+    assert running.fail(completion_id=made.pk, owner="worker-a", reason="", at=late) is None
+    made.refresh_from_db()
+    assert (made.state, made.fee) == ("RUNNING", 0)
+
+
+def test_a_lost_request_runs_again_while_nobody_has_seen_a_token(ask, settings):
+    made = ask()
+    claimed(made)
+    leases.sweep(at=timezone.now() + settings.WORK_LEASE + timedelta(seconds=1))
+    made.refresh_from_db()
+    assert made.state == CompletionState.HELD
+    assert OutboxMessage.objects.filter(task="serving.tasks.generate").count() == 2
+    assert settled(claimed(made, owner="worker-b"), owner="worker-b").state == "SUCCEEDED"
+
+
+def test_a_lost_request_whose_first_token_was_shown_fails_free_of_charge(
+    ask, client_person, settings
+):
+    made = ask()
+    claimed(made)
+    assert running.note_first_token(completion_id=made.pk, owner="worker-a", at=timezone.now())
+    leases.sweep(at=timezone.now() + settings.WORK_LEASE + timedelta(seconds=1))
+    made.refresh_from_db()
+    assert made.state == CompletionState.FAILED
+    assert "not charged" in made.failure_reason
+    assert spendable(client_person) == 10 * OPEN
+
+
+def test_a_request_that_no_worker_takes_is_given_up_and_given_back(ask, client_person, settings):
+    made = ask()
+    at = timezone.now()
+    Completion.objects.update(deadline=at + timedelta(days=1))
+    for _ in range(settings.WORK_ATTEMPTS + 1):
+        at += settings.WORK_LEASE + timedelta(seconds=1)
+        leases.sweep(at=at)
+    made.refresh_from_db()
+    assert made.state == CompletionState.FAILED
+    assert spendable(client_person) == 10 * OPEN
+
+
+def test_a_cancelled_request_costs_nothing_before_a_worker_has_it(ask, client_person):
+    made = ask()
+    completions.cancel_completion(completion=made, acting_user=client_person, at=timezone.now())
+    made.refresh_from_db()
+    assert (made.state, made.fee) == ("CANCELLED", 0)
+    assert spendable(client_person) == 10 * OPEN
+    assert running.claim(completion_id=made.pk, owner="worker-a", at=timezone.now()) is None
+
+
+def test_a_request_cancelled_while_it_runs_costs_what_it_gave(ask, client_person):
+    made = ask()
+    claimed(made)
+    completions.cancel_completion(completion=made, acting_user=client_person, at=timezone.now())
+    done = settled(made, ids=(5, 6), finish="cancelled")
+    assert done.state == CompletionState.CANCELLED
+    assert done.fee == made.prompt_tokens * IN + 2 * OUT
+    assert spendable(client_person) == 10 * OPEN - done.fee
+
+
+def test_a_request_cancelled_without_a_token_costs_nothing(ask, client_person):
+    made = ask()
+    claimed(made)
+    done = settled(made, ids=(), text="", finish="cancelled")
+    assert (done.state, done.fee, done.entry_id) == ("CANCELLED", 0, None)
+    assert spendable(client_person) == 10 * OPEN
+
+
+def test_it_is_refused_without_a_balance_and_nothing_is_written(ask, stranger):
+    with pytest.raises(NoBalance, match="Deposit OPEN"):
+        ask(payer=stranger)
+    assert not Completion.objects.exists()
+    assert not OutboxMessage.objects.filter(task="serving.tasks.generate").exists()
+
+
+def test_a_free_deployment_needs_no_balance(ask, tuned, stranger):
+    tuned.input_price = tuned.output_price = 0
+    tuned.save()
+    made = ask(payer=stranger)
+    assert (made.highest_fee, made.hold_id) == (0, None)
+    done = settled(claimed(made))
+    assert (done.state, done.fee, done.entry_id) == ("SUCCEEDED", 0, None)
+
+
+def test_without_a_worker_it_is_refused(ask):
+    beat(ago=3600)
+    with pytest.raises(NoWorker):
+        ask()
+
+
+def test_a_prompt_over_the_context_is_refused(ask):
+    with pytest.raises(PromptTooLong, match="512"):
+        ask(Question.chat("word " * 2_000))
+    with pytest.raises(PromptTooLong, match="Ask for at most"):
+        ask(max_tokens=600)
+    with pytest.raises(InvalidRequest, match="empty"):
+        ask(Question(CompletionKind.TEXT, text=""))
+    with pytest.raises(InvalidRequest, match="does not have"):
+        ask(Question(CompletionKind.TEXT, token_ids=[10**9]))
+
+
+def test_without_a_limit_an_answer_ends_at_the_house_limit_or_the_context(ask):
+    assert ask(max_tokens=None).sampling["max_tokens"] == 256
+    long = ask(Question.chat("word " * 330), max_tokens=None)
+    assert long.sampling["max_tokens"] == 512 - long.prompt_tokens < 256
+
+
+def test_one_person_has_so_many_unfinished_requests(ask, monkeypatch):
+    monkeypatch.setattr("serving.services.completions.UNFINISHED_PER_PERSON", 2)
+    ask()
+    second = ask()
+    with pytest.raises(TooManyRequests):
+        ask()
+    settled(claimed(second))
+    ask()
+
+
+def test_the_price_is_that_of_the_moment_of_asking(ask, tuned):
+    made = ask()
+    tuned.input_price = tuned.output_price = 10**17
+    tuned.save()
+    assert settled(claimed(made)).fee == made.prompt_tokens * IN + 3 * OUT
+
+
+def test_the_receipt_is_noted_when_it_comes(ask):
+    made = settled(claimed(ask()))
+    running.note_receipt(completion_id=made.pk, receipt_id=made.pk)
+    made.refresh_from_db()
+    assert made.receipt_id == made.pk
+
+
+def test_a_completion_is_its_payers_alone(ask, client_person, stranger, staff):
+    made = ask()
+    assert list(Completion.objects.visible_to(client_person)) == [made]
+    assert not Completion.objects.visible_to(stranger).exists()
+    assert not Completion.objects.visible_to(staff).exists()
