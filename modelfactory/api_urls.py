@@ -1,3 +1,18 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from modelfactory import api
+
+listing = {"get": "list"}
+single = {"get": "retrieve"}
+
+urlpatterns = [
+    path("base-models/", api.BaseModelViewSet.as_view(listing), name="api-base-models"),
+    path("base-models/<slug:slug>/", api.BaseModelViewSet.as_view(single), name="api-base-model"),
+    path("runs/", api.RunViewSet.as_view(listing), name="api-runs"),
+    path("runs/<uuid:pk>/", api.RunViewSet.as_view(single), name="api-run"),
+    path(
+        "runs/<uuid:pk>/events/", api.RunViewSet.as_view({"get": "events"}), name="api-run-events"
+    ),
+    path("models/", api.ModelViewSet.as_view(listing), name="api-models"),
+    path("models/<slug:slug>/", api.ModelViewSet.as_view(single), name="api-model"),
+]

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import User, WorkerHeartbeat
 from accounts.workers import live_workers
 from datanets.models import VersionRecord
 from modelfactory import checks
@@ -99,7 +99,7 @@ def review(run: Run, user: User, *, at: datetime) -> Review:
     """Check a draft as a whole. Reads at most `CHECKED_ROWS` records; the worker reads all."""
     versions = list(run.versions.select_related("datanet"))
     base = run.base_model
-    workers = list(live_workers(queue="train", at=at))
+    workers = train_workers(at)
     device = workers[0].device if workers else "cpu"
     checked = checks.check_run(run, versions)
     records = sum(v.record_count for v in versions)
@@ -177,7 +177,9 @@ def _too_few(run: Run, usable: int) -> RunError:
     )
 
 
-def _warnings(workers: list[Any], licence: Verdict, findings: list[Finding]) -> list[str]:
+def _warnings(
+    workers: list[WorkerHeartbeat], licence: Verdict, findings: list[Finding]
+) -> list[str]:
     said = list(licence.warnings)
     if not workers:
         said.append("No training worker answers now. The run waits until one does.")
@@ -219,6 +221,10 @@ def measured_speed(base: BaseModel, device: str) -> float | None:
     return (
         float(result["tokens_per_second"]) if result and result.get("tokens_per_second") else None
     )
+
+
+def train_workers(at: datetime) -> list[WorkerHeartbeat]:
+    return list(live_workers(queue="train", at=at))
 
 
 def queue_length() -> int:

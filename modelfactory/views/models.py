@@ -1,0 +1,174 @@
+"""Models: the list, the card, publication, and what can be taken away."""
+
+import json
+import zipfile
+from io import BytesIO
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts.blobs import read_bytes
+from modelfactory import cards, selectors, signing
+from modelfactory.errors import BaseModelError, ModelError
+from modelfactory.forms import PublishForm, RegisterBaseForm, StatementForm
+from modelfactory.models import BaseModel, Model
+from modelfactory.services import bases as base_services
+from modelfactory.services import publishing
+from modelfactory.views.common import now, own_model, person, visible_model
+
+PAGE = 24
+
+
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    models = Model.objects.visible_to(request.user).select_related("owner", "base_model")
+    words = request.GET.get("q", "").strip()[:100]
+    if words:
+        models = models.filter(name__icontains=words) | models.filter(summary__icontains=words)
+    models = models.exclude(state=Model.State.TAKEN_DOWN)
+    context = {
+        "page": Paginator(models, PAGE).get_page(request.GET.get("page")),
+        "words": words,
+        "bases": BaseModel.objects.ready(),
+    }
+    return render(request, "modelfactory/models.html", context)
+
+
+@require_safe
+def detail(request: HttpRequest, slug: str) -> HttpResponse:
+    model = visible_model(request, slug)
+    people, total = selectors.contributors_of(model)
+    context = {
+        "model": model,
+        "run": model.run,
+        "versions": model.run.run_versions.select_related("version__datanet"),
+        "people": people,
+        "people_total": total,
+        "signature_holds": signing.verify(model.manifest),
+        "is_owner": model.owner_id == request.user.pk,
+        "is_withheld": model.state == Model.State.TAKEN_DOWN,
+    }
+    return render(request, "modelfactory/model.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def publish(request: HttpRequest, slug: str) -> HttpResponse:
+    model = own_model(request, slug)
+    initial = {
+        "summary": model.summary,
+        "input_price": model.input_price,
+        "output_price": model.output_price,
+    }
+    form = PublishForm(request.POST or None, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            publishing.publish_model(
+                model=model, **form.cleaned_data, acting_user=person(request), at=now()
+            )
+        except ModelError as error:
+            form.add_error(None, error.message)
+        else:
+            return redirect(model)
+    return render(request, "modelfactory/publish.html", {"form": form, "model": model})
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def take_down(request: HttpRequest, slug: str) -> HttpResponse:
+    if not person(request).is_staff:
+        raise PermissionDenied("Only staff take a model down.")
+    model = visible_model(request, slug)
+    form = StatementForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        publishing.take_down_model(
+            model=model, **form.cleaned_data, acting_user=person(request), at=now()
+        )
+        return redirect(model)
+    return render(request, "modelfactory/take_down.html", {"form": form, "model": model})
+
+
+@require_safe
+def manifest(request: HttpRequest, slug: str) -> JsonResponse:
+    """The signed manifest; it stays readable after a takedown, as the lineage of receipts."""
+    model = visible_model(request, slug)
+    response = JsonResponse(model.manifest, json_dumps_params={"indent": 1})
+    response["Content-Disposition"] = f'attachment; filename="{model.slug}.manifest.json"'
+    return response
+
+
+@require_safe
+def adapter(request: HttpRequest, slug: str) -> FileResponse:
+    """The adapter as PEFT reads it, in a zip with card and manifest; not after a takedown."""
+    model = get_object_or_404(Model.objects.visible_to(request.user), slug=slug)
+    if model.state == Model.State.TAKEN_DOWN:
+        raise PermissionDenied("This model was taken down, so its adapter is not given out.")
+    return FileResponse(
+        _zip(model),
+        as_attachment=True,
+        filename=f"{model.slug}.zip",
+        content_type="application/zip",
+    )
+
+
+def _zip(model: Model) -> BytesIO:
+    packed = BytesIO()
+    files: dict[str, Any] = {
+        "adapter_model.safetensors": read_bytes(model.adapter_sha256),
+        "adapter_config.json": json.dumps(model.adapter_config, indent=1, sort_keys=True),
+        "manifest.json": json.dumps(model.manifest, indent=1, sort_keys=True),
+        "README.md": cards.model_card(model),
+    }
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(f"{model.slug}/{name}"), content)
+    packed.seek(0)
+    return packed
+
+
+@require_safe
+def bases(request: HttpRequest) -> HttpResponse:
+    return render(request, "modelfactory/bases.html", {"bases": BaseModel.objects.all()})
+
+
+@require_safe
+def base(request: HttpRequest, slug: str) -> HttpResponse:
+    found = get_object_or_404(BaseModel, slug=slug)
+    models = Model.objects.visible_to(request.user).filter(base_model=found)
+    context = {"base": found, "models": models.exclude(state=Model.State.TAKEN_DOWN)[:20]}
+    return render(request, "modelfactory/base.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def register_base(request: HttpRequest) -> HttpResponse:
+    if not person(request).is_staff:
+        raise PermissionDenied("Only staff register base models.")
+    form = RegisterBaseForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = base_services.register_base(
+                **form.cleaned_data, acting_user=person(request), at=now()
+            )
+        except BaseModelError as error:
+            form.add_error("origin" if error.code == "ORIGIN" else "name", error.message)
+        else:
+            return redirect(made)
+    return render(request, "modelfactory/register_base.html", {"form": form})
+
+
+@login_required
+@require_http_methods(["POST"])
+def check_base(request: HttpRequest, slug: str) -> HttpResponse:
+    found = get_object_or_404(BaseModel, slug=slug)
+    try:
+        base_services.check_again(base=found, acting_user=person(request), at=now())
+    except BaseModelError as error:
+        messages.error(request, error.message)
+    return redirect(found)
