@@ -7,6 +7,7 @@ from config import local_chain, views
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("activity/", views.activity, name="activity"),
     path("health/", views.health, name="health"),
     path("search/", views.search, name="search"),
     path("explorer/", views.explorer, name="explorer"),

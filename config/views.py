@@ -1,15 +1,27 @@
 """Pages that look over all rooms: home, search, explorer, staff."""
 
-from django.contrib.auth.decorators import user_passes_test
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_safe
+
+from config import lookup, selectors
 
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    return render(request, "house/home.html")
+    context = {"totals": selectors.totals(), "activity": selectors.activity()}
+    return render(request, "house/home.html", context | selectors.newest(request.user))
+
+
+@require_safe
+def activity(request: HttpRequest) -> HttpResponse:
+    """The part of the home page that is asked for again while work goes on."""
+    context = {"totals": selectors.totals(), "activity": selectors.activity()}
+    return render(request, "house/activity.html", context)
 
 
 @require_safe
@@ -22,15 +34,22 @@ def health(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
-    return render(request, "house/search.html")
+    text = request.GET.get("q", "").strip()[:200]
+    if text and (url := lookup.page_of(text, request.user)):
+        return redirect(url)
+    found = selectors.find(text, request.user) if text else {}
+    return render(request, "house/search.html", {"text": text, "found": found})
 
 
 @require_safe
 def explorer(request: HttpRequest) -> HttpResponse:
-    return render(request, "house/explorer.html")
+    return render(request, "house/explorer.html", selectors.latest_proofs())
 
 
-@user_passes_test(lambda user: user.is_staff)
 @require_safe
-def staff(request: HttpRequest) -> HttpResponse:
-    return render(request, "house/staff.html")
+def staff(request: HttpRequest) -> HttpResponseBase:
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    if not request.user.is_staff:
+        raise PermissionDenied
+    return render(request, "house/staff.html", selectors.staff_overview(timezone.now()))

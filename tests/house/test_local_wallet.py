@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from accounts.models import User, Wallet
 from ledger.chain.local import DEV_ADDRESSES, Anvil, ensure_anvil
@@ -29,7 +29,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
 
 
 @pytest.fixture(autouse=True)
-def local_chain(settings: SettingsWrapper, chain: Anvil) -> None:
+def local_chain(settings: Settings, chain: Anvil) -> None:
     settings.CHAIN_ENABLED = True
     settings.CHAIN_IS_LOCAL = True
     settings.CHAIN_RPC_URL = chain.url
@@ -49,9 +49,7 @@ def test_a_stranger_is_sent_to_sign_in(client: Client) -> None:
     assert ask(client, "eth_chainId").status_code == 302
 
 
-def test_it_is_absent_on_any_other_chain(
-    client: Client, ada: User, settings: SettingsWrapper
-) -> None:
+def test_it_is_absent_on_any_other_chain(client: Client, ada: User, settings: Settings) -> None:
     client.force_login(ada)
     settings.CHAIN_IS_LOCAL = False
     assert ask(client, "eth_chainId").status_code == 404
@@ -107,9 +105,7 @@ def test_garbage_is_refused(client: Client, ada: User, body: str) -> None:
     assert reply.status_code == 404
 
 
-def test_a_silent_node_is_told_in_a_sentence(
-    client: Client, ada: User, settings: SettingsWrapper
-) -> None:
+def test_a_silent_node_is_told_in_a_sentence(client: Client, ada: User, settings: Settings) -> None:
     client.force_login(ada)
     settings.CHAIN_RPC_URL = "http://127.0.0.1:9"
     assert (

@@ -1,0 +1,76 @@
+"""From whatever a stranger holds (an id, a hash, a number) to the page that shows it."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from accounts import pages
+from attribution.models import Receipt
+from datanets.models import Datanet, Record, Version
+from ledger.models import Account, Claim, Distribution, Entry, Intent
+from modelfactory.models import Model, Run
+from serving.models import Deployment
+
+HASH = re.compile(r"(0x)?[0-9a-f]{64}", re.IGNORECASE)
+
+# The kind of a page, and the rows that `user` may see of it.
+BY_ID: list[tuple[str, Callable[[Any], Any]]] = [
+    ("receipt", lambda user: Receipt.objects.all()),
+    ("entry", lambda user: Entry.objects.all()),
+    ("account", lambda user: Account.objects.all()),
+    ("distribution", lambda user: Distribution.objects.all()),
+    ("intent", lambda user: Intent.objects.all()),
+    ("version", lambda user: Version.objects.filter(datanet__in=_datanets(user))),
+    ("record", lambda user: Record.objects.visible_to(user)),
+    ("datanet", lambda user: Datanet.objects.visible_to(user)),
+    ("model", lambda user: Model.objects.visible_to(user)),
+    ("run", lambda user: Run.objects.visible_to(user)),
+    ("deployment", lambda user: Deployment.objects.all()),
+]
+
+
+def _datanets(user: Any) -> Any:
+    return Datanet.objects.visible_to(user).values("pk")
+
+
+def page_of(text: str, user: Any) -> str:
+    """Return the URL of what `text` names, or "" where nothing that `user` may see has it."""
+    text = text.strip()
+    try:
+        return _by_id(UUID(text), user)
+    except ValueError:
+        pass
+    if HASH.fullmatch(text):
+        return _by_hash(text.lower().removeprefix("0x"), user)
+    return ""
+
+
+def _by_id(identifier: UUID, user: Any) -> str:
+    for kind, visible in BY_ID:
+        if visible(user).filter(pk=identifier).exists():
+            return pages.url(kind, identifier)
+    receipt = Receipt.objects.filter(completion_id=identifier).first()
+    return pages.url("receipt", receipt.pk) if receipt else ""
+
+
+def _by_hash(digest: str, user: Any) -> str:
+    """Merkle roots, content hashes, adapter hashes, and transactions."""
+    prefixed = f"0x{digest}"
+    visible = _datanets(user)
+    claim = Claim.objects.filter(tx_hash=prefixed).first()
+    candidates: list[tuple[str, Any]] = [
+        ("version", Version.objects.filter(root=digest, datanet__in=visible)),
+        ("record", Record.objects.visible_to(user).filter(content_hash=digest)),
+        ("model", Model.objects.visible_to(user).filter(adapter_sha256=digest)),
+        ("model", Model.objects.visible_to(user).filter(manifest_sha256=digest)),
+        ("receipt", Receipt.objects.filter(leaf_hash=digest)),
+        ("distribution", Distribution.objects.filter(root=prefixed)),
+        ("intent", Intent.objects.filter(tx_hash=prefixed)),
+        ("distribution", Distribution.objects.filter(pk=claim.distribution_id if claim else None)),
+    ]
+    for kind, rows in candidates:
+        found = rows.values_list("pk", flat=True).first()
+        if found is not None and (url := pages.url(kind, found)):
+            return url
+    return ""

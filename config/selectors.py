@@ -1,0 +1,137 @@
+"""What home, search, explorer and the staff page show: reads over all rooms."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector
+from django.db.models import Count, Sum
+
+from accounts import workers
+from accounts.fields import WeiField
+from accounts.models import AuditEvent, OutboxMessage
+from attribution.models import Checkpoint, Receipt
+from datanets.models import Contribution, ContributionState, Datanet, Record, Report, Version
+from ledger.models import Account, Distribution, Entry, Intent, Posting
+from modelfactory.models import Model, Run
+from serving.models import Completion, Deployment
+
+NEWEST = 6
+FOUND = 20
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts of the whole instance; `paid` is wei that receipts gave to contributors."""
+
+    records: int
+    contributors: int
+    models: int
+    completions: int
+    receipts: int
+    paid: int
+
+
+def totals() -> Totals:
+    accepted = Record.objects.filter(state="ACCEPTED")
+    paid = Posting.objects.filter(
+        entry__kind=Entry.Kind.SETTLEMENT, account__kind=Account.Kind.EARNINGS
+    ).aggregate(wei=Sum("amount", output_field=WeiField()))["wei"]
+    return Totals(
+        records=accepted.count(),
+        contributors=accepted.aggregate(people=Count("contributor", distinct=True))["people"],
+        models=Model.objects.published().count(),
+        completions=Completion.objects.filter(state="SUCCEEDED").count(),
+        receipts=Receipt.objects.count(),
+        paid=paid or 0,
+    )
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Work under way, for everyone to see as counts and for its people by name."""
+
+    contributions: int
+    runs: list[Run]
+    completions: int
+    distributions: list[Distribution]
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.contributions or self.runs or self.completions or self.distributions)
+
+
+def activity() -> Activity:
+    moving = [state for state in ContributionState if state.is_moving]
+    return Activity(
+        contributions=Contribution.objects.filter(state__in=moving).count(),
+        runs=list(
+            Run.objects.filter(state__in=["QUEUED", "RUNNING"]).order_by("queued_at")[:NEWEST]
+        ),
+        completions=Completion.objects.unfinished().count(),
+        distributions=list(Distribution.objects.filter(state__in=Distribution.IN_FLIGHT)),
+    )
+
+
+def newest(user: Any) -> dict[str, Any]:
+    """The newest public Datanets, models and receipts."""
+    return {
+        "datanets": Datanet.objects.filter(state="PUBLISHED").order_by("-published_at")[:NEWEST],
+        "models": Model.objects.published().select_related("owner", "base_model")[:NEWEST],
+        "receipts": Receipt.objects.order_by("-created_at")[:NEWEST],
+        "deployments": Deployment.objects.filter(state="LIVE")[:NEWEST],
+    }
+
+
+def find(text: str, user: Any) -> dict[str, Any]:
+    """Datanets, models and records that `user` may see and that match all words of `text`."""
+    query = SearchQuery(text, search_type="websearch", config="english")
+
+    def ranked(rows: Any, *columns: str) -> Any:
+        vector = SearchVector(*columns, config="english")
+        return (
+            rows.annotate(found=vector, rank=SearchRank(vector, query))
+            .filter(found=query)
+            .order_by("-rank", "-id")[:FOUND]
+        )
+
+    datanets = Datanet.objects.visible_to(user)
+    return {
+        "datanets": ranked(datanets, "name", "summary", "description"),
+        "models": ranked(Model.objects.visible_to(user), "name", "summary"),
+        "records": Record.objects.visible_to(user)
+        .filter(state="ACCEPTED")
+        .matching(text)
+        .select_related("datanet", "contributor")[:FOUND],
+    }
+
+
+def latest_proofs() -> dict[str, Any]:
+    """The newest of everything that a stranger may check."""
+    return {
+        "receipts": Receipt.objects.order_by("-created_at")[:NEWEST],
+        "checkpoints": Checkpoint.objects.order_by("-size")[:NEWEST],
+        "versions": Version.objects.filter(datanet__state="PUBLISHED")
+        .select_related("datanet")
+        .order_by("-created_at")[:NEWEST],
+        "entries": Entry.objects.order_by("-effective_at", "-id")[:NEWEST],
+        "distributions": Distribution.objects.order_by("-epoch")[:NEWEST],
+        "intents": Intent.objects.order_by("-created_at")[:NEWEST],
+    }
+
+
+def staff_overview(at: datetime) -> dict[str, Any]:
+    """What staff must act on, and whether the machinery runs."""
+    return {
+        "in_review": Datanet.objects.filter(state="IN_REVIEW").count(),
+        "reports": Report.objects.filter(state="OPEN").count(),
+        "workers": workers.live_workers(at=at).order_by("queue", "name"),
+        "unsent": OutboxMessage.objects.filter(sent_at__isnull=True, available_at__lte=at).count(),
+        "failed": {
+            "Contributions": Contribution.objects.filter(state="FAILED").count(),
+            "Runs": Run.objects.filter(state="FAILED").count(),
+            "Completions": Completion.objects.filter(state="FAILED").count(),
+            "Intents": Intent.objects.filter(state="FAILED").count(),
+        },
+        "events": AuditEvent.objects.select_related("actor").order_by("-at", "-id")[:50],
+    }
