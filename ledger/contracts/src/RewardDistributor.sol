@@ -48,15 +48,15 @@ contract RewardDistributor is AccessControl {
     /// @notice `amount` arrived.
     event Funded(address indexed from, uint256 amount);
     /// @notice A root waits until `activatesAt`.
-    event RootProposed(
-        uint64 indexed epoch, bytes32 root, uint128 total, bytes32 dataHash, uint48 activatesAt
-    );
-    /// @notice A root is in force; `dataHash` is the SHA-256 of the file that holds its leaves.
-    event RootActivated(uint64 indexed epoch, bytes32 root, uint128 total, bytes32 dataHash);
+    event RootProposed(uint64 indexed epoch, bytes32 root, uint128 total, uint48 activatesAt);
+    /// @notice A root is in force.
+    event RootActivated(uint64 indexed epoch, bytes32 root, uint128 total);
+    /// @notice `dataHash` is the SHA-256 of the file that holds the leaves under an epoch's root.
+    event LeavesPublished(uint64 indexed epoch, bytes32 dataHash);
     /// @notice The guardian withdrew a pending root.
     event RootRevoked(uint64 indexed epoch, bytes32 root);
     /// @notice `account` was paid `amount`, and has had `cumulative` in all.
-    event Claimed(address indexed account, uint64 indexed epoch, uint256 amount, uint256 cumulative);
+    event Claimed(address indexed account, uint256 amount, uint256 cumulative);
     /// @notice Roots wait `delay` seconds from now on.
     event DelayChanged(uint48 previous, uint48 delay);
     /// @notice Claims were stopped or allowed again.
@@ -64,9 +64,7 @@ contract RewardDistributor is AccessControl {
 
     struct Pending {
         bytes32 root;
-        bytes32 dataHash;
         uint128 total;
-        uint64 epoch;
         uint48 activatesAt;
     }
 
@@ -78,6 +76,8 @@ contract RewardDistributor is AccessControl {
     uint128 public total;
     /// @notice How long a new root waits, in seconds.
     uint48 public delay;
+    /// @notice Whether a root waits. Packed with the epoch, so that publishing reads it for nothing.
+    bool public hasPending;
     /// @notice The sum of all amounts that were paid.
     uint128 public totalClaimed;
     /// @notice Whether claims are stopped.
@@ -113,44 +113,39 @@ contract RewardDistributor is AccessControl {
         external
         onlyRole(PUBLISHER_ROLE)
     {
-        uint64 waiting = pending.epoch;
-        if (waiting != 0) revert RootPending(waiting);
+        if (hasPending) revert RootPending(epoch + 1);
         if (root_ == 0) revert EmptyRoot();
         if (epoch_ != epoch + 1) revert WrongEpoch(epoch_, epoch + 1);
         if (total_ < total) revert TotalFell(total_, total);
         _checkSolvent(total_);
+        emit LeavesPublished(epoch_, dataHash);
         uint48 wait = delay;
         if (wait == 0) {
-            _activate(epoch_, total_, root_, dataHash);
+            _activate(epoch_, total_, root_);
             return;
         }
         uint48 activatesAt = uint48(block.timestamp) + wait;
-        pending = Pending({
-            root: root_,
-            dataHash: dataHash,
-            total: total_,
-            epoch: epoch_,
-            activatesAt: activatesAt
-        });
-        emit RootProposed(epoch_, root_, total_, dataHash, activatesAt);
+        hasPending = true;
+        pending = Pending({root: root_, total: total_, activatesAt: activatesAt});
+        emit RootProposed(epoch_, root_, total_, activatesAt);
     }
 
     /// @notice Put the pending root in force once its delay is over. Anyone may.
     function activate() external {
+        if (!hasPending) revert NothingPending();
         Pending memory next = pending;
-        if (next.epoch == 0) revert NothingPending();
         if (block.timestamp < next.activatesAt) revert TooEarly(next.activatesAt);
         delete pending;
         _checkSolvent(next.total);
-        _activate(next.epoch, next.total, next.root, next.dataHash);
+        _activate(epoch + 1, next.total, next.root);
     }
 
     /// @notice Withdraw the pending root, so that another may be published for its epoch.
     function revoke() external onlyRole(GUARDIAN_ROLE) {
-        Pending memory waiting = pending;
-        if (waiting.epoch == 0) revert NothingPending();
+        if (!hasPending) revert NothingPending();
+        emit RootRevoked(epoch + 1, pending.root);
+        hasPending = false;
         delete pending;
-        emit RootRevoked(waiting.epoch, waiting.root);
     }
 
     /// @notice Pay `account` what it has earned and not had. Anyone may, and pays the gas.
@@ -167,7 +162,7 @@ contract RewardDistributor is AccessControl {
         if (paid > total) revert OverTotal(paid, total);
         claimed[account] = cumulative;
         totalClaimed = uint128(paid);
-        emit Claimed(account, epoch, amount, cumulative);
+        emit Claimed(account, amount, cumulative);
         // All state is written above, so a recipient that calls back finds nothing left to take.
         if (!LowLevelCall.callNoReturn(account, amount, "")) revert TransferFailed(account, amount);
     }
@@ -191,11 +186,12 @@ contract RewardDistributor is AccessControl {
         );
     }
 
-    function _activate(uint64 epoch_, uint128 total_, bytes32 root_, bytes32 dataHash) private {
+    function _activate(uint64 epoch_, uint128 total_, bytes32 root_) private {
         root = root_;
         epoch = epoch_;
         total = total_;
-        emit RootActivated(epoch_, root_, total_, dataHash);
+        hasPending = false;
+        emit RootActivated(epoch_, root_, total_);
     }
 
     function _checkSolvent(uint128 total_) private view {
