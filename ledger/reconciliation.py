@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, QuerySet, Sum
 
 from ledger.models import Account, Distribution, Entry, Hold, PayoutAddress, Posting
 
@@ -140,19 +140,31 @@ def check_contracts(*, gateway_wei: int, distributor_wei: int) -> list[Finding]:
 
 
 def settled_amounts(completion_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """What each completion's settlement paid to contributors and treasuries, in wei.
-
-    For comparing with the receipts of the log, which stand above the ledger.
-    """
-    rows = (
-        Posting.objects.filter(
-            entry__kind=Entry.Kind.SETTLEMENT, entry__cause_id__in=completion_ids, amount__gt=0,
-        )
-        .filter(~Q(account__kind=Account.Kind.SUSPENSE))
-        .values(completion=F("entry__cause_id"))
-        .annotate(total=Sum("amount"))
+    """What each completion's settlement paid out, in wei; for comparing with the receipts."""
+    settlements = Posting.objects.filter(
+        entry__kind=Entry.Kind.SETTLEMENT, entry__cause_id__in=completion_ids, amount__gt=0
     )
-    return {row["completion"]: row["total"] for row in rows}
+    return _by_cause(settlements)
+
+
+def captured_amounts(completion_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """What each completion's capture took as a fee, in wei."""
+    captured = Hold.objects.filter(
+        state=Hold.State.CAPTURED, cause_kind="completion", cause_id__in=completion_ids
+    )
+    return dict(captured.values_list("cause_id", "captured"))
+
+
+def settled_completions() -> QuerySet[Entry, UUID | None]:
+    """Completions whose suspense was settled."""
+    return Entry.objects.filter(
+        kind=Entry.Kind.SETTLEMENT, reversed_by__isnull=True
+    ).values_list("cause_id", flat=True)
+
+
+def _by_cause(postings: QuerySet[Posting]) -> dict[UUID, int]:
+    rows = postings.values(cause=F("entry__cause_id")).annotate(total=Sum("amount")).order_by()
+    return {row["cause"]: row["total"] for row in rows}
 
 
 def _external(kind: str) -> int:
