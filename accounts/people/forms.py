@@ -22,7 +22,7 @@ class ApiKeyForm(forms.Form):
         strip=True,
         help_text="For you alone, so that you know it again: for example “laptop”.",
     )
-    days = forms.ChoiceField(label="Expires after", choices=LIFETIMES, required=False)
+    days = forms.ChoiceField(label="Expires after", choices=LIFETIMES, required=False, initial="90")
 
     def expires_at(self, at: datetime) -> datetime | None:
         days = self.cleaned_data["days"]
