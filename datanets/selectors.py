@@ -54,7 +54,7 @@ def datanet_list(user: Any, *, words: str = "", tag: str = "", licence: str = ""
         found = found.filter(tags__contains=[tag])
     if licence:
         found = found.filter(licence=licence)
-    return with_counts(found)
+    return with_counts(found).order_by("-published_at", "-id")
 
 
 def with_counts(datanets: QuerySet[Datanet]) -> QuerySet[Datanet]:
