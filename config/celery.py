@@ -4,10 +4,13 @@ import os
 from importlib import import_module
 from importlib.util import find_spec
 
+import django
 from celery import Celery
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# Signal handlers and schedules below know models; the relay has set Django up already.
+django.setup()
 
 app = Celery("openledger")
 app.config_from_object("django.conf:settings", namespace="CELERY")
