@@ -6,9 +6,9 @@ SHA-256 of the body; `index`, `size` and `proof` (hex) of the leaf; `checkpoint`
 `proof`}, which shows that an earlier head is a prefix. Nothing in the file is believed; whoever
 knows the log's key from elsewhere hands it in, else the report says that it came from the file.
 
-Where the receipt carries integers, shares are computed again: `receipt.influence.groups` (id to
-score) must give `receipt.shares` (id to parts of 10**9), and `receipt.evidence` (`query`, a vector,
-and `sums`, id to vector) must give the scores.
+Where the receipt carries integers, everything is computed again: `receipt.evidence` (`query`, a
+vector, and `sums`, id to vector) must give the scores `receipt.influence.groups`; the scores must
+give `receipt.shares` (id to parts of 10**9); shares, prices and split must give fee and credits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 
 from attribution.translog import canonical, merkle
 from attribution.translog.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from attribution.translog.money import check_credits, check_fee, check_shares, integer
 
 FORMAT = "openledger-receipt/1"
-PARTS = 10**9
 
 
 class BundleError(ValueError):
@@ -82,6 +82,8 @@ def verify(
     receipt = bundle.get("receipt") or {}
     report.run("scores", lambda: check_scores(receipt))
     report.run("shares", lambda: check_shares(receipt))
+    report.run("credits", lambda: check_credits(receipt))
+    report.run("fee", lambda: check_fee(receipt))
     return report
 
 
@@ -159,53 +161,19 @@ def check_scores(receipt: Mapping[str, Any]) -> str | None:
     """That each score is the exact dot product of the answer's vector and the group's sum."""
     if "evidence" not in receipt:
         return None
-    query = [_integer(value) for value in receipt["evidence"]["query"]]
+    query = [integer(value) for value in receipt["evidence"]["query"]]
     groups = receipt["influence"]["groups"]
     sums = receipt["evidence"]["sums"]
     if set(sums) != set(groups):
         raise BundleError("scores and sums name other groups")
     for group, vector in sums.items():
-        computed = sum(left * _integer(right) for left, right in zip(query, vector, strict=True))
-        if computed != _integer(groups[group]):
+        computed = sum(left * integer(right) for left, right in zip(query, vector, strict=True))
+        if computed != integer(groups[group]):
             raise BundleError(f"the score of {group} is {computed}, the receipt says otherwise")
     return f"{len(groups)} scores from vectors of {len(query)} integers"
-
-
-def check_shares(receipt: Mapping[str, Any]) -> str | None:
-    """That the shares follow from the scores, to the last part of 10**9."""
-    if "shares" not in receipt or "influence" not in receipt:
-        return None
-    groups = {name: _integer(value) for name, value in receipt["influence"]["groups"].items()}
-    stated = {name: _integer(value) for name, value in receipt["shares"].items()}
-    if compute_shares(groups) != {name: part for name, part in stated.items() if part}:
-        raise BundleError("the shares do not follow from the scores")
-    return f"{len(stated)} shares of {len(groups)} scores"
-
-
-def compute_shares(scores: Mapping[str, int]) -> dict[str, int]:
-    """Parts of 10**9 by positive score: largest remainder, ties by id; shares of 0 left out."""
-    positive = {name: score for name, score in scores.items() if score > 0}
-    total = sum(positive.values())
-    if not total:
-        return {}
-    parts = {name: PARTS * score // total for name, score in positive.items()}
-    rest = PARTS - sum(parts.values())
-    by_remainder = sorted(positive, key=lambda name: (-(PARTS * positive[name] % total), name))
-    for name in by_remainder[:rest]:
-        parts[name] += 1
-    return {name: part for name, part in parts.items() if part}
 
 
 def _hashes(values: Sequence[Any]) -> list[bytes]:
     if not all(isinstance(value, str) for value in values):
         raise BundleError("a proof is a list of hex strings")
     return [bytes.fromhex(value) for value in values]
-
-
-def _integer(value: Any) -> int:
-    """Integers are JSON numbers, or decimal strings where they are wide."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise BundleError(f"not an integer: {value!r}")
-    if isinstance(value, str) and not value.removeprefix("-").isdecimal():
-        raise BundleError(f"not an integer: {value[:40]!r}")
-    return int(value)

@@ -18,8 +18,9 @@ from attribution.translog import canonical
 from attribution.translog.__main__ import main
 from attribution.translog.checkpoint import SigningKey, VerifierKey, open_checkpoint
 from attribution.translog.log import Log
+from attribution.translog.money import PARTS, compute_shares
 from attribution.translog.tiles import MemoryStore
-from attribution.translog.verify import PARTS, compute_shares, verify
+from attribution.translog.verify import verify
 
 ORIGIN = "ledger.test/log"
 KEY = SigningKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32)))
@@ -71,6 +72,8 @@ def test_a_true_receipt_holds_in_every_part() -> None:
         "consistency": True,
         "scores": True,
         "shares": True,
+        "credits": None,
+        "fee": None,
     }
 
 
@@ -85,7 +88,7 @@ def test_what_the_file_does_not_carry_is_left_open() -> None:
     del bundle["consistency"], bundle["receipt"]
     found = outcomes(bundle, key=KEY.verifier)
     left = {name for name, holds in found.items() if holds is None}
-    assert left == {"receipt", "consistency", "scores", "shares"}
+    assert left == {"receipt", "consistency", "scores", "shares", "credits", "fee"}
 
 
 def changed(*path: Any, to: Any) -> dict[str, Any]:
