@@ -63,9 +63,11 @@ def test_what_was_taken_down_or_does_not_load_is_not_deployed(
 ):
     with pytest.raises(NotDeployable, match="taken down"):
         deploy(model=make_model("gone", state=Model.State.TAKEN_DOWN), acting_user=builder)
+    other = make_model("other")
     BaseModel.objects.update(state=BaseModel.State.FAILED)
+    other.base_model.refresh_from_db()
     with pytest.raises(NotDeployable, match="is not ready"):
-        deploy(model=make_model("other"), acting_user=builder)
+        deploy(model=other, acting_user=builder)
 
 
 def test_deploying_again_while_it_lives_changes_nothing(tuned, builder):

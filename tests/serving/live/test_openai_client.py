@@ -1,0 +1,167 @@
+"""The official `openai` client works against the API unchanged."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from attribution.models import Attribution
+from ledger.models import Account
+from serving.models import Completion
+from tests.ledger.books import OPEN, balance_of
+
+MESSAGES = [{"role": "user", "content": "What does a contributor do?"}]
+
+
+def chat(client: openai.OpenAI, model: str = "builder-tuned", **options):
+    return client.chat.completions.create(
+        **{"model": model, "messages": MESSAGES, "max_tokens": 12, "temperature": 0, **options}
+    )
+
+
+def test_a_chat_is_answered_counted_and_paid(client, live, client_person):
+    answer = chat(client)
+    made = Completion.objects.get()
+    assert answer.id == f"chatcmpl-{made.pk}"
+    assert (answer.object, answer.model) == ("chat.completion", "builder-tuned")
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.choices[0].message.content == made.answer
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    assert answer.usage.prompt_tokens == made.prompt_tokens == len(made.prompt_ids)
+    assert answer.usage.completion_tokens == made.completion_tokens == len(made.answer_ids)
+    assert answer.usage.total_tokens == made.prompt_tokens + made.completion_tokens
+    assert made.state == "SUCCEEDED"
+    fee = made.prompt_tokens * made.input_price + made.completion_tokens * made.output_price
+    assert made.fee == fee
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - fee
+    assert balance_of(Account.Kind.HOLD, client_person.pk) == 0
+    wish = Attribution.objects.get(completion_id=made.pk)
+    assert (wish.model_id, wish.answer_ids) == (live.model_id, made.answer_ids)
+
+
+def test_a_stream_says_the_same_and_ends_with_the_usage(client, live):
+    whole = chat(client)
+    chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices]
+    assert reasons[:-1] == [None] * (len(reasons) - 1)
+    assert reasons[-1] == whole.choices[0].finish_reason
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == whole.usage
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert not any(chunk.usage for chunk in chat(client, stream=True))
+
+
+def test_the_headers_name_the_completion(client, live):
+    raw = client.chat.completions.with_raw_response.create(
+        model="builder-tuned", messages=MESSAGES, max_tokens=2
+    )
+    assert raw.headers["x-completion-id"] == str(Completion.objects.get().pk)
+
+
+def test_the_base_and_its_adapter_answer_differently_and_greedily_the_same_again(client, live):
+    tuned, base = chat(client), chat(client, model="starter")
+    assert tuned.choices[0].message.content != base.choices[0].message.content
+    assert chat(client).choices[0].message.content == tuned.choices[0].message.content
+
+
+def test_a_seed_draws_the_same_again_and_a_stop_string_ends(client, live):
+    drawn = [
+        chat(client, temperature=1.0, seed=3, max_tokens=24).choices[0].message.content
+        for _ in range(2)
+    ]
+    assert drawn[0] == drawn[1]
+    stop = drawn[0][4:7]
+    cut = chat(client, temperature=1.0, seed=3, max_tokens=24, stop=[stop])
+    assert cut.choices[0].finish_reason == "stop"
+    assert cut.choices[0].message.content == drawn[0][: drawn[0].index(stop)]
+
+
+def test_a_text_is_completed_from_text_and_from_tokens(client, live):
+    options = {"model": "starter", "max_tokens": 6, "temperature": 0}
+    answer = client.completions.create(prompt="The list method append", **options)
+    assert (answer.object, answer.usage.completion_tokens) == ("text_completion", 6)
+    made = Completion.objects.get()
+    again = client.completions.create(prompt=made.prompt_ids, **options)
+    assert again.choices[0].text == answer.choices[0].text
+    stream = client.completions.create(prompt=made.prompt_ids, stream=True, **options)
+    assert "".join(chunk.choices[0].text for chunk in stream) == answer.choices[0].text
+
+
+def test_the_models_are_listed_with_their_base(client, live):
+    listed = client.models.list().data
+    assert [one.id for one in listed] == ["starter", "builder-tuned"]
+    assert [one.parent for one in listed] == [None, "starter"]
+    one = client.models.retrieve("builder-tuned")
+    assert (one.id, one.owned_by) == ("builder-tuned", "builder")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "code"),
+    [
+        ({"model": "nobody-has-this"}, openai.NotFoundError, "model_not_found"),
+        ({"max_tokens": 600}, openai.BadRequestError, "context_length_exceeded"),
+        ({"max_tokens": -1}, openai.BadRequestError, None),
+        ({"n": 2}, openai.BadRequestError, None),
+        ({"messages": []}, openai.BadRequestError, None),
+        (
+            {"messages": [{"role": "user", "content": "word " * 2_000}]},
+            openai.BadRequestError,
+            "context_length_exceeded",
+        ),
+    ],
+)
+def test_a_bad_request_is_the_clients_own_exception(
+    client, live, client_person, options, error, code
+):
+    with pytest.raises(error) as raised:
+        chat(client, **options)
+    assert raised.value.code == code
+    assert raised.value.body["message"]
+    with pytest.raises(error):
+        chat(client, stream=True, **options)
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
+
+
+def test_without_a_good_key_it_is_401(house, client, live):
+    for key in ("olk_wrong", "sk-other", "olk_" + "0" * 40):
+        with pytest.raises(openai.AuthenticationError) as raised:
+            chat(client.with_options(api_key=key))
+        assert raised.value.code == "invalid_api_key"
+
+
+def test_without_a_balance_it_is_402(house, live, stranger):
+    from django.utils import timezone
+
+    from accounts import api_keys
+
+    _, key = api_keys.create_key(
+        user=stranger, name="poor", acting_user=stranger, at=timezone.now()
+    )
+    poor = openai.OpenAI(base_url=f"{house.address}/v1", api_key=key, max_retries=0)
+    with pytest.raises(openai.APIStatusError) as raised:
+        chat(poor)
+    assert raised.value.status_code == 402
+    assert (raised.value.code, raised.value.type) == ("insufficient_funds", "insufficient_quota")
+    assert "/wallet/" in raised.value.body["message"]
+
+
+def test_many_at_once_are_all_answered_and_paid_exactly(client, live, client_person):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(number: int):
+        return chat(client, model=("starter", "builder-tuned")[number % 2], max_tokens=4 + number)
+
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(one, range(12)))
+    made = {str(row.pk): row for row in Completion.objects.all()}
+    assert len(made) == 12
+    for answer in answers:
+        row = made[answer.id.removeprefix("chatcmpl-")]
+        assert row.state == "SUCCEEDED"
+        assert answer.choices[0].message.content == row.answer
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - sum(
+        row.fee for row in made.values()
+    )
