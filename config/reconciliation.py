@@ -53,7 +53,7 @@ def check_chain() -> list[Finding]:
     if not settings.CHAIN_ENABLED:
         return []
     deployment = current_deployment()
-    head = deployment and ChainHead.objects.filter(chain_id=deployment.chain_id).first()
+    head = ChainHead.objects.filter(chain_id=settings.CHAIN_ID).first()
     if deployment is None or head is None:
         raise ChainNotReadable("The contracts are not deployed, or nothing was read from them.")
     client = ChainClient(settings.CHAIN_RPC_URL)
