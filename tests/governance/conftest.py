@@ -1,3 +1,11 @@
-from tests.chain_fixtures import chain, chain_settings, deployed_chain, worker
+import pytest
+
+from tests.chain_fixtures import Worker, chain, chain_settings, deployed_chain, worker
+from tests.governance.holders import Holders
 
 __all__ = ["chain", "chain_settings", "deployed_chain", "worker"]
+
+
+@pytest.fixture
+def holders(worker: Worker) -> Holders:
+    return Holders(worker)

@@ -1,0 +1,129 @@
+"""What a proposal proposes: building its actions, and reading those of others. No web3, no rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.chain import artifacts
+from ledger.chain.abi import AbiError
+from ledger.chain.deployment import Deployment
+from ledger.chain.keccak import keccak256
+
+TITLE_LENGTH = 200
+# Order of the struct in the contract, under our own words.
+SPLIT_FIELDS = {
+    "platform": "platform",
+    "model_owner": "modelOwner",
+    "stakers": "stakers",
+    "contributors": "contributors",
+}
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The arguments of `propose`, which are also those of `queue`, `execute` and `cancel`."""
+
+    targets: tuple[str, ...]
+    values: tuple[int, ...]
+    calldatas: tuple[bytes, ...]
+    description: str
+
+    @property
+    def propose_arguments(self) -> tuple[Any, ...]:
+        return (list(self.targets), list(self.values), list(self.calldatas), self.description)
+
+    @property
+    def later_arguments(self) -> tuple[Any, ...]:
+        """Those of `queue`, `execute` and `cancel`: the description as its hash."""
+        digest = keccak256(self.description.encode())
+        return (list(self.targets), list(self.values), list(self.calldatas), digest)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One call that a proposal makes, decoded where the contract is ours."""
+
+    target: str
+    contract: str
+    function: str
+    arguments: Sequence[tuple[str, str]]
+    value: int
+    data: str
+
+    @property
+    def is_text_only(self) -> bool:
+        """It reads a number and changes nothing: the text is what is decided."""
+        return self.function == "version()" and self.contract == "Parameters"
+
+
+def split_motion(deployment: Deployment, split: Mapping[str, int], description: str) -> Motion:
+    """Set the fee split. Raises AbiError for a part that does not fit."""
+    parts = tuple(split[name] for name in SPLIT_FIELDS)
+    data = artifacts.load("Parameters").encode_call("setSplit", parts)
+    return Motion((deployment.address("Parameters"),), (0,), (data,), description)
+
+
+def text_motion(deployment: Deployment, description: str) -> Motion:
+    """Decide a text. The Governor wants an action, so it reads a version number, to no effect."""
+    data = artifacts.load("Parameters").encode_call("version")
+    return Motion((deployment.address("Parameters"),), (0,), (data,), description)
+
+
+def kind_of(targets: Sequence[str], calldatas: Sequence[str]) -> str:
+    """SPLIT, TEXT or OTHER, by the only action of a proposal."""
+    parameters = artifacts.load("Parameters")
+    if len(targets) != 1:
+        return "OTHER"
+    selector = bytes.fromhex(calldatas[0].removeprefix("0x"))[:4]
+    if selector == parameters.function("setSplit").selector:
+        return "SPLIT"
+    return "TEXT" if selector == parameters.function("version").selector else "OTHER"
+
+
+def title_of(description: str) -> str:
+    """The first line that says something, without Markdown's marks."""
+    lines = (line.strip().lstrip("#").strip() for line in description.splitlines())
+    return next((line for line in lines if line), "Without a title")[:TITLE_LENGTH]
+
+
+def decode_action(deployment: Deployment | None, target: str, value: str, data: str) -> Action:
+    """An action in words; a contract that is not ours keeps its bare data."""
+    contract = deployment.name(target) if deployment else ""
+    raw = bytes.fromhex(data.removeprefix("0x"))
+    decoded = None
+    if contract:
+        try:
+            decoded = artifacts.load(contract).decode_call(raw)
+        except AbiError:
+            decoded = None
+    if decoded is None:
+        return Action(target, contract, "", (), int(value), data)
+    item, arguments = decoded
+    return Action(target, contract, item.signature, list(_flat(arguments)), int(value), data)
+
+
+def split_of_action(deployment: Deployment | None, target: str, data: str) -> dict[str, int] | None:
+    """The split that an action sets, in basis points; None where it sets none."""
+    if deployment is None or deployment.name(target) != "Parameters":
+        return None
+    try:
+        decoded = artifacts.load("Parameters").decode_call(bytes.fromhex(data.removeprefix("0x")))
+    except AbiError:
+        return None
+    if decoded is None or decoded[0].name != "setSplit":
+        return None
+    parts = decoded[1]["parts"]
+    return {name: int(parts[field]) for name, field in SPLIT_FIELDS.items()}
+
+
+def _flat(arguments: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            shown = "0x" + value.hex() if isinstance(value, bytes) else str(value)
+            rows.append((f"{prefix}{name}", shown))
+    return rows
