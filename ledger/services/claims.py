@@ -119,7 +119,7 @@ def record_claim(
     known = Claim.objects.filter(tx_hash=tx_hash.lower(), log_index=log_index).first()
     if known is not None:
         return known
-    claim = payee.claims.filter(state=Claim.State.REQUESTED).first() or Claim(payee=payee)
+    claim = _asked_for(payee, cumulative) or Claim(payee=payee)
     entry = post_entry(
         kind=Entry.Kind.CLAIM, key=f"claim:{chain_id}:{tx_hash.lower()}:{log_index}", at=at,
         legs=[
@@ -134,6 +134,7 @@ def record_claim(
     claim.amount, claim.cumulative = amount, cumulative
     claim.tx_hash, claim.log_index = tx_hash.lower(), log_index
     claim.distribution = claim.distribution or active_distribution()
+    claim.failure_reason = ""
     claim.save()
     _announce(claim, at)
     return claim
@@ -156,6 +157,14 @@ def on_intent_failed(*, intent_id: UUID, reason: str, at: datetime) -> None:
             user=claim.requested_by, kind="ledger.claim_failed", at=at, url="/earnings/",
             title="Your claim was not sent; nothing is lost, claim again", body=reason,
         )
+
+
+def _asked_for(payee: PayoutAddress, cumulative: int) -> Claim | None:
+    """The request that this payment answers: one that is on its way, or one whose relay failed
+    because the wallet had claimed the same just before."""
+    asked = payee.claims.filter(state=Claim.State.REQUESTED).first()
+    overtaken = payee.claims.filter(state=Claim.State.FAILED, cumulative=cumulative)
+    return asked or overtaken.first()
 
 
 def _announce(claim: Claim, at: datetime) -> None:

@@ -30,6 +30,7 @@ from tests.ledger.books import NOON, SPLIT, balance_of, capture, fund, hold_for,
 
 AMOUNTS = st.integers(1, 2_000)
 PEOPLE = st.integers(0, 2)
+WEIGHTS = st.lists(st.integers(0, 9), min_size=3, max_size=3)
 WHOLE = 10**9
 
 
@@ -101,7 +102,7 @@ class Books(RuleBasedStateMachine):
         return hold.cause_id
 
     def refused(self, hold, amount, arguments):
-        """A closed hold is captured again only with the very same values, and then moves nothing."""
+        """A closed hold is captured again only with the very same values; it moves nothing."""
         try:
             with transaction.atomic():
                 capture(hold, amount, at=self.now, **arguments)
@@ -125,7 +126,7 @@ class Books(RuleBasedStateMachine):
         if hold.state == Hold.State.PENDING:
             self.give_back(who, hold)
 
-    @rule(completion=consumes(captured), weights=st.lists(st.integers(0, 9), min_size=3, max_size=3))
+    @rule(completion=consumes(captured), weights=WEIGHTS)
     def settle(self, completion, weights):
         if completion is None:
             return
