@@ -8,6 +8,8 @@ class DatanetsConfig(AppConfig):
     name = "datanets"
 
     def ready(self) -> None:
+        from django.contrib.auth.models import AnonymousUser
+
         from accounts import leases, pages
         from datanets.models import Contribution, Datanet, Record, Version, VersionBuild
         from datanets.services import contributions, versions
@@ -35,4 +37,9 @@ class DatanetsConfig(AppConfig):
         pages.register("record", lambda pk: reverse("datanets:record", args=[pk]))
         pages.register("contribution", lambda pk: reverse("datanets:contribution", args=[pk]))
         pages.register("datanet", page_of(Datanet))
+        # Names stand on public pages of the ledger, so only those that everybody may see.
+        public = Datanet.objects.visible_to(AnonymousUser())
+        pages.register_names(
+            "datanet", lambda ids: dict(public.filter(pk__in=ids).values_list("pk", "name"))
+        )
         pages.register("version", page_of(Version))

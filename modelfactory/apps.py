@@ -27,4 +27,11 @@ class ModelfactoryConfig(AppConfig):
             return model.get_absolute_url() if model else ""
 
         pages.register("model", page_of_model)
+        # Names stand on public pages of the ledger, so only those that everybody may see.
+        pages.register_names(
+            "model",
+            lambda ids: dict(
+                Model.objects.published().filter(pk__in=ids).values_list("pk", "name")
+            ),
+        )
         pages.register("run", lambda pk: reverse("modelfactory:run", args=[pk]))
