@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, transaction
 
+from attribution.reconciliation import check_tree
 from config.reconciliation import ChainNotReadable, check_chain, check_log
 from ledger.reconciliation import Finding, check_ledger
 from ledger.words import open_text
@@ -39,7 +40,7 @@ def _findings() -> tuple[list[Finding], str]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        findings = [*check_ledger(), *check_log()]
+        findings = [*check_ledger(), *check_log(), *check_tree()]
         try:
             return [*findings, *check_chain()], ""
         except ChainNotReadable as error:
