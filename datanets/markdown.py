@@ -15,8 +15,13 @@ _parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethro
 
 def render(text: str) -> SafeString:
     """HTML of the text: no raw HTML, no images, links only to web and mail."""
+    tokens = _parser.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            # The page's own title is its only h1, and sections are h2.
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
     html = nh3.clean(
-        _parser.render(text),
+        _parser.renderer.render(tokens, _parser.options, {}),
         tags=TAGS,
         attributes=ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},

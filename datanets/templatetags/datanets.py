@@ -25,3 +25,9 @@ def lookup(values: dict[str, Any], key: str) -> Any:
 def percent_of(part: int, whole: int) -> str:
     """Part of whole as a CSS percentage."""
     return f"{100 * part / whole:.2f}%" if whole else "0%"
+
+
+@register.filter
+def megabytes(count: int) -> str:
+    """Bytes in the decimal units in which the limits are set."""
+    return f"{count / 1e3:,.0f} kB" if count < 1_000_000 else f"{count / 1e6:,.1f} MB"

@@ -88,7 +88,7 @@ def undo(request: HttpRequest, datanet: Datanet) -> HttpResponse:
             acting_user=request.user,  # type: ignore[arg-type]
             at=timezone.now(),
         )
-        messages.success(request, f"Taken back: {moved:,} records wait for a verdict again.")
+        messages.success(request, f"Taken back; {moved:,} verdict{'' if moved == 1 else 's'} to give again.")
     except DatanetError as error:
         messages.error(request, error.message)
     return _back(request, datanet)
