@@ -19,4 +19,14 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 30.0,
         "options": {"queue": "default", "expires": 30},
     },
+    "send-intents": {
+        "task": "ledger.tasks.send_intents",
+        "schedule": 1.0,
+        "options": {"queue": "chain", "expires": 1},
+    },
+    "index-chain": {
+        "task": "ledger.tasks.index_chain",
+        "schedule": 1.0,
+        "options": {"queue": "chain", "expires": 1},
+    },
 }

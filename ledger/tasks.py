@@ -1,10 +1,16 @@
 """What workers do for the ledger: ids in, one service call."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
 from ledger.services import distributions, holds
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task
@@ -22,3 +28,52 @@ def publish_distribution() -> None:
 @shared_task
 def advance_distributions() -> None:
     distributions.advance_distributions(at=timezone.now())
+
+
+@shared_task
+def send_intents() -> None:
+    """Sign, send and follow what was asked for on the chain. Imports web3: queue `chain` only."""
+    from ledger import workers
+    from ledger.chain.sender import SenderSettings
+    from ledger.services.sending import LOCAL_SETTINGS, send_step
+
+    if not settings.CHAIN_ENABLED:
+        return
+    with _next_time("sending"):
+        send_step(
+            client=workers.node(),
+            signer=workers.signer(),
+            chain_id=settings.CHAIN_ID,
+            settings=LOCAL_SETTINGS if settings.CHAIN_IS_LOCAL else SenderSettings(),
+        )
+
+
+@shared_task
+def index_chain() -> None:
+    """Mirror new blocks and give their events to the ledger. Imports web3: queue `chain` only."""
+    from ledger import workers
+    from ledger.chain.deployment import read_deployment
+    from ledger.services.indexing import index_chain as index
+
+    deployment = read_deployment(settings.CHAIN_DEPLOYMENT) if settings.CHAIN_ENABLED else None
+    if deployment is None:
+        return
+    with _next_time("mirroring"):
+        index(
+            client=workers.node(),
+            deployment=deployment,
+            confirmations=settings.CHAIN_CONFIRMATIONS,
+            at=timezone.now(),
+        )
+
+
+@contextmanager
+def _next_time(what: str) -> Iterator[None]:
+    """A node that does not answer is no failure of the task: beat starts the next one."""
+    from ledger.chain.client import ChainError
+    from ledger.services.sending import LeaseLostError
+
+    try:
+        yield
+    except (ChainError, LeaseLostError) as error:
+        logger.warning("%s: %s; the next step takes it up", what, error)

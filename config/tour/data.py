@@ -8,7 +8,7 @@ from config.tour.journey import Journey, StepFailed
 from datanets.models import Contribution, ContributionState, Membership, Record, Role, Upload
 from datanets.services import contributions, reviews, uploads, versions
 from datanets.services import datanets as services
-from datanets.services.parts import CHUNK_BYTES
+from datanets.services.uploads import CHUNK_BYTES
 
 QUEUE = "ingest"
 

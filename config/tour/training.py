@@ -8,7 +8,7 @@ from config.tour.journey import Journey, StepFailed
 from modelfactory.models import BaseModel, Model, Run
 from modelfactory.services.bases import register_starter
 from modelfactory.services.drafts import create_run
-from modelfactory.services.models import publish_model
+from modelfactory.services.publishing import publish_model
 from modelfactory.services.runs import start_run
 
 # Wei a token: a whole OPEN buys about a million tokens.
@@ -44,13 +44,12 @@ def train(journey: Journey) -> dict[str, Any]:
         acting_user=builder,
         at=timezone.now(),
     )
-    before, after = model.evaluation["before"], model.evaluation["after"]
     return {
         "model": model.slug,
         "device": run.device,
         "steps": run.steps,
-        "loss_before": round(before["loss"], 4),
-        "loss_after": round(after["loss"], 4),
+        "loss_before": round(model.evaluation["loss_before"], 4),
+        "loss_after": round(model.evaluation["loss_after"], 4),
         "adapter": model.adapter_sha256,
     }
 
