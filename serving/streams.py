@@ -3,14 +3,15 @@
 The stream is only the fast way. What is true stands in the database, so a reader that finds no
 stream (the broker lost it, or it expired) takes the answer from there.
 
-Entries: `text` (a piece of the answer) and, as the last, `end` (the state).
+Entries: `text` (a piece of the answer) with its place `at`, and `end` as the last.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,6 +24,8 @@ from django.conf import settings
 from django.db import connection
 
 from serving.models import Completion
+
+logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 900
 # How long a reader waits for the stream before it asks the database how things stand.
@@ -60,27 +63,42 @@ def connection_of_this_process() -> redis.Redis:
 
 
 class Writer:
-    """The worker's end of one stream."""
+    """The worker's end of one stream. Where Redis is away the answer still reaches the database."""
 
     def __init__(self, completion_id: UUID | str) -> None:
         self._client = connection_of_this_process()
         self._key = key_of(completion_id)
+        self._written = 0
+        self._broken = False
 
     def begin(self) -> None:
         """Forget what an earlier attempt may have written; nobody was shown a token of it."""
-        self._client.delete(self._key)
+        self._send(lambda pipe: pipe.delete(self._key))
 
     def text(self, text: str) -> None:
-        self._add({"text": text})
+        """Append a piece, with its place in the answer so that a reader sees a gap."""
+        if not self._broken:
+            self._add({"text": text, "at": self._written})
+        self._written += len(text)
 
     def end(self) -> None:
-        self._add({"end": "1"})
+        self._add({"end": 1})
 
     def _add(self, fields: dict[Any, Any]) -> None:
-        with self._client.pipeline(transaction=False) as pipe:
+        def add(pipe: Any) -> None:
             pipe.xadd(self._key, fields)
             pipe.expire(self._key, KEPT_SECONDS)
-            pipe.execute()
+
+        self._send(add)
+
+    def _send(self, fill: Callable[[Any], Any]) -> None:
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                fill(pipe)
+                pipe.execute()
+        except redis.RedisError:
+            logger.warning("the stream %s is broken", self._key, exc_info=True)
+            self._broken = True
 
 
 def announce_cancel(completion_id: UUID | str) -> None:
@@ -109,7 +127,8 @@ async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
             ended = not entries
             for identifier, fields in entries:
                 last = identifier
-                if b"text" in fields:
+                # After a gap nothing more is taken from the stream; the rest comes at the end.
+                if b"text" in fields and int(fields[b"at"]) == shown:
                     text = fields[b"text"].decode()
                     shown += len(text)
                     yield Piece(text)

@@ -1,7 +1,7 @@
 """The generate worker: one engine per base in the process, one thread per request.
 
-Imported by tasks alone: this module brings torch. A watcher thread renews the leases of all
-requests of the process in one statement and looks for cancelled ones; the engine batches them.
+Imported by tasks alone: this module brings torch. The engine batches what the threads ask for; a
+watcher renews the leases of all of them and looks for cancelled ones.
 """
 
 from __future__ import annotations
@@ -11,15 +11,10 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 import torch
-from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 
 from accounts import leases
@@ -30,18 +25,19 @@ from serving import streams
 from serving.engine.adapters import adapter_name
 from serving.engine.engine import Engine
 from serving.engine.types import EngineError, Finish, Request
-from serving.models import Completion, CompletionState, Deployment
+from serving.models import Completion, Deployment
 from serving.services import deployments, running
 from serving.services.running import Answer
+from serving.watching import Watched, Watcher
 
 logger = logging.getLogger(__name__)
 
-WATCH_SECONDS = 0.2
 MAX_ACTIVE = int(os.environ.get("ENGINE_MAX_ACTIVE", "16"))
 THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
 
 _engines: dict[str, Engine] = {}
 _engines_lock = threading.Lock()
+_watcher = Watcher()
 
 
 def choose_device() -> tuple[str, str]:
@@ -88,14 +84,15 @@ def close_engines() -> None:
 
 def load_deployment(deployment_id: UUID) -> None:
     """Load what a deployment needs, then say that it is live, or why it is not."""
-    deployment = (
-        Deployment.objects.select_related("base_model", "model").filter(pk=deployment_id).first()
+    owner = f"{leases.worker_name()}:{uuid7()}"
+    deployment = deployments.claim_loading(
+        deployment_id=deployment_id, owner=owner, at=timezone.now()
     )
     if deployment is None:
         return
     try:
-        engine = engine_for(deployment.base_model)
-        ensure_adapter(engine, deployment.model)
+        with _watcher.watch(Watched(Deployment, deployment_id, owner)):
+            ensure_adapter(engine_for(deployment.base_model), deployment.model)
     except (EngineError, OSError, ValueError) as error:
         logger.warning("deployment %s refused: %s", deployment.name, error)
         deployments.refuse(deployment_id=deployment_id, reason=str(error), at=timezone.now())
@@ -122,7 +119,9 @@ def run_completion(completion_id: UUID) -> None:
     writer = streams.Writer(completion_id)
     try:
         writer.begin()
-        answer = _generate(completion, owner, writer)
+        watched = Watched(Completion, completion_id, owner, completion.deadline)
+        with _watcher.watch(watched):
+            answer = _generate(completion, watched, writer)
         if answer is not None:
             running.settle(
                 completion_id=completion_id, owner=owner, answer=answer, at=timezone.now()
@@ -136,7 +135,7 @@ def run_completion(completion_id: UUID) -> None:
     writer.end()
 
 
-def _generate(completion: Completion, owner: str, writer: streams.Writer) -> Answer | None:
+def _generate(completion: Completion, watched: Watched, writer: streams.Writer) -> Answer | None:
     """Run the request and show its tokens; None where the lease was lost."""
     engine = engine_for(completion.deployment.base_model)
     request = Request(
@@ -153,10 +152,11 @@ def _generate(completion: Completion, owner: str, writer: streams.Writer) -> Ans
     pieces: list[str] = []
     finish = ""
     streams.close_idle_connection()
-    with _watched(completion, owner, engine), engine.generate(request) as tokens:
+    watched.engine = engine
+    with engine.generate(request) as tokens:
         for token in tokens:
             if token.id is not None:
-                if not ids and not _may_show(completion, owner):
+                if not ids and not _may_show(completion, watched.owner):
                     return None
                 ids.append(token.id)
             if token.text:
@@ -171,67 +171,3 @@ def _may_show(completion: Completion, owner: str) -> bool:
     shown = running.note_first_token(completion_id=completion.pk, owner=owner, at=timezone.now())
     streams.close_idle_connection()
     return shown
-
-
-class Watcher:
-    """Renews the leases of the process's running requests and passes on their cancellation."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watched: dict[str, tuple[str, datetime, Engine]] = {}
-        self._thread: threading.Thread | None = None
-
-    def add(self, completion: Completion, owner: str, engine: Engine) -> None:
-        with self._lock:
-            self._watched[str(completion.pk)] = (owner, completion.deadline, engine)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
-                self._thread.start()
-
-    def remove(self, completion: Completion) -> None:
-        with self._lock:
-            self._watched.pop(str(completion.pk), None)
-
-    def _run(self) -> None:
-        renewed = time.monotonic()
-        while True:
-            time.sleep(WATCH_SECONDS)
-            with self._lock:
-                watched = dict(self._watched)
-            try:
-                self._cancel(watched)
-                if time.monotonic() - renewed > settings.WORK_LEASE.total_seconds() / 4:
-                    renewed = time.monotonic()
-                    self._renew(watched)
-            except Exception:
-                # Redis or PostgreSQL may be away for a moment; the next round tries again.
-                logger.warning("watching requests failed", exc_info=True)
-                connection.close()
-
-    def _cancel(self, watched: dict[str, tuple[str, datetime, Engine]]) -> None:
-        now = timezone.now()
-        late = [one for one, (_, deadline, _) in watched.items() if deadline <= now]
-        for one in {*late, *streams.which_are_cancelled(list(watched))}:
-            watched[one][2].cancel(one)
-
-    def _renew(self, watched: dict[str, tuple[str, datetime, Engine]]) -> None:
-        if not watched:
-            return
-        owners = [owner for owner, _, _ in watched.values()]
-        rows = Completion.objects.filter(
-            pk__in=list(watched), lease_owner__in=owners, state=CompletionState.RUNNING
-        )
-        rows.update(lease_expires_at=timezone.now() + settings.WORK_LEASE)
-        connection.close()
-
-
-_watcher = Watcher()
-
-
-@contextmanager
-def _watched(completion: Completion, owner: str, engine: Engine) -> Iterator[None]:
-    _watcher.add(completion, owner, engine)
-    try:
-        yield
-    finally:
-        _watcher.remove(completion)

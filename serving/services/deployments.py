@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from accounts import audit, outbox
 from accounts.models import User
@@ -134,6 +134,16 @@ def set_prices(
     return deployment
 
 
+def claim_loading(*, deployment_id: UUID, owner: str, at: datetime) -> Deployment | None:
+    """The worker begins to load; None where nothing is to be loaded, or another one does."""
+    rows = Deployment.objects.filter(pk=deployment_id, state=DeploymentState.REQUESTED)
+    free = rows.filter(Q(lease_owner="") | Q(lease_expires_at__lt=at))
+    if not free.update(lease_owner=owner, lease_expires_at=at + settings.WORK_LEASE):
+        return None
+    found: Deployment = Deployment.objects.with_parts().get(pk=deployment_id)
+    return found
+
+
 def mark_live(*, deployment_id: UUID, at: datetime) -> bool:
     """The worker has loaded it; False where it was stopped meanwhile."""
     with transaction.atomic():
@@ -175,7 +185,7 @@ def refuse(*, deployment_id: UUID, reason: str, at: datetime) -> bool:
 def request_again(pk: UUID, at: datetime) -> None:
     """For the sweeper: the worker that should load it did not come back."""
     Deployment.objects.filter(pk=pk, state=DeploymentState.REQUESTED).update(
-        attempts=F("attempts") + 1, lease_expires_at=at + settings.WORK_LEASE
+        attempts=F("attempts") + 1, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
     )
     _enqueue(Deployment.objects.select_related("base_model").get(pk=pk), at)
 
@@ -231,6 +241,7 @@ def _restart(deployment: Deployment, prices: tuple[int, int] | None, at: datetim
         deployment.input_price, deployment.output_price = prices
     deployment.state = DeploymentState.REQUESTED
     deployment.attempts = 0
+    deployment.lease_owner = ""
     deployment.failure_reason = ""
     deployment.stopped_at = None
     deployment.lease_expires_at = at + settings.WORK_LEASE
@@ -243,6 +254,7 @@ def _restart(deployment: Deployment, prices: tuple[int, int] | None, at: datetim
             "failure_reason",
             "stopped_at",
             "lease_expires_at",
+            "lease_owner",
         ]
     )
 

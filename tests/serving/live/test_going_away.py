@@ -23,13 +23,11 @@ from serving.services.completions import start_completion
 from tests.ledger.books import OPEN, balance_of
 from tests.serving.live.conftest import ended
 
-# At this temperature the end token is unlikely, so the answer goes on to its limit.
 LONG = {
     "model": "builder-tuned",
     "messages": [{"role": "user", "content": "Count."}],
     "max_tokens": 480,
-    "temperature": 2,
-    "seed": 5,
+    "temperature": 0,
 }
 
 
@@ -87,7 +85,7 @@ def test_a_client_that_does_not_wait_for_the_whole_answer_cancels_it(house, live
             f"{house.address}/v1/chat/completions",
             headers={"Authorization": f"Bearer {secret}"},
             json=LONG,
-            timeout=httpx.Timeout(60, read=0.7),
+            timeout=httpx.Timeout(60, read=0.5),
         )
     done = ended(Completion.objects.get().pk)
     assert done.state == "CANCELLED"
