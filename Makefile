@@ -30,9 +30,9 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	test -x $(BIN)/python || "$$python" -m venv $(VENV)
 	@echo "Installing into $(VENV) (a cold cache takes minutes; torch is the largest part) …"
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --index-url "$(TORCH_INDEX)" --constraint constraints.txt torch)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[worker,embedded,prod,dev]'
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -qq --no-deps --index-url "$(TORCH_INDEX)" --constraint constraints.txt torch)
+	$(BIN)/python -m pip install -qq --constraint constraints.txt '.[worker,embedded,prod,dev]'
 	$(BIN)/python -m config.embedded install
 	@touch $@
 
@@ -51,7 +51,7 @@ lint: install ## the checks alone: style, types, imports, migrations, deployment
 
 bench: install ## one benchmark: make bench NAME=attribution [ARGS="--json out.json"]
 	@test -n "$(NAME)" || { echo "make bench NAME=attribution" >&2; exit 2; }
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python -m pip install -qq --constraint constraints.txt '.[bench]'
 	@exec $(BIN)/python -m config.embedded services -- $(BIN)/python -m bench.$(NAME) $(ARGS)
 
 clean: ## remove what the commands made here, the demo's data included

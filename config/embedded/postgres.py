@@ -12,6 +12,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from config.embedded.paths import is_root, reachable_by_others
@@ -112,8 +113,8 @@ def _make_cluster(folder: Path) -> tuple[Path, str | None]:
         wheel = _copy_outside(wheel, folder.parent / "postgres-binaries")
         versions = {utils.TARGET_POSTGRES_VERSION: wheel / "pginstall18" / "bin"}
         for module in (utils, postgres_server):
-            module.POSTGRES_VERSIONS.clear()  # type: ignore[attr-defined]
-            module.POSTGRES_VERSIONS.update(versions)  # type: ignore[attr-defined]
+            module.POSTGRES_VERSIONS.clear()
+            module.POSTGRES_VERSIONS.update(versions)
     server = pgserver.get_server(folder, cleanup_mode=None, start=False)
     # Not under the wheel's own lock: it is one file for all users of the machine. Ours is held.
     server.ensure_pgdata_inited()
@@ -154,7 +155,7 @@ def _stop_left_behind(cluster: Cluster) -> None:
     )
 
 
-def as_user(cluster: Cluster) -> dict[str, object]:
+def as_user(cluster: Cluster) -> dict[str, Any]:
     """Arguments of `subprocess` which run a command as the cluster's system user."""
     if cluster.user is None:
         return {}

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
@@ -63,11 +63,11 @@ class Child:
 
     def start(self) -> None:
         service = self.service
-        as_user: dict[str, object] = {}
+        as_user: dict[str, Any] = {}
         if service.user is not None:
             as_user = {"user": service.user, "group": service.user, "extra_groups": []}
             as_user["umask"] = 0o077
-        self.process = subprocess.Popen(  # type: ignore[call-overload]
+        self.process = subprocess.Popen(
             list(service.command),
             cwd=service.folder,
             env={**os.environ, **service.environment},
