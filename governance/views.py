@@ -198,7 +198,9 @@ def _change(proposal: Proposal) -> list[tuple[str, str, str, bool]]:
     after = selectors.proposed_split(proposal)
     if after is None:
         return []
-    before = {part.kind: part.basis_points for part in selectors.split_before(proposal).parts}
+    before: dict[str, int] = {
+        part.kind: part.basis_points for part in selectors.split_before(proposal).parts
+    }
     return [
         (word, percent(before[name]), percent(after[name]), before[name] != after[name])
         for name, word in PART_WORDS.items()

@@ -167,7 +167,7 @@ class Migration(migrations.Migration):
                 ("block_hash", models.CharField(blank=True, default="", max_length=66)),
                 ("succeeded", models.BooleanField(blank=True, null=True)),
                 ("gas_used", models.PositiveBigIntegerField(blank=True, null=True)),
-                ("fee", accounts.fields.WeiField(blank=True, null=True)),
+                ("fee", accounts.fields.WeiField(default=0)),
                 ("failure_reason", models.TextField(blank=True, default="")),
                 ("signed_at", models.DateTimeField(blank=True, null=True)),
                 ("mined_at", models.DateTimeField(blank=True, null=True)),

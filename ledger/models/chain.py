@@ -80,7 +80,7 @@ class Intent(Entity):
     block_hash = models.CharField(max_length=66, blank=True, default="")
     succeeded = models.BooleanField(null=True, blank=True)
     gas_used = models.PositiveBigIntegerField(null=True, blank=True)
-    fee = WeiField(null=True, blank=True)
+    fee = WeiField(default=0)
     failure_reason = models.TextField(blank=True, default="")
     signed_at = models.DateTimeField(null=True, blank=True)
     mined_at = models.DateTimeField(null=True, blank=True)

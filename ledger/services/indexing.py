@@ -76,7 +76,10 @@ class MirrorStore:
         return None if row is None else Head(row.number, row.hash)
 
     def hash_at(self, number: int) -> str | None:
-        return self._blocks().filter(number=number).values_list("hash", flat=True).first()
+        found: str | None = (
+            self._blocks().filter(number=number).values_list("hash", flat=True).first()
+        )
+        return found
 
     def numbers_below(self, number: int) -> Sequence[int]:
         below = self._blocks().filter(number__lt=number).order_by("-number")
@@ -201,8 +204,10 @@ def _apply(log_id: UUID, at: datetime) -> int:
                 .filter(pk=log_id, applied_at__isnull=True)
                 .first()
             )
-            handler = log and log_handler(log.contract, log.event)
-            if log is None or handler is None:
+            if log is None:
+                return 0
+            handler = log_handler(log.contract, log.event)
+            if handler is None:
                 return 0
             handler(log, at)
             log.applied_at = at

@@ -201,7 +201,7 @@ def take_back(intent: Intent) -> None:
     """Its block is gone: the same bytes are sent again. Call it in a transaction."""
     intent.state, intent.succeeded = State.SIGNED, None
     intent.block_number, intent.block_hash = None, ""
-    intent.gas_used, intent.fee, intent.mined_at, intent.settled_at = None, None, None, None
+    intent.gas_used, intent.fee, intent.mined_at, intent.settled_at = None, 0, None, None
     intent.save(
         update_fields=[
             "state", "succeeded", "block_number", "block_hash", "gas_used", "fee", "mined_at",

@@ -87,7 +87,7 @@ class Command(BaseCommand):
 
     def _settings(self, options: dict[str, Any]) -> DeploySettings:
         periods = LOCAL_PERIODS if settings.CHAIN_IS_LOCAL else PERIODS
-        chosen = {
+        chosen: dict[str, Any] = {
             name: default if options[name] is None else options[name]
             for name, default in periods.items()
         }
