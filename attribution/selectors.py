@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from attribution.groups import Group
-from datanets.models import Record, VersionRecord
+from django.db.models import Count, QuerySet
+
+from accounts.blobs import read_bytes
+from accounts.models import User
+from attribution.groups import Group, parse
+from attribution.models import Attribution, ContributorShare, Index, Receipt, RecordInfluence
+from attribution.services.log import inclusion_bundle
+from datanets.models import Datanet, Record, VersionRecord
+from ledger.splits import Part, Split
 from modelfactory.models import Model
 from modelfactory.selectors import TrainingRecord, training_records
+
+BRIEF_SHARES = 6
+BRIEF_RECORDS = 5
+SNIPPET = 200
 
 
 def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Group]]:
@@ -33,3 +47,146 @@ def contributors_of_records(record_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     return dict(
         Record.objects.filter(pk__in=record_ids).values_list("pk", "contributor_id")
     )
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """One of the top records as a reader may see it."""
+
+    influence: RecordInfluence
+    width: float
+    snippet: str
+    readable: bool
+
+
+@dataclass(frozen=True)
+class ShareLine:
+    """A credit with the width of its bar, 0 to 100."""
+
+    share: ContributorShare
+    width: float
+
+
+@dataclass(frozen=True)
+class ReceiptView:
+    shares: list[ShareLine]
+    others: int
+    records: list[RecordLine]
+    is_private: bool
+    opposed: int
+    log_index: int | None
+    parts: list[tuple[str, int, int]]
+
+
+def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Receipt]:
+    """Newest first. `mine` is "paid" or "earned"; `model` is a slug."""
+    found = Receipt.objects.with_parts()
+    if mine and not user.is_authenticated:
+        return found.none()
+    if mine == "paid":
+        found = found.filter(payer=user)
+    elif mine == "earned":
+        found = found.crediting(user)
+    if model:
+        found = found.filter(model__slug=model)
+    return found.annotate(credited=Count("shares"))
+
+
+def panel_state(attribution: Attribution) -> str:
+    if attribution.is_waiting:
+        return "WAITING"
+    return "DONE" if attribution.state == Attribution.State.DONE else "FAILED"
+
+
+def index_of(model_id: UUID) -> Index | None:
+    return Index.objects.filter(model_id=model_id).first()
+
+
+def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
+    """Everything that a receipt's page or, `brief`, its panel shows to `user`."""
+    shares = list(receipt.shares.select_related("contributor", "datanet"))
+    shown = shares[:BRIEF_SHARES] if brief else shares
+    largest = max((share.share_ppb for share in shares), default=1)
+    is_private = Receipt.objects.private_to(user).filter(pk=receipt.pk).exists()
+    influences = receipt.public["influence"]["groups"].values()
+    return ReceiptView(
+        shares=[ShareLine(share, 100 * share.share_ppb / largest) for share in shown],
+        others=len(shares) - len(shown),
+        records=_record_lines(receipt, user, BRIEF_RECORDS if brief else None)
+        if is_private else [],
+        is_private=is_private,
+        opposed=sum(1 for value in influences if int(value) <= 0),
+        log_index=receipt.log_index,
+        parts=_parts(receipt),
+    )
+
+
+def bundle_of(receipt: Receipt) -> dict[str, Any] | None:
+    """What a verifier reads; None while the receipt waits for its place in the log."""
+    bundle = inclusion_bundle(receipt.pk)
+    return None if bundle is None else {"receipt": receipt.public, **bundle}
+
+
+def private_of(receipt: Receipt) -> dict[str, Any]:
+    """The private part with the bytes of the answer's sketch in base64."""
+    sketch = read_bytes(receipt.sketch_id) if receipt.sketch_id else b""
+    return {
+        "receipt": str(receipt.pk), "private": receipt.private,
+        "sketch_base64": b64encode(sketch).decode(),
+    }
+
+
+def groups_of(index: Index) -> list[dict[str, Any]]:
+    """The index's groups with their people and Datanets, most records first."""
+    parsed = [(parse(group["group"]), group) for group in index.manifest["groups"]]
+    people = User.objects.in_bulk([group.contributor for group, _ in parsed])
+    datanets = Datanet.objects.in_bulk([group.datanet for group, _ in parsed])
+    lines = [
+        {
+            "contributor": people.get(group.contributor), "datanet": datanets.get(group.datanet),
+            "version": group.version, "count": stated["count"],
+            "records_root": stated["records_root"],
+        }
+        for group, stated in parsed
+    ]
+    return sorted(lines, key=lambda line: -int(line["count"]))
+
+
+def may_read_index(index: Index, user: Any) -> bool:
+    """Whether all Datanets behind the index are open to `user`."""
+    wanted = {parse(group["group"]).datanet for group in index.manifest["groups"]}
+    return Datanet.objects.visible_to(user).filter(pk__in=wanted).count() == len(wanted)
+
+
+def _record_lines(receipt: Receipt, user: Any, limit: int | None) -> list[RecordLine]:
+    found = list(
+        receipt.record_influences.select_related("record__datanet", "contributor")[:limit]
+    )
+    largest = max((line.influence for line in found), default=0) or 1
+    visible = Record.objects.visible_to(user).filter(pk__in=[line.record_id for line in found])
+    readable = {record.pk for record in visible if not record.is_withheld}
+    return [
+        RecordLine(
+            influence=line, width=100 * line.influence / largest,
+            snippet=line.record.excerpt[:SNIPPET] if line.record_id in readable else "",
+            readable=line.record_id in readable,
+        )
+        for line in found
+    ]
+
+
+def _parts(receipt: Receipt) -> list[tuple[str, int, int]]:
+    """(kind, basis points, wei) of the fee's split, as the ledger took it."""
+    stated = receipt.public["split"]
+    split = Split(
+        stated["version"],
+        tuple(Part(kind, points) for kind, points in sorted(stated["parts"].items())),
+    )
+    amounts = split.amounts(receipt.fee)
+    return [(part.kind, part.basis_points, amounts[part.kind]) for part in split.parts]
+
+
+def indexes_for(user: Any) -> QuerySet[Index]:
+    """Indexes of the models that `user` sees."""
+    models = Model.objects.visible_to(user).values("pk")
+    return Index.objects.filter(model__in=models).select_related("model")

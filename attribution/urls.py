@@ -1,4 +1,16 @@
+from django.urls import path
+
 from attribution import urls_log
+from attribution.views import indexes, receipts
 
 app_name = "attribution"
-urlpatterns = [*urls_log.urlpatterns]
+urlpatterns = [
+    *urls_log.urlpatterns,
+    path("receipts/", receipts.listing, name="receipts"),
+    path("receipts/for/<uuid:completion_id>/panel/", receipts.panel, name="panel"),
+    path("receipts/<uuid:pk>/", receipts.receipt, name="receipt"),
+    path("receipts/<uuid:pk>/proof.json", receipts.proof, name="proof"),
+    path("receipts/<uuid:pk>/private.json", receipts.private, name="private"),
+    path("indexes/<str:root>/", indexes.index, name="index"),
+    path("indexes/<str:root>/<str:name>", indexes.file, name="index_file"),
+]

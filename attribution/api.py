@@ -1,0 +1,110 @@
+"""Reading API: receipts and indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.fields import WeiSerializerField
+from attribution import selectors
+from attribution.models import ContributorShare, Index, Receipt
+
+
+class ShareSerializer(serializers.ModelSerializer[ContributorShare]):
+    contributor = serializers.SlugRelatedField[Any](slug_field="handle", read_only=True)
+    datanet = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    influence = WeiSerializerField(read_only=True, help_text="The integer score, as digits.")
+
+    class Meta:
+        model = ContributorShare
+        fields = ["kind", "contributor", "datanet", "influence", "share_ppb", "amount"]
+
+
+class ReceiptSerializer(serializers.ModelSerializer[Receipt]):
+    model = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    shares = ShareSerializer(many=True, read_only=True)
+    log_index = serializers.IntegerField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = Receipt
+        fields = [
+            "id", "completion_id", "model", "outcome", "fee", "amount", "entry_id", "at",
+            "leaf_hash", "log_index", "shares", "public",
+        ]  # fmt: skip
+
+
+class IndexSerializer(serializers.ModelSerializer[Index]):
+    model = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+
+    class Meta:
+        model = Index
+        fields = [
+            "id", "model", "state", "done", "total", "root", "manifest", "device", "seconds",
+            "ready_at", "failure_reason",
+        ]  # fmt: skip
+
+
+@extend_schema_view(
+    list=extend_schema(
+        parameters=[
+            OpenApiParameter("model", str, description="Slug of a model."),
+            OpenApiParameter("completion", OpenApiTypes.UUID, description="Id of a completion."),
+            OpenApiParameter("mine", str, enum=["paid", "earned"]),
+        ]
+    )
+)
+class ReceiptViewSet(viewsets.ReadOnlyModelViewSet[Receipt]):
+    """Receipts, newest first. Their public part is open to everyone."""
+
+    queryset = Receipt.objects.none()
+    serializer_class = ReceiptSerializer
+
+    def get_queryset(self) -> QuerySet[Receipt]:
+        asked = self.request.query_params
+        found = selectors.receipts_for(
+            self.request.user, mine=asked.get("mine", ""), model=asked.get("model", "")
+        ).prefetch_related("shares__contributor", "shares__datanet")
+        if completion := asked.get("completion"):
+            try:
+                return found.filter(completion_id=UUID(completion))
+            except ValueError:
+                return found.none()
+        return found
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=True)
+    def proof(self, request: Request, pk: str) -> Response:
+        """The public part with its inclusion proof; 404 while it waits for its place."""
+        bundle = selectors.bundle_of(self.get_object())
+        if bundle is None:
+            raise NotFound("The receipt waits for its place in the log.")
+        return Response(bundle)
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=True)
+    def private(self, request: Request, pk: str) -> Response:
+        """Salts, sketch and top records: for the payer, who is credited, and staff."""
+        found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
+        return Response(selectors.private_of(found))
+
+
+class IndexViewSet(viewsets.ReadOnlyModelViewSet[Index]):
+    """Indexes of models that you see, by the model's slug."""
+
+    queryset = Index.objects.none()
+    serializer_class = IndexSerializer
+    lookup_field = "model__slug"
+    lookup_url_kwarg = "slug"
+
+    def get_queryset(self) -> QuerySet[Index]:
+        return selectors.indexes_for(self.request.user)

@@ -1,0 +1,246 @@
+"""Checks a receipt against log, index and ledger, trusting none of what was written beside it.
+
+The first part is the offline verifier's; what follows needs this server's store and books: the
+influences are computed again from the index's published integers and the answer's sketch, the
+shares from the influences, the credits from the shares, and the wei from the ledger's postings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from accounts.blobs import read_bytes
+from attribution import crediting, index_files, selectors
+from attribution.bodies import SCHEMA
+from attribution.influence.errors import InfluenceError
+from attribution.influence.index import Index
+from attribution.influence.recompute import differences, recompute
+from attribution.models import Index as IndexRow
+from attribution.models import Receipt
+from attribution.translog import canonical
+from attribution.translog.checkpoint import VerifierKey
+from attribution.translog.verify import BundleError, Report, verify
+from ledger.models import Account, Entry, Posting
+from ledger.splits import Part, Split
+
+
+def verify_receipt(receipt: Receipt, *, key: VerifierKey | None = None) -> Report:
+    """Look at everything. `key` is the log's key as the reader knows it."""
+    bundle = selectors.bundle_of(receipt)
+    if bundle is None:
+        report = Report()
+        report.run("log", _waiting)
+    else:
+        report = verify(bundle, key=key)
+    report.run("public part", lambda: _check_public(receipt))
+    report.run("private part", lambda: _check_private(receipt))
+    report.run("index", lambda: _check_index(receipt))
+    report.run("influences", lambda: _check_influences(receipt))
+    report.run("records", lambda: _check_records(receipt))
+    report.run("credits", lambda: _check_credits(receipt))
+    report.run("fee", lambda: _check_fee(receipt))
+    report.run("settlement", lambda: _check_settlement(receipt))
+    return report
+
+
+def _waiting() -> str:
+    raise BundleError("the receipt waits for its place in the log; try again in a few seconds")
+
+
+def _check_public(receipt: Receipt) -> str:
+    """That the columns that pages read say what the hashed body says."""
+    public = receipt.public
+    if public.get("schema") != SCHEMA:
+        raise BundleError(f"not a receipt of schema {SCHEMA}")
+    if canonical.sha256(public) != receipt.body_sha256:
+        raise BundleError("the body was changed after it was written")
+    stated = (public["id"], public["completion"], public["outcome"], public["price"]["fee"])
+    if stated != (str(receipt.pk), str(receipt.completion_id), receipt.outcome, str(receipt.fee)):
+        raise BundleError("the row and the body differ")
+    return f"sha256 {receipt.body_sha256}"
+
+
+def _check_private(receipt: Receipt) -> str | None:
+    """That the private part and the sketch are the ones that were hashed; None where erased."""
+    if not receipt.private:
+        return None
+    if canonical.sha256(receipt.private) != receipt.public["private_sha256"]:
+        raise BundleError("it is not the one whose hash is in the public part")
+    sketch = receipt.private["sketch"]
+    if sketch and hashlib.sha256(_sketch(receipt)).hexdigest() != sketch["sha256"]:
+        raise BundleError("the answer's sketch is not the one that was hashed")
+    return f"sha256 {receipt.public['private_sha256']}"
+
+
+def _check_index(receipt: Receipt) -> str | None:
+    """That the index in the store is the one that the receipt names, down to every record."""
+    index = _index(receipt)
+    if index is None:
+        return None
+    root = index.committed_root()
+    if root != receipt.public["index_root"]:
+        raise BundleError(f"its files lead to root {root}")
+    if index.manifest.header["adapter_sha256"] != receipt.public["model"]["adapter_sha256"]:
+        raise BundleError("it was built for another adapter")
+    return f"{len(index.records)} records, root {root}"
+
+
+def _check_influences(receipt: Receipt) -> str | None:
+    index = _index(receipt)
+    if index is None or not (receipt.private and receipt.private["sketch"]):
+        return None
+    found = recompute(index, _sketch(receipt), bits=receipt.private["sketch"]["bits"])
+    claimed = _whole(receipt.public["influence"]["groups"])
+    _refuse(differences(claimed, found.groups, "influence"))
+    _refuse(differences(receipt.public["shares"], found.shares, "share"))
+    if dict(receipt.public["influence"]["records"]) != index.manifest.counts:
+        raise BundleError("the numbers of records are not those of the index")
+    return f"{len(found.groups)} influences and {len(found.shares)} shares, to the last unit"
+
+
+def _check_records(receipt: Receipt) -> str | None:
+    index = _index(receipt)
+    if index is None or not (receipt.private and receipt.private["sketch"]):
+        return None
+    found = recompute(index, _sketch(receipt), bits=receipt.private["sketch"]["bits"]).records
+    stated = {line["record"]: int(line["influence"]) for line in receipt.private["records"]}
+    _refuse(differences(stated, {name: found[name] for name in stated if name in found}, "score"))
+    best = sorted((-score, name) for name, score in found.items() if score > 0)
+    if [name for _, name in best[: len(stated)]] != list(stated):
+        raise BundleError("they are not the records with the highest scores")
+    shown = {
+        str(record): influence
+        for record, influence in receipt.record_influences.values_list("record_id", "influence")
+    }
+    _refuse(differences(shown, stated, "score on the page"))
+    return f"{len(stated)} top records of {len(found)}"
+
+
+def _check_credits(receipt: Receipt) -> str | None:
+    """That the credits follow from the influences, and the rows from the credits."""
+    public = receipt.public
+    computed = crediting.credit(
+        influences=_whole(public["influence"]["groups"]), counts=public["influence"]["records"],
+        model_id=UUID(public["model"]["id"]) if public["model"] else None,
+        has_answer=public["outcome"] != crediting.NO_ANSWER,
+    )
+    if computed.outcome != public["outcome"]:
+        raise BundleError(f"the outcome is {computed.outcome}")
+    amounts = crediting.amounts(computed.credits, int(public["contributors_amount"]))
+    expected = Counter(
+        (one.kind, str(one.owner_id), str(one.datanet_id), one.share_ppb, str(amounts[one.key]))
+        for one in computed.credits
+    )
+    if expected != Counter(_credit_key(one) for one in public["credits"]):
+        raise BundleError("they do not follow from the influences")
+    rows = Counter(
+        (
+            row.kind.lower(), str(row.contributor_id or row.datanet_id), str(row.datanet_id),
+            row.share_ppb, str(row.amount),
+        )
+        for row in receipt.shares.all()
+    )
+    if rows != expected:
+        raise BundleError("the page shows other credits than the body")
+    return f"{len(expected)} credits" if expected else None
+
+
+def _check_fee(receipt: Receipt) -> str | None:
+    """That the captured fee was split as the receipt says, to the wei."""
+    public = receipt.public
+    entry = Entry.objects.filter(
+        kind=Entry.Kind.CAPTURE, cause_kind="completion", cause_id=receipt.completion_id
+    ).first()
+    if entry is None:
+        if int(public["contributors_amount"]):
+            raise BundleError("there is no entry of the fee")
+        return None
+    split = Split(
+        public["split"]["version"],
+        tuple(Part(kind, points) for kind, points in public["split"]["parts"].items()),
+    )
+    if entry.parameter_version != split.version:
+        raise BundleError(f"the entry was split by version {entry.parameter_version}")
+    amounts = split.amounts(receipt.fee)
+    waiting = _posted(entry, Account.Kind.SUSPENSE)
+    if waiting != (amounts["contributors"] if public["model"] else 0):
+        raise BundleError(f"{waiting} wei went into suspense")
+    stakers = _posted(entry, Account.Kind.STAKERS)
+    if stakers != amounts["stakers"]:
+        raise BundleError(f"{stakers} wei went to the stakers")
+    rest = receipt.fee - waiting - stakers
+    given = _posted(entry, Account.Kind.PLATFORM) + _posted(entry, Account.Kind.EARNINGS)
+    if given != rest:
+        raise BundleError(f"{given} wei went to platform and owner, not {rest}")
+    return f"{receipt.fee} wei split by version {split.version}"
+
+
+def _check_settlement(receipt: Receipt) -> str | None:
+    """That the ledger paid exactly the credits' amounts out of suspense."""
+    public = receipt.public
+    if public["settlement"] is None:
+        if int(public["contributors_amount"]):
+            raise BundleError("there is no entry of the settlement")
+        return None
+    postings = Posting.objects.filter(entry_id=public["settlement"]).select_related("account")
+    taken = sum(row.amount for row in postings if row.account.kind == Account.Kind.SUSPENSE)
+    if -taken != int(public["contributors_amount"]):
+        raise BundleError(f"{-taken} wei left suspense")
+    kinds = {Account.Kind.EARNINGS: "contributor", Account.Kind.TREASURY: "treasury"}
+    paid = Counter(
+        (kinds[Account.Kind(row.account.kind)], str(row.account.owner_id), str(row.datanet_id),
+         str(row.amount))
+        for row in postings
+        if row.account.kind in kinds
+    )
+    stated = Counter(
+        (one["kind"], one["owner"], one["datanet"], one["amount"])
+        for one in public["credits"]
+        if int(one["amount"])
+    )
+    if paid != stated:
+        raise BundleError("the postings are not the credits")
+    return f"{-taken} wei in {sum(paid.values())} postings"
+
+
+def _posted(entry: Entry, kind: str) -> int:
+    return sum(
+        row.amount
+        for row in Posting.objects.filter(entry=entry, account__kind=kind)
+        if row.amount > 0
+    )
+
+
+def _credit_key(one: dict[str, Any]) -> tuple[str, str, str, int, str]:
+    return one["kind"], one["owner"], one["datanet"], one["share_ppb"], one["amount"]
+
+
+def _index(receipt: Receipt) -> Index | None:
+    root = receipt.public["index_root"]
+    if root is None:
+        return None
+    row = IndexRow.objects.filter(root=root, state=IndexRow.State.READY).first()
+    if row is None:
+        raise BundleError(f"the index {root} is not here any more")
+    try:
+        return index_files.open_index(row)
+    except InfluenceError as error:
+        raise BundleError(str(error)) from error
+
+
+def _sketch(receipt: Receipt) -> bytes:
+    if receipt.sketch_id is None:
+        raise BundleError("the answer's sketch is gone")
+    return read_bytes(receipt.sketch_id)
+
+
+def _whole(values: dict[str, str]) -> dict[str, int]:
+    return {name: int(value) for name, value in values.items()}
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise BundleError(" ".join(problems[:3]))

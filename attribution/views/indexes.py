@@ -1,0 +1,47 @@
+"""What an index publishes: its manifest, and its files for whoever recomputes a share."""
+
+from __future__ import annotations
+
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_safe
+
+from accounts.blobs import open_blob
+from attribution import selectors
+from attribution.influence.index import MANIFEST, IndexManifest
+from attribution.models import Index
+
+
+@require_safe
+def index(request: HttpRequest, root: str) -> HttpResponse:
+    found = _ready(root)
+    return render(
+        request, "attribution/index.html",
+        {
+            "index": found, "header": found.manifest["header"],
+            "groups": selectors.groups_of(found),
+            "may_download": selectors.may_read_index(found, request.user),
+        },
+    )
+
+
+@require_safe
+def file(request: HttpRequest, root: str, name: str) -> HttpResponseBase:
+    """A file of the index. The manifest is for everyone; sketches leak text, so the other files
+    are for those who may read all the Datanets behind them."""
+    found = _ready(root)
+    if name == MANIFEST:
+        parts = (found.manifest[part] for part in ("header", "groups", "files", "root"))
+        return HttpResponse(IndexManifest(*parts).to_bytes(), content_type="application/json")
+    stated = found.manifest["files"].get(name)
+    if stated is None or not selectors.may_read_index(found, request.user):
+        raise Http404("There is no such file for you.")
+    return FileResponse(
+        open_blob(stated["sha256"]), as_attachment=True, filename=f"{root[:12]}-{name}"
+    )
+
+
+def _ready(root: str) -> Index:
+    rows = Index.objects.select_related("model__owner", "model__base_model")
+    return get_object_or_404(rows, root=root, state=Index.State.READY)

@@ -1,0 +1,78 @@
+"""Receipts for people: the list, one of them, the panel under an answer, and the two JSON parts."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from attribution import selectors
+from attribution.models import Attribution, Receipt
+
+PER_PAGE = 25
+
+
+@require_safe
+def listing(request: HttpRequest) -> HttpResponse:
+    """All receipts; `?mine=paid` and `?mine=earned` those of the reader, `?model=` of a model."""
+    mine, model = request.GET.get("mine", ""), request.GET.get("model", "")
+    found = selectors.receipts_for(request.user, mine=mine, model=model)
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    return render(
+        request, "attribution/receipts.html", {"page": page, "mine": mine, "model": model}
+    )
+
+
+@require_safe
+@never_cache
+def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
+    found = get_object_or_404(Receipt.objects.with_parts(), pk=pk)
+    view = selectors.view_of(found, request.user)
+    return render(request, "attribution/receipt.html", {"receipt": found, "view": view})
+
+
+@require_safe
+@never_cache
+def panel(request: HttpRequest, completion_id: UUID) -> HttpResponse:
+    """Under an answer: WAITING (asks again by itself), DONE or FAILED."""
+    attribution = Attribution.objects.filter(completion_id=completion_id).first()
+    if attribution is None:
+        raise Http404("No receipt was asked for this completion.")
+    context = {"attribution": attribution, "state": selectors.panel_state(attribution)}
+    if context["state"] == "DONE":
+        found = Receipt.objects.with_parts().get(attribution=attribution)
+        context |= {"receipt": found, "view": selectors.view_of(found, request.user, brief=True)}
+    elif attribution.model_id:
+        context["index"] = selectors.index_of(attribution.model_id)
+    return render(request, "attribution/panel.html", context)
+
+
+@require_safe
+@never_cache
+def proof(request: HttpRequest, pk: UUID) -> JsonResponse:
+    """The public part with everything that shows it is in the log; verifiers read this file."""
+    found = get_object_or_404(Receipt, pk=pk)
+    bundle = selectors.bundle_of(found)
+    if bundle is None:
+        answer = JsonResponse({"state": "WAITING", "detail": "It waits for its place."}, status=503)
+        answer["Retry-After"] = "2"
+        return answer
+    return _download(bundle, f"receipt-{pk}.json")
+
+
+@require_safe
+@never_cache
+def private(request: HttpRequest, pk: UUID) -> JsonResponse:
+    """Salts, the answer's sketch and the top records: for the payer, who is credited, and staff."""
+    found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
+    return _download(selectors.private_of(found), f"receipt-{pk}-private.json")
+
+
+def _download(value: dict[str, object], name: str) -> JsonResponse:
+    answer = JsonResponse(value)
+    answer["Content-Disposition"] = f'inline; filename="{name}"'
+    return answer

@@ -1,0 +1,124 @@
+// "Verify this": the reader's own browser checks a receipt, without asking the server to judge.
+
+import {
+  canonical, divide, fromHex, hex, readCheckpoint, rootOf, sha256, utf8, verifySignature,
+} from "./attribution-canonical.js";
+
+const PARTS = 10n ** 9n;
+
+async function checkBody(bundle) {
+  const digest = hex(await sha256(utf8(canonical(bundle.receipt))));
+  if (digest !== bundle.leaf.sha256) throw new Error(`the receipt hashes to ${digest}, the log says otherwise`);
+  return `SHA-256 ${digest}`;
+}
+
+async function checkInclusion(bundle) {
+  const checkpoint = readCheckpoint(bundle.checkpoint);
+  const data = utf8(canonical(bundle.leaf));
+  const root = await rootOf(data, bundle.index, checkpoint.size, bundle.proof.map(fromHex));
+  if (hex(root) !== hex(checkpoint.root)) throw new Error("the proof leads to another root");
+  return `entry ${bundle.index} of ${checkpoint.size}, root ${hex(root)}`;
+}
+
+async function checkSignature(bundle) {
+  const checkpoint = readCheckpoint(bundle.checkpoint);
+  let good;
+  try {
+    good = await verifySignature(checkpoint, bundle.log_key);
+  } catch (error) {
+    if (error.name === "NotSupportedError") return [null, "this browser has no Ed25519"];
+    throw error;
+  }
+  if (!good) throw new Error("the signature does not fit");
+  return `signed by ${bundle.log_key}: compare the key with the one you know`;
+}
+
+async function checkShares(bundle) {
+  const { influence, shares } = bundle.receipt;
+  const weights = Object.fromEntries(Object.entries(influence.groups).map(([id, value]) => [id, BigInt(value)]));
+  const computed = divide(PARTS, weights);
+  for (const id of new Set([...Object.keys(computed), ...Object.keys(shares)])) {
+    if ((computed[id] ?? 0n) !== BigInt(shares[id] ?? 0)) throw new Error(`the share of ${id} does not follow`);
+  }
+  const count = Object.keys(shares).length;
+  return count ? `${count} shares follow from the influences` : [null, "nobody had positive influence"];
+}
+
+async function checkAmounts(bundle) {
+  const { credits, contributors_amount: amount, model } = bundle.receipt;
+  if (!credits.length) return [null, "nothing was credited"];
+  const key = (one) => `${one.kind}:${one.owner}:${one.datanet}:${model.id}`;
+  const computed = divide(BigInt(amount), Object.fromEntries(credits.map((one) => [key(one), BigInt(one.share_ppb)])));
+  for (const one of credits) {
+    if ((computed[key(one)] ?? 0n) !== BigInt(one.amount)) throw new Error(`the amount for ${one.owner} is not its share`);
+  }
+  return `${amount} wei among ${credits.length}, to the wei`;
+}
+
+const CHECKS = [
+  ["Receipt", checkBody], ["Inclusion", checkInclusion], ["Checkpoint", checkSignature],
+  ["Shares", checkShares], ["Amounts", checkAmounts],
+];
+
+export async function verify(bundle) {
+  const found = [];
+  for (const [name, check] of CHECKS) {
+    try {
+      const said = await check(bundle);
+      const [holds, detail] = Array.isArray(said) ? said : [true, said];
+      found.push({ name, holds, detail });
+    } catch (error) {
+      found.push({ name, holds: false, detail: error.message });
+    }
+  }
+  return found;
+}
+
+function show(place, checks) {
+  const fails = checks.some((check) => check.holds === false);
+  const title = document.createElement("h2");
+  title.textContent = fails ? "This receipt does not hold" : "This receipt holds";
+  const list = document.createElement("ul");
+  for (const { name, holds, detail } of checks) {
+    const line = document.createElement("li");
+    const chip = document.createElement("span");
+    chip.className = holds === null ? "chip" : holds ? "chip chip--good" : "chip chip--bad";
+    chip.textContent = holds === null ? "NONE" : holds ? "HOLDS" : "FAILS";
+    const what = document.createElement("strong");
+    what.textContent = name;
+    const said = document.createElement("span");
+    said.textContent = detail;
+    line.append(chip, what, said);
+    list.append(line);
+  }
+  const note = document.createElement("p");
+  note.className = "small muted";
+  note.textContent = "Computed in your browser. Whether the influences follow from the index is what manage.py verify computes.";
+  place.replaceChildren(title, list, note);
+  place.dataset.holds = fails ? "no" : "yes";
+}
+
+function say(place, text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  place.replaceChildren(line);
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-verify]");
+  if (!button) return;
+  const place = document.getElementById(button.dataset.into);
+  place.hidden = false;
+  say(place, "Fetching the proof…");
+  button.disabled = true;
+  try {
+    const answer = await fetch(button.dataset.verify);
+    if (answer.status === 503) say(place, "The receipt waits for its place in the log. Try again in a few seconds.");
+    else if (!answer.ok) say(place, `The proof could not be fetched (${answer.status}). Try again.`);
+    else show(place, await verify(await answer.json()));
+  } catch (error) {
+    say(place, `It could not be checked: ${error.message}`);
+  } finally {
+    button.disabled = false;
+  }
+});
