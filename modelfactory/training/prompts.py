@@ -185,7 +185,7 @@ def _conversation(
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        before = tokenizer.render(messages[:index], for_answer=True) if index else ""
+        before = tokenizer.render(messages[:index], for_answer=True)
         after = tokenizer.render(messages[: index + 1], for_answer=False)
         if not (whole.startswith(before) and whole.startswith(after)):
             raise PromptError(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
@@ -149,7 +150,7 @@ def load_base(job: Job) -> Any:
         model: Any = AutoModelForCausalLM.from_pretrained(
             job.base_folder, dtype=getattr(torch, job.dtype), local_files_only=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise JobError(f"The base model {job.base_name} does not load: {error}") from error
     return model.to(job.device)
 

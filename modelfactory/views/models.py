@@ -20,7 +20,7 @@ from modelfactory.forms import PublishForm, RegisterBaseForm, StatementForm
 from modelfactory.models import BaseModel, Model
 from modelfactory.services import bases as base_services
 from modelfactory.services import publishing
-from modelfactory.views.common import now, own_model, person, visible_model
+from modelfactory.views.common import now, own_model, person, posted, visible_model
 
 PAGE = 24
 
@@ -66,7 +66,7 @@ def publish(request: HttpRequest, slug: str) -> HttpResponse:
         "input_price": model.input_price,
         "output_price": model.output_price,
     }
-    form = PublishForm(request.POST or None, initial=initial)
+    form = PublishForm(posted(request), initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
             publishing.publish_model(
@@ -85,7 +85,7 @@ def take_down(request: HttpRequest, slug: str) -> HttpResponse:
     if not person(request).is_staff:
         raise PermissionDenied("Only staff take a model down.")
     model = visible_model(request, slug)
-    form = StatementForm(request.POST or None)
+    form = StatementForm(posted(request))
     if request.method == "POST" and form.is_valid():
         publishing.take_down_model(
             model=model, **form.cleaned_data, acting_user=person(request), at=now()
@@ -150,7 +150,7 @@ def base(request: HttpRequest, slug: str) -> HttpResponse:
 def register_base(request: HttpRequest) -> HttpResponse:
     if not person(request).is_staff:
         raise PermissionDenied("Only staff register base models.")
-    form = RegisterBaseForm(request.POST or None)
+    form = RegisterBaseForm(posted(request))
     if request.method == "POST" and form.is_valid():
         try:
             made = base_services.register_base(

@@ -16,7 +16,7 @@ from modelfactory.models import Run
 from modelfactory.services import drafts, runs
 from modelfactory.training.prompts import PromptError, load_tokenizer
 from modelfactory.training.recipe import RecipeError
-from modelfactory.views.common import draft, now, person
+from modelfactory.views.common import draft, now, person, posted
 
 STEPS = (
     ("goal", "Goal"),
@@ -36,7 +36,7 @@ def page(request: HttpRequest, run: Run, step: str, context: dict[str, object]) 
 @require_http_methods(["GET", "HEAD", "POST"])
 def begin(request: HttpRequest) -> HttpResponse:
     """A new draft; `?version=` of a Datanet's page chooses its data at once."""
-    form = GoalForm(request.POST or None)
+    form = GoalForm(posted(request))
     if request.method == "POST" and form.is_valid():
         acting_user = person(request)
         run = drafts.create_draft(**form.cleaned_data, acting_user=acting_user, at=now())
@@ -63,7 +63,7 @@ def _wished_version(request: HttpRequest) -> Version | None:
 @require_http_methods(["GET", "HEAD", "POST"])
 def goal(request: HttpRequest, run_id: UUID) -> HttpResponse:
     run = draft(request, run_id)
-    form = GoalForm(request.POST or None, initial={"name": run.name, "goal": run.goal})
+    form = GoalForm(posted(request), initial={"name": run.name, "goal": run.goal})
     if request.method == "POST" and form.is_valid():
         drafts.set_goal(run=run, **form.cleaned_data, acting_user=person(request))
         return redirect("modelfactory:wizard-data", run.pk)
@@ -74,7 +74,7 @@ def goal(request: HttpRequest, run_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def data(request: HttpRequest, run_id: UUID) -> HttpResponse:
     run = draft(request, run_id)
-    form = DataForm(request.POST or None, user=request.user)
+    form = DataForm(posted(request), user=request.user)
     if request.method == "POST" and form.is_valid():
         drafts.set_data(
             run=run, versions=form.cleaned_data["weighted"], acting_user=person(request)
@@ -82,8 +82,8 @@ def data(request: HttpRequest, run_id: UUID) -> HttpResponse:
         return redirect("modelfactory:wizard-base", run.pk)
     chosen = {rv.version_id: rv.weight for rv in run.run_versions.all()}
     if request.method == "POST":
-        posted = set(request.POST.getlist("versions"))
-        chosen = {v.pk: 1 for v in form.fields["versions"].queryset if str(v.pk) in posted}  # type: ignore[attr-defined]
+        ticked = set(request.POST.getlist("versions"))
+        chosen = {v.pk: 1 for v in form.fields["versions"].queryset if str(v.pk) in ticked}  # type: ignore[attr-defined]
     versions = form.fields["versions"].queryset.order_by("datanet__name", "-number")  # type: ignore[attr-defined]
     rows = [(version, chosen.get(version.pk)) for version in versions]
     return page(request, run, "data", {"form": form, "rows": rows})
@@ -94,7 +94,7 @@ def data(request: HttpRequest, run_id: UUID) -> HttpResponse:
 def base(request: HttpRequest, run_id: UUID) -> HttpResponse:
     run = draft(request, run_id)
     first = BaseForm().fields["base_model"].queryset.first()  # type: ignore[attr-defined]
-    form = BaseForm(request.POST or None, initial={"base_model": run.base_model or first})
+    form = BaseForm(posted(request), initial={"base_model": run.base_model or first})
     if request.method == "POST" and form.is_valid():
         drafts.set_base(run=run, **form.cleaned_data, acting_user=person(request))
         return redirect("modelfactory:wizard-settings", run.pk)
@@ -107,7 +107,7 @@ def settings(request: HttpRequest, run_id: UUID) -> HttpResponse:
     """Simple or advanced, by `?advanced=1`; what is not shown keeps its value."""
     run = draft(request, run_id)
     simple = request.GET.get("advanced") != "1"
-    form = RecipeForm(request.POST or None, recipe=run.parsed_recipe, simple=simple)
+    form = RecipeForm(posted(request), recipe=run.parsed_recipe, simple=simple)
     if request.method == "POST" and form.is_valid():
         drafts.set_recipe(run=run, recipe=form.parsed, acting_user=person(request))
         return redirect("modelfactory:wizard-review", run.pk)

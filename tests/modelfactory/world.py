@@ -1,14 +1,17 @@
 """Actors, a Datanet with a version, and a base model that trains within seconds."""
 
 import json
+import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from accounts import leases
 from accounts.models import User
 from attribution.translog import canonical
 from datanets.models import Contribution, Datanet, Membership, Record, Version
 from datanets.services.versions import publish_version
-from modelfactory.models import BaseModel
+from modelfactory.models import BaseModel, Model, Run
 from modelfactory.services.bases import register_starter
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -80,3 +83,48 @@ def version(owner: User, *, records: int = 20, slug: str = "colours", **extra: s
 
 def starter() -> BaseModel:
     return register_starter(at=NOW)
+
+
+def made_model(run: Run, *, owner: str = "worker") -> Model:
+    """The model that a worker would make of `run`, without the training."""
+    from modelfactory.services import publishing, runs
+
+    runs.start_run(run=run, acting_user=run.builder, at=NOW)
+    leases.claim(Run, run.pk, from_states=["QUEUED"], to_state="RUNNING", owner=owner, at=NOW)
+    run.refresh_from_db()
+    folder = Path(tempfile.mkdtemp())
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    (folder / "adapter" / "adapter_config.json").write_text('{"r": 2, "peft_type": "LORA"}')
+    held_out = [str(run.versions.first().entries.first().record_id)]
+    (folder / "split.json").write_text(json.dumps({"held_out": held_out, "findings": []}))
+    answers = {
+        "count": 0,
+        "exact_match_before": 0.0,
+        "exact_match_after": 0.0,
+        "rouge_l_before": 0.0,
+        "rouge_l_after": 0.0,
+        "samples": [],
+    }
+    evaluation = {
+        "held_out_records": 1,
+        "held_out_tokens": 9,
+        "loss_before": 3.5,
+        "loss_after": 2.25,
+        "perplexity_before": 33.1,
+        "perplexity_after": 9.5,
+        "answers": answers,
+    }
+    result = {
+        "evaluation": evaluation,
+        "steps": 4,
+        "tokens": 100,
+        "seconds": 1.5,
+        "tokens_per_second": 66.7,
+        "memory_bytes": 1000,
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    model = publishing.complete(run=run, folder=folder, owner=owner, at=NOW)
+    shutil.rmtree(folder)
+    assert model is not None
+    return model

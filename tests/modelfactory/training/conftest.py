@@ -1,7 +1,6 @@
-"""A base model so small that a training takes a second, and jobs on it."""
+"""Jobs on a base model so small that a training takes a second."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +10,6 @@ from modelfactory.training.job import Job
 
 STARTER = Path(__file__).resolve().parents[3] / "modelfactory" / "starter"
 COLOURS = ["red", "blue", "green", "grey", "white", "black", "brown"]
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=4096,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(STARTER / name, folder / name)
-    return folder
 
 
 def payload(number: int) -> dict[str, Any]:
