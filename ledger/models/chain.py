@@ -196,3 +196,13 @@ class ChainLog(Entity):
 
     def __str__(self) -> str:
         return f"{self.contract}.{self.event}"
+
+    @property
+    def place_in_transaction(self) -> int:
+        """Its number among our events of the transaction, from 0.
+
+        Unlike `log_index`, which counts within the block, it stays the same when a reorganisation
+        puts the transaction into another block: what is booked once is keyed by this.
+        """
+        before = ChainLog.objects.filter(block_id=self.block_id, tx_hash=self.tx_hash)
+        return before.filter(log_index__lt=self.log_index).count()

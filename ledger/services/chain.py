@@ -46,8 +46,9 @@ def on_intent(kind: str, handler: IntentHandler) -> None:
 def on_log(contract: str, event: str, handler: LogHandler) -> None:
     """Have `handler(log, at)` called once for each such event, when its block is safe.
 
-    The handler must be idempotent by (transaction hash, log index): a reorganisation past a safe
-    block takes the row away, and the event may come again.
+    The handler must be idempotent by (transaction hash, place in the transaction): a
+    reorganisation past a safe block takes the row away, and the event may come again from another
+    block, where its index is another one.
     """
     _log_handlers[contract, event] = handler
 

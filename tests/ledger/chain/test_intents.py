@@ -210,6 +210,33 @@ def test_a_reorganisation_takes_events_back_and_sends_the_same_bytes_again(worke
     assert ChainLog.objects.filter(event="Anchored").count() == 1
 
 
+def test_a_deposit_that_comes_again_from_another_place_is_credited_once(worker: Worker) -> None:
+    chain = worker.chain
+    worker.run()
+    snapshot = chain.client.rpc("evm_snapshot")
+    user = person("payer")
+    intents.request_faucet(user=user, amount=OPEN, acting_user=user, key="first", at=timezone.now())
+    worker.run()
+    account = Account.objects.get(kind=Account.Kind.USER, owner_id=user.pk)
+    assert account.balance == OPEN
+    assert ChainLog.objects.get(event="Deposited").log_index == 0
+
+    # Past a safe block: the same transaction, behind another one of the same block.
+    chain.client.rpc("evm_revert", snapshot)
+    chain.warp(7)
+    chain.mine(6)
+    worker.index()
+    data = artifacts.load("Gateway").encode_call("deposit", b"\1" * 32)
+    fields = {"from": ALICE, "to": chain.address("Gateway"), "data": "0x" + data.hex()}
+    fields |= {"value": hex(5), "gas": hex(200_000), "maxPriorityFeePerGas": hex(10**12)}
+    chain.client.rpc("eth_sendTransaction", fields | {"maxFeePerGas": hex(10**13)})
+    worker.run()
+
+    account.refresh_from_db()
+    assert ChainLog.objects.get(event="Deposited", arguments__amount=str(OPEN)).log_index == 1
+    assert account.balance == OPEN
+
+
 def test_a_deposit_to_an_unknown_account_is_kept_apart(worker: Worker) -> None:
     data = artifacts.load("Gateway").encode_call("deposit", b"\1" * 32)
     worker.chain.submit(ALICE, worker.chain.address("Gateway"), data, value=OPEN)
