@@ -95,9 +95,7 @@ class RecordViewSet(mixins.RetrieveModelMixin, viewsets.GenericViewSet[Record]):
     serializer_class = RecordSerializer
 
     def get_queryset(self) -> QuerySet[Record]:
-        return Record.objects.visible_to(self.request.user).select_related(
-            "datanet", "contributor"
-        )
+        return Record.objects.visible_to(self.request.user).select_related("datanet", "contributor")
 
 
 @extend_schema_view(

@@ -1,9 +1,11 @@
+from typing import Any
+
 from django.urls import path
 
 from datanets import api
 
-listing = {"get": "list"}
-single = {"get": "retrieve"}
+listing: dict[str, Any] = {"get": "list"}
+single: dict[str, Any] = {"get": "retrieve"}
 
 urlpatterns = [
     path("datanets/", api.DatanetViewSet.as_view(listing), name="api-datanets"),

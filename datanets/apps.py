@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 from django.apps import AppConfig
 from django.urls import reverse
 
@@ -11,7 +14,7 @@ class DatanetsConfig(AppConfig):
         from django.contrib.auth.models import AnonymousUser
 
         from accounts import leases, pages
-        from datanets.models import Contribution, Datanet, Record, Version, VersionBuild
+        from datanets.models import Contribution, Datanet, Version, VersionBuild
         from datanets.services import contributions, versions
 
         leases.register(
@@ -27,10 +30,10 @@ class DatanetsConfig(AppConfig):
             fail=versions.fail,
         )
 
-        def page_of(model):  # type: ignore[no-untyped-def]
-            def url(identifier):  # type: ignore[no-untyped-def]
+        def page_of(model: Any) -> Callable[[Any], str]:
+            def url(identifier: Any) -> str:
                 found = model.objects.filter(pk=identifier).first()
-                return found.get_absolute_url() if found else ""
+                return str(found.get_absolute_url()) if found else ""
 
             return url
 

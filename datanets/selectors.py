@@ -43,8 +43,10 @@ def datanet_list(user: Any, *, words: str = "", tag: str = "", licence: str = ""
                  mine: bool = False) -> QuerySet[Datanet]:  # fmt: skip
     """Datanets that the user sees and that match, with their counts of accepted records."""
     found = Datanet.objects.visible_to(user).select_related("owner")
-    found = found.with_role(user, "OWNER", "REVIEWER", "BUILDER", "CONTRIBUTOR") if mine else (
-        found.filter(state=DatanetState.PUBLISHED)
+    found = (
+        found.with_role(user, "OWNER", "REVIEWER", "BUILDER", "CONTRIBUTOR")
+        if mine
+        else (found.filter(state=DatanetState.PUBLISHED))
     )
     for word in words.split()[:8]:
         found = found.filter(
@@ -69,15 +71,13 @@ def with_counts(datanets: QuerySet[Datanet]) -> QuerySet[Datanet]:
 
 def record_counts(datanet: Datanet) -> dict[str, int]:
     """Records by state, every state present."""
-    found = dict(
-        datanet.records.order_by().values_list("state").annotate(Count("pk"))
-    )
+    found = dict(datanet.records.order_by().values_list("state").annotate(Count("pk")))
     return {state: found.get(state, 0) for state in RecordState.values}
 
 
 def record_list(
     datanet: Datanet, user: Any, *, state: str = "", words: str = "", contributor: str = "",
-    contribution: str = "",
+    contribution: UUID | None = None,
 ) -> QuerySet[Record]:  # fmt: skip
     """Records of one Datanet that the user sees, filtered; without filter the accepted ones."""
     found = Record.objects.visible_to(user).filter(datanet=datanet).select_related("contributor")

@@ -96,10 +96,9 @@ def _preview_row(row: Row) -> PreviewRow:
 
 def cell(value: Any) -> str:
     """A value as the text of one table cell."""
-    if not isinstance(value, str):
-        value = "" if value is None else jsontext.encode(value)
-    value = value.replace("\0", "\ufffd")
-    return value if len(value) <= CELL_CHARS else value[: CELL_CHARS - 1] + "…"
+    text: str = value if isinstance(value, str) else jsontext.encode(value)
+    text = "" if value is None else text.replace("\0", "\ufffd")
+    return text if len(text) <= CELL_CHARS else text[: CELL_CHARS - 1] + "…"
 
 
 def check(
@@ -164,7 +163,5 @@ def _judge(
         message = f"The row is an exact copy of row {first}. Nothing is to do: it is left out."
         return Fault(row=item.row, code="DUPLICATE", message=message, raw=raw)
     if item.content_hash in held:
-        return Fault(
-            row=item.row, code="DUPLICATE", message=held[item.content_hash], raw=raw
-        )
+        return Fault(row=item.row, code="DUPLICATE", message=held[item.content_hash], raw=raw)
     return item

@@ -66,7 +66,8 @@ def _refuse_foreign(name: str, head: bytes) -> None:
     for magic, what in FOREIGN:
         if head.startswith(magic):
             raise FileFault(
-                "FORMAT", f"“{name}” is {what}, whatever its name says. Upload JSON, CSV or Parquet."
+                "FORMAT",
+                f"“{name}” is {what}, whatever its name says. Upload JSON, CSV or Parquet.",
             )
 
 

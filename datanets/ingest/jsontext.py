@@ -45,7 +45,9 @@ def decode(data: bytes, *, depth: int) -> Any:
     try:
         return _decoder.decode(data)
     except UnicodeDecodeError as error:
-        raise ValueFault("JSON", f"The row holds bytes that are not UTF-8: {error.reason}.") from None
+        raise ValueFault(
+            "JSON", f"The row holds bytes that are not UTF-8: {error.reason}."
+        ) from None
     except RecursionError:
         raise ValueFault("DEPTH", "The row is nested too deeply. Flatten it.") from None
     except (msgspec.DecodeError, ValueError) as error:
@@ -63,4 +65,6 @@ def _sentence(data: bytes, reason: str) -> str:
     if data[:1] == b"'" or data[:2] == b"{'":
         return "The row is not JSON: it uses single quotes. Write it with a JSON library."
     reason = reason.removeprefix("JSON is malformed: ")
-    return f"The row is not JSON: {reason}. Correct this row, or write the file with a JSON library."
+    return (
+        f"The row is not JSON: {reason}. Correct this row, or write the file with a JSON library."
+    )

@@ -86,14 +86,12 @@ class Mapping:
     def from_dict(cls, values: Values[str, Any]) -> Self:
         """A mapping out of stored or posted values. Raises ValueFault MAPPING."""
         try:
-            shape = Shape(values.get("shape"))
+            shape = Shape(str(values.get("shape")))
         except ValueError:
             raise ValueFault(
                 "MAPPING", "Choose how a row is to be read: " + ", ".join(Shape) + ".", "shape"
             ) from None
-        names = {
-            name: str(values.get(name) or "") for name in (*shape.columns, "contributor")
-        }
+        names = {name: str(values.get(name) or "") for name in (*shape.columns, "contributor")}
         mapping = cls(shape=shape, **names)
         mapping._require_complete()
         return mapping
@@ -139,9 +137,7 @@ def detect(columns: Sequence[str]) -> Mapping | None:
         )
     question, answer = find("question"), find("answer")
     if question and answer and question != answer:
-        return Mapping(
-            shape=Shape.QUESTION_ANSWER, question=question, answer=answer, system=system
-        )
+        return Mapping(shape=Shape.QUESTION_ANSWER, question=question, answer=answer, system=system)
     if text := find("text") or (columns[0] if len(columns) == 1 else ""):
         return Mapping(shape=Shape.TEXT, text=text)
     return None
@@ -183,9 +179,9 @@ def _question_answer(mapping: Mapping, values: Values[str, Any], limit: int) -> 
 def _instruction(mapping: Mapping, values: Values[str, Any], limit: int) -> Payload:
     prompt = require_text(values.get(mapping.instruction), mapping.instruction, limit=limit)
     extra = values.get(mapping.input) if mapping.input else None
-    if extra is not None and extra != "":
-        if not isinstance(extra, str) or extra.strip():
-            prompt = f"{prompt}\n\n{require_text(extra, mapping.input, limit=limit)}"
+    is_blank = extra is None or (isinstance(extra, str) and not extra.strip())
+    if not is_blank:
+        prompt = f"{prompt}\n\n{require_text(extra, mapping.input, limit=limit)}"
     return _exchange(prompt, require_text(values.get(mapping.output), mapping.output, limit=limit))
 
 
@@ -215,9 +211,7 @@ def _exchange(prompt: str, answer: str) -> Payload:
     }
 
 
-def _add_system(
-    payload: Payload, mapping: Mapping, values: Values[str, Any], limit: int
-) -> None:
+def _add_system(payload: Payload, mapping: Mapping, values: Values[str, Any], limit: int) -> None:
     value = values.get(mapping.system) if mapping.system else None
     if value is None or value == "":
         return

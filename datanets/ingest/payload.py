@@ -40,7 +40,9 @@ def excerpt(payload: Payload, limit: int = 8_000) -> str:
 def require_text(value: Any, column: str, *, limit: int) -> str:
     """The value as training text, kept to the letter. Raises ValueFault with the column."""
     if value is None:
-        raise ValueFault("MISSING", f"“{column}” is missing. Fill it in or leave the row out.", column)
+        raise ValueFault(
+            "MISSING", f"“{column}” is missing. Fill it in or leave the row out.", column
+        )
     if not isinstance(value, str):
         raise ValueFault(
             "NOT_TEXT",

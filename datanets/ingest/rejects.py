@@ -22,7 +22,7 @@ def as_jsonl(faults: Iterable[Fault]) -> Iterator[bytes]:
 
 def as_csv(faults: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     """The lines of as_jsonl (decoded) as CSV for a spreadsheet, the row's data as one column."""
-    for values in [FIXED + ["data"], *map(_fields, faults)]:
+    for values in [[*FIXED, "data"], *map(_fields, faults)]:
         line = io.StringIO()
         csv.writer(line).writerow([_harmless(value) for value in values])
         yield line.getvalue().encode()

@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import IO
 from uuid import UUID
 
 from attribution.translog import canonical, merkle
@@ -46,7 +46,7 @@ def leaf(item: VersionRecord) -> bytes:
     return canonical.dumps(_leaf_fields(item))
 
 
-def build(records: Iterable[VersionRecord], out: BinaryIO) -> Built:
+def build(records: Iterable[VersionRecord], out: IO[bytes]) -> Built:
     """Write the records file to out; return root, hash and counts.
 
     records: in strictly rising order of their ids. Raises VersionError for another order, for no
@@ -86,7 +86,7 @@ def manifest(
 
 
 def _write(
-    records: Iterable[VersionRecord], out: BinaryIO, built: Built, digest: "hashlib._Hash"
+    records: Iterable[VersionRecord], out: IO[bytes], built: Built, digest: "hashlib._Hash"
 ) -> Iterator[bytes]:
     last = -1
     for item in records:

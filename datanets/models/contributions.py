@@ -30,9 +30,7 @@ class Upload(Entity):
     name = models.CharField(max_length=200)
     size = models.BigIntegerField()
     offset = models.BigIntegerField(default=0)
-    state = models.CharField(
-        max_length=10, choices=UploadState.choices, default=UploadState.OPEN
-    )
+    state = models.CharField(max_length=10, choices=UploadState.choices, default=UploadState.OPEN)
     expires_at = models.DateTimeField()
 
     class Meta:
@@ -158,7 +156,7 @@ class Contribution(WorkItem):
     rows_refused = models.PositiveIntegerField(default=0)
     rows_duplicate = models.PositiveIntegerField(default=0)
     # Good rows wait here until the person decides; records exist only after submission.
-    clean = models.ForeignKey(
+    good_file = models.ForeignKey(
         Blob, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     rejects = models.ForeignKey(

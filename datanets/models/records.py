@@ -104,9 +104,7 @@ class Record(Entity):
                 condition=Q(state__in=HELD),
                 name="record_text_once_per_datanet",
             ),
-            models.UniqueConstraint(
-                fields=["contribution", "row"], name="record_once_per_row"
-            ),
+            models.UniqueConstraint(fields=["contribution", "row"], name="record_once_per_row"),
         ]
 
     def __str__(self) -> str:
@@ -208,9 +206,7 @@ class Report(Entity):
     )
     reason = models.CharField(max_length=20, choices=ReportReason.choices)
     text = models.TextField(max_length=2_000, blank=True, default="")
-    state = models.CharField(
-        max_length=10, choices=ReportState.choices, default=ReportState.OPEN
-    )
+    state = models.CharField(max_length=10, choices=ReportState.choices, default=ReportState.OPEN)
     handled_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )

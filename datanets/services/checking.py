@@ -184,11 +184,13 @@ def _store(
         )
         if not outcome.good:
             reason = _no_rows(outcome.kept)
-            _fail(contribution, "NO_ROWS", reason, at, rejects=rejects_blob, clean=None, **counts)
+            _fail(
+                contribution, "NO_ROWS", reason, at, rejects=rejects_blob, good_file=None, **counts
+            )
             return
-        clean_blob = put_file(clean, "application/jsonl")
+        good_file = put_file(clean, "application/jsonl")
         state = ContributionState.NEEDS_DECISION if outcome.refused else ContributionState.READY
-        _settle(contribution, state, rejects=rejects_blob, clean=clean_blob, **counts)
+        _settle(contribution, state, rejects=rejects_blob, good_file=good_file, **counts)
         audit.record(
             actor=contribution.submitter,
             verb="contribution.checked",

@@ -133,9 +133,7 @@ def submit_contribution(
     )
 
 
-def discard_contribution(
-    *, contribution: Contribution, acting_user: User, at: datetime
-) -> None:
+def discard_contribution(*, contribution: Contribution, acting_user: User, at: datetime) -> None:
     """End a contribution before it was submitted. Raises DatanetError STATE."""
     _require_submitter(contribution, acting_user)
     _move(
@@ -145,7 +143,7 @@ def discard_contribution(
         acting_user=acting_user,
         verb="contribution.discarded",
         at=at,
-        clean=None,
+        good_file=None,
     )
 
 

@@ -72,9 +72,7 @@ def edit_datanet(
         fresh.save(update_fields=list(changes))
         changed = {key: [before[key], value] for key, value in changes.items()
                    if before[key] != value}  # fmt: skip
-        audit.record(
-            actor=acting_user, verb="datanet.edited", target=fresh, data=changed, at=at
-        )
+        audit.record(actor=acting_user, verb="datanet.edited", target=fresh, data=changed, at=at)
     return fresh
 
 
@@ -132,9 +130,7 @@ def send_back(*, datanet: Datanet, reason: str, acting_user: User, at: datetime)
         )
 
 
-def take_down_datanet(
-    *, datanet: Datanet, statement: str, acting_user: User, at: datetime
-) -> None:
+def take_down_datanet(*, datanet: Datanet, statement: str, acting_user: User, at: datetime) -> None:
     """Any state → TAKEN_DOWN with a public statement. Raises DatanetError STATE, REASON."""
     access.require_staff(acting_user)
     statement = _require_reason(statement)
@@ -164,9 +160,7 @@ def add_member(
     if user.kind == User.Kind.UNCLAIMED:
         raise DatanetError("MEMBER", "A contributor without a login cannot hold a role.")
     with transaction.atomic():
-        membership, is_new = Membership.objects.get_or_create(
-            datanet=datanet, user=user, role=role
-        )
+        membership, is_new = Membership.objects.get_or_create(datanet=datanet, user=user, role=role)
         if is_new:
             audit.record(
                 actor=acting_user,

@@ -87,9 +87,7 @@ def resolve_report(
         )
 
 
-def take_down_record(
-    *, record: Record, statement: str, acting_user: User, at: datetime
-) -> None:
+def take_down_record(*, record: Record, statement: str, acting_user: User, at: datetime) -> None:
     """Any state → TAKEN_DOWN by staff, with a statement at the record's address.
 
     Versions that hold the record stay as they are; its text is withheld from now on.

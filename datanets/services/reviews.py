@@ -149,9 +149,9 @@ def _decide(
     batch = uuid7()
     with transaction.atomic():
         found = list(
-            chosen.order_by("id").select_for_update(of=("self",)).values_list(
-                "pk", "state", "contribution_id"
-            )
+            chosen.order_by("id")
+            .select_for_update(of=("self",))
+            .values_list("pk", "state", "contribution_id")
         )
         if not found:
             return None
@@ -220,6 +220,4 @@ def _kinds(reviews: list[Review]) -> set[tuple[str, str]]:
 def _restore(reviews: list[Review], before: str, verdict: str) -> int:
     """Put records back to `before` where this verdict still is their state."""
     pks = [r.record_id for r in reviews if (r.before, r.verdict) == (before, verdict)]
-    return Record.objects.filter(pk__in=pks, state=verdict).update(
-        state=before, decided_at=None
-    )
+    return Record.objects.filter(pk__in=pks, state=verdict).update(state=before, decided_at=None)

@@ -95,9 +95,9 @@ def _write(contribution: Contribution, at: datetime) -> tuple[int, int]:
 
 
 def _batches(contribution: Contribution) -> Iterator[list[Line]]:
-    if contribution.clean_id is None:
+    if contribution.good_file_id is None:
         return
-    with open_blob(contribution.clean_id) as stream:
+    with open_blob(contribution.good_file_id) as stream:
         # A stored file begins anew with each iter(), so one iterator serves all batches.
         lines = iter(stream)
         while batch := [json.loads(line) for line in islice(lines, BATCH)]:

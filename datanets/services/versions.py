@@ -199,16 +199,14 @@ def _add_entries(version: Version, entries: list[UUID]) -> None:
 
 def _tell(version: Version, built: core.Built, acting_user: User, at: datetime) -> None:
     data = {"number": version.number, "root": version.root, "records": version.record_count}
-    audit.record(
-        actor=acting_user, verb="version.published", target=version, data=data, at=at
-    )
+    audit.record(actor=acting_user, verb="version.published", target=version, data=data, at=at)
     events.emit("datanets.version_published", {"version_id": str(version.pk)}, at=at)
     for user in User.objects.filter(pk__in=list(built.contributors), kind=User.Kind.PERSON):
         count = built.contributors[str(user.pk)]
         notify(
             user=user,
             kind="datanets.version_published",
-            title=f"{version.datanet.name} version {version.number} holds {count:,} of your records",
+            title=f"{version.datanet.name} v{version.number} holds {count:,} of your records",
             url=version.get_absolute_url(),
             at=at,
         )

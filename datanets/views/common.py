@@ -8,14 +8,16 @@ from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
+from accounts.models import User
 from datanets import access
 from datanets.errors import DatanetError
 from datanets.models import Datanet, DatanetState
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 LEVELS: dict[str, Callable[[Any, Datanet], bool]] = {
     "view": lambda user, datanet: True,
     "contribute": access.may_contribute,
@@ -30,7 +32,7 @@ def with_datanet(level: str = "view") -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def inner(request: HttpRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        def inner(request: HttpRequest, slug: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
             datanet = Datanet.objects.select_related("owner").filter(slug=slug).first()
             if datanet is None:
                 raise Http404
@@ -43,6 +45,12 @@ def with_datanet(level: str = "view") -> Callable[[View], View]:
         return inner
 
     return decorate
+
+
+def person(request: HttpRequest) -> User:
+    """Who asks, where a decorator has let only people in."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 def refused(request: HttpRequest) -> HttpResponse:

@@ -26,7 +26,7 @@ from datanets.licences import LICENCES, allowed_for
 from datanets.models import Contribution, Datanet, Upload, UploadState
 from datanets.services import contributions as services
 from datanets.services import uploads
-from datanets.views.common import act, tab_context, with_datanet
+from datanets.views.common import act, person, tab_context, with_datanet
 from datanets.views.mapping import mapping_fields, rows_as_read
 
 
@@ -38,7 +38,7 @@ def contribute(request: HttpRequest, datanet: Datanet) -> HttpResponse:
     now = timezone.now()
     context = {
         **tab_context(request, datanet, ""),
-        "quota": uploads.quota(user=request.user, datanet=datanet, at=now),  # type: ignore[arg-type]
+        "quota": uploads.quota(user=person(request), datanet=datanet, at=now),
         "endings": accepted_endings(),
         "chunk_bytes": uploads.CHUNK_BYTES,
         "unfinished": Upload.objects.filter(
@@ -60,7 +60,7 @@ def _plain_upload(request: HttpRequest, datanet: Datanet) -> HttpResponse:
             datanet=datanet,
             name=file.name or "",
             size=file.size or 0,
-            acting_user=request.user,  # type: ignore[arg-type]  # the decorator let in
+            acting_user=person(request),
             at=now,
         )
         for chunk in file.chunks(uploads.CHUNK_BYTES):
@@ -76,7 +76,7 @@ def _plain_upload(request: HttpRequest, datanet: Datanet) -> HttpResponse:
 @login_required
 @require_safe
 def mine(request: HttpRequest) -> HttpResponse:
-    found = selectors.my_contributions(request.user)  # type: ignore[arg-type]
+    found = selectors.my_contributions(person(request))
     page = Paginator(found, 30).get_page(request.GET.get("page"))
     return render(request, "datanets/my_contributions.html", {"page": page})
 
@@ -132,7 +132,7 @@ def discard(request: HttpRequest, contribution_id: UUID) -> HttpResponse:
 
 @login_required
 @require_safe
-def reject_file(request: HttpRequest, contribution_id: UUID, ending: str) -> HttpResponse:
+def reject_file(request: HttpRequest, contribution_id: UUID, ending: str) -> StreamingHttpResponse:
     """All refused rows with their reasons, for correcting and uploading again."""
     found = _own(request, contribution_id)
     if found.rejects_id is None:
@@ -146,7 +146,7 @@ def reject_file(request: HttpRequest, contribution_id: UUID, ending: str) -> Htt
 def download(body: Iterator[bytes], name: str, media_type: str = "") -> StreamingHttpResponse:
     """A file for the person's disk, never shown as a page of ours."""
     response = StreamingHttpResponse(body, content_type=media_type or "application/jsonl")
-    safe = "".join(char if char.isascii() and char.isalnum() or char in "-._" else "-"
+    safe = "".join(char if (char.isascii() and char.isalnum()) or char in "-._" else "-"
                    for char in name)  # fmt: skip
     response["Content-Disposition"] = f'attachment; filename="{safe}"'
     response["X-Content-Type-Options"] = "nosniff"

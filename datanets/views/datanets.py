@@ -17,7 +17,7 @@ from datanets.licences import LICENCES
 from datanets.models import Datanet, Membership
 from datanets.services import datanets as services
 from datanets.services import moderation
-from datanets.views.common import act, refused, tab_context, with_datanet
+from datanets.views.common import act, person, refused, tab_context, with_datanet
 
 PAGE = 24
 
@@ -43,7 +43,7 @@ def create(request: HttpRequest) -> HttpResponse:
     form = DatanetForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         datanet = services.create_datanet(
-            acting_user=request.user, at=timezone.now(), **form.cleaned_data
+            acting_user=person(request), at=timezone.now(), **form.cleaned_data
         )
         return redirect("datanets:contribute", datanet.slug)
     status = 422 if form.errors else 200
@@ -139,7 +139,7 @@ def _add_member(
                 datanet=datanet,
                 user=form.cleaned_data["person"],
                 role=form.cleaned_data["role"],
-                acting_user=request.user,
+                acting_user=person(request),
                 at=timezone.now(),
             )
             messages.success(request, f"{form.cleaned_data['person']} has the role now.")
@@ -158,6 +158,6 @@ def _people_page(
 ) -> HttpResponse:
     page = Paginator(selectors.contributor_list(datanet), 50).get_page(request.GET.get("page"))
     members = datanet.memberships.exclude(role="CONTRIBUTOR").select_related("user")
-    total = sum(user.record_count for user in page)
+    total = sum(getattr(user, "record_count", 0) for user in page)
     context |= {"page": page, "members": members, "form": form, "page_total": total}
     return render(request, "datanets/people.html", context, status=status)

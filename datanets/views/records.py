@@ -43,9 +43,8 @@ def index(request: HttpRequest, datanet: Datanet) -> HttpResponse:
 def record(request: HttpRequest, record_id: UUID) -> HttpResponse:
     found = _visible(request, record_id)
     is_reviewer = access.may_review(request.user, found.datanet)
-    is_concerned = (
-        request.user.is_authenticated
-        and (request.user.is_staff or found.contributor_id == request.user.pk)
+    is_concerned = request.user.is_authenticated and (
+        request.user.is_staff or found.contributor_id == request.user.pk
     )
     versions = found.version_entries.select_related("version__datanet").order_by("version__number")
     context = {

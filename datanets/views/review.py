@@ -15,7 +15,7 @@ from datanets.errors import DatanetError
 from datanets.forms import VerdictForm
 from datanets.models import Datanet, Record, Verdict
 from datanets.services import reviews
-from datanets.views.common import tab_context, with_datanet
+from datanets.views.common import person, tab_context, with_datanet
 
 # The last verdicts of this browser, newest last, so that U can be pressed more than once.
 SESSION_KEY = "datanets_verdicts"
@@ -27,7 +27,7 @@ KEPT = 50
 def queue(request: HttpRequest, datanet: Datanet) -> HttpResponse:
     pending = selectors.review_queue(
         datanet,
-        request.user,  # type: ignore[arg-type]  # the decorator let in
+        person(request),
         is_owner=access.may_own(request.user, datanet),
     )
     contribution = _identifier(request.GET.get("contribution"))
@@ -85,10 +85,12 @@ def undo(request: HttpRequest, datanet: Datanet) -> HttpResponse:
     try:
         moved = reviews.undo_review(
             batch=UUID(batch),
-            acting_user=request.user,  # type: ignore[arg-type]
+            acting_user=person(request),
             at=timezone.now(),
         )
-        messages.success(request, f"Taken back; {moved:,} verdict{'' if moved == 1 else 's'} to give again.")
+        messages.success(
+            request, f"Taken back; {moved:,} verdict{'' if moved == 1 else 's'} to give again."
+        )
     except DatanetError as error:
         messages.error(request, error.message)
     return _back(request, datanet)

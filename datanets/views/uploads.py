@@ -21,7 +21,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from datanets.errors import DatanetError
 from datanets.models import Datanet, Upload, UploadState
 from datanets.services import uploads
-from datanets.views.common import act, with_datanet
+from datanets.views.common import act, person, with_datanet
 
 VERSION = "1.0.0"
 CHUNK_TYPE = "application/offset+octet-stream"
@@ -44,7 +44,7 @@ def create(request: HttpRequest, datanet: Datanet) -> HttpResponse:
             datanet=datanet,
             name=_metadata(request).get("filename", ""),
             size=size,
-            acting_user=request.user,  # type: ignore[arg-type]  # the decorator let in
+            acting_user=person(request),
             at=timezone.now(),
         )
     except DatanetError as error:
@@ -64,14 +64,14 @@ def upload(request: HttpRequest, upload_id: UUID) -> HttpResponse:
     if not request.user.is_authenticated:
         return _answer(401, "Sign in, then go on with the upload.")
     found = Upload.objects.select_related("datanet", "user").filter(
-        pk=upload_id, user=request.user
+        pk=upload_id, user=person(request)
     ).first()  # fmt: skip
     if found is None:
         return _answer(404, "This upload is unknown.")
     try:
         return _VERBS[str(request.method)](request, found)
     except DatanetError as error:
-        return _answer(error.status, error.message, **{"Upload-Offset": found.offset})
+        return _answer(error.status, error.message, **{"Upload-Offset": str(found.offset)})
 
 
 @with_datanet("contribute")
@@ -80,7 +80,7 @@ def discard(request: HttpRequest, datanet: Datanet, upload_id: UUID) -> HttpResp
     """The page's button for an upload that nobody will continue."""
     then = reverse("datanets:contribute", args=[datanet.slug])
     found = Upload.objects.filter(
-        pk=upload_id, user=request.user, datanet=datanet, state=UploadState.OPEN
+        pk=upload_id, user=person(request), datanet=datanet, state=UploadState.OPEN
     ).first()  # fmt: skip
     if found is None:
         return act(request, then, lambda **_: None)
@@ -90,7 +90,7 @@ def discard(request: HttpRequest, datanet: Datanet, upload_id: UUID) -> HttpResp
 def _head(request: HttpRequest, found: Upload) -> HttpResponse:
     if found.state not in (UploadState.OPEN, UploadState.COMPLETE):
         return _answer(410, "This upload is over. Start it again.")
-    return _answer(200, **{"Upload-Length": found.size}, **_offset(found))
+    return _answer(200, **{"Upload-Length": str(found.size)}, **_offset(found))
 
 
 def _patch(request: HttpRequest, found: Upload) -> HttpResponse:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 
@@ -68,7 +68,7 @@ def version(request: HttpRequest, datanet: Datanet, number: int) -> HttpResponse
 
 @with_datanet()
 @require_safe
-def manifest(request: HttpRequest, datanet: Datanet, number: int) -> HttpResponse:
+def manifest(request: HttpRequest, datanet: Datanet, number: int) -> StreamingHttpResponse:
     found = _version(datanet, number)
     body = _chunks(found.manifest_id)
     return download(body, f"{datanet.slug}-v{number}-manifest.json", "application/json")
@@ -76,7 +76,7 @@ def manifest(request: HttpRequest, datanet: Datanet, number: int) -> HttpRespons
 
 @with_datanet()
 @require_safe
-def records_file(request: HttpRequest, datanet: Datanet, number: int) -> HttpResponse:
+def records_file(request: HttpRequest, datanet: Datanet, number: int) -> StreamingHttpResponse:
     """The records as they were frozen; a text that was withdrawn since is left out of its line."""
     found = _version(datanet, number)
     if datanet.state == "TAKEN_DOWN":

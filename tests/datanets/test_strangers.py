@@ -1,4 +1,4 @@
-"""Every address, tried by everyone: nobody, a stranger, who may read, who may act; wrong methods."""
+"""Every address, tried by nobody, a stranger, who may read, who may act; and wrong methods."""
 
 from collections.abc import Callable
 from typing import Any

@@ -41,7 +41,7 @@ def require_object(value: Any, limits: Limits) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueFault(
             "NOT_AN_OBJECT",
-            'The row is not an object. Write one object with named columns, such as '
+            "The row is not an object. Write one object with named columns, such as "
             '{"question": "…", "answer": "…"}.',
         )
     if len(value) > limits.columns:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_a_header_that_cannot_be_used_is_said(tmp_path: Path, header: str, code:
 def test_a_conversation_may_stand_in_a_cell_as_json(tmp_path: Path) -> None:
     from .helpers import run_detected
 
-    cell = '[{""role"": ""user"", ""content"": ""Hi""}, {""role"": ""assistant"", ""content"": ""Ho""}]'
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    cell = json.dumps(turns).replace('"', '""')
     good, bad = run_detected(write(tmp_path, "a.csv", f'messages,x\n"{cell}",1\n'))
     assert bad == []
     assert [turn["content"] for turn in good[0].payload["messages"]] == ["Hi", "Ho"]
