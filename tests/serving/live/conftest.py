@@ -19,6 +19,7 @@ from urllib.parse import quote
 import httpx
 import openai
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from django.utils import timezone
 
@@ -101,6 +102,8 @@ def house(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> It
             "DATABASE_URL": database_url(),
             "REDIS_URL": embedded_redis.url(redis_port),
             "DATA_DIR": str(folder / "data"),
+            # Sessions made by a test are signed with it.
+            "SECRET_KEY": django_settings.SECRET_KEY,
             "WORK_LEASE_SECONDS": str(LEASE_SECONDS),
             "WORKER_HEARTBEAT_SECONDS": "1",
             "CHAIN_ENABLED": "0",
