@@ -20,7 +20,7 @@ from ledger.reconciliation import (
 CHUNK = 2_000
 
 
-class ChainNotReadable(Exception):  # noqa: N818 - named after what is the case
+class ChainNotReadable(Exception):
     """A chain is configured and could not be compared with."""
 
 

@@ -30,6 +30,11 @@ def publish(*, epoch: int, total: int, root: bytes, data_sha256: bytes) -> bytes
     )
 
 
+def activate() -> bytes:
+    """`RewardDistributor.activate()`, once a root's delay is over."""
+    return _call("activate()", [])
+
+
 def claim(*, account: str, cumulative: int, proof: Sequence[bytes]) -> bytes:
     """`RewardDistributor.claim(address account, uint256 cumulative, bytes32[] proof)`."""
     head = [b"\x00" * 12 + address_bytes(account), _uint(cumulative), _uint(3 * WORD)]

@@ -1,5 +1,5 @@
 """What the ledger refuses, each with a code for machines and a sentence for people."""
-# ruff: noqa: N818 - a refusal is named after what is the case, as its code is.
+
 
 
 class LedgerError(Exception):

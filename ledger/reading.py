@@ -18,6 +18,8 @@ from ledger.onchain import current_deployment, raw_wallet_call
 # The kinds of things that a posting is about, and the filter of each in an address.
 ABOUT = ("datanet", "model", "completion")
 SHOWN_GROUPS = 20
+# A model's owner earns from fees, whatever the Datanets are.
+NAMELESS = {"datanet": "As a model's owner", "model": "No model", "day": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,4 +209,4 @@ def _bars(kind: str, groups: Sequence[selectors.Group]) -> list[Bar]:
 def _group_name(kind: str, key: UUID | date | None, names: dict[UUID, str]) -> str:
     if isinstance(key, UUID):
         return names[key]
-    return f"no {kind}" if key is None else f"{key:%d %b %Y}"
+    return NAMELESS[kind] if key is None else f"{key:%d %b %Y}"

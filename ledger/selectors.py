@@ -261,4 +261,9 @@ def why_not_active(distribution: Distribution) -> str:
     state = Distribution.State(distribution.state)
     if state == Distribution.State.DRAFT and not settings.CHAIN_ENABLED:
         return WAITING_FOR_CHAIN
+    if state == Distribution.State.ROOT_SUBMITTED and distribution.activates_at:
+        return (
+            f"The root waits until {distribution.activates_at:%d %b %Y %H:%M} UTC, so that the "
+            "guardian can stop a wrong one."
+        )
     return WHY.get(state, "")

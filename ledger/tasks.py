@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from ledger.services import distributions, holds
+from ledger.services import distributions, holds, roots
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def publish_distribution() -> None:
 
 @shared_task
 def advance_distributions() -> None:
-    distributions.advance_distributions(at=timezone.now())
+    roots.advance_distributions(at=timezone.now())
 
 
 @shared_task

@@ -72,7 +72,10 @@ class Distribution(Entity):
     nodes_sha256 = models.CharField(max_length=64, blank=True, default="")
     funding_intent_id = models.UUIDField(null=True, blank=True)
     root_intent_id = models.UUIDField(null=True, blank=True)
+    activation_intent_id = models.UUIDField(null=True, blank=True)
     funded_at = models.DateTimeField(null=True, blank=True)
+    # Where the contract lets a root wait: from then on anyone may put it in force.
+    activates_at = models.DateTimeField(null=True, blank=True)
     active_at = models.DateTimeField(null=True, blank=True)
     failure_reason = models.TextField(blank=True, default="")
 

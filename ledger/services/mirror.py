@@ -5,14 +5,14 @@ Handlers run in the indexer's transaction, once a block is safe; each is idempot
 ledger cannot explain.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
 from ledger.calldata import id_from_word
 from ledger.models.chain import ChainLog, Intent
 from ledger.onchain import require_deployment
-from ledger.services import chain, claims, deposits, distributions
+from ledger.services import chain, claims, deposits, roots
 
 # Names no account: the deposit is kept apart.
 NO_ACCOUNT = UUID(int=0)
@@ -31,6 +31,8 @@ def register() -> None:
     chain.on_log("Gateway", "Deposited", deposited)
     chain.on_log("Gateway", "DistributorFunded", distributor_funded)
     chain.on_log("RewardDistributor", "Funded", funded)
+    chain.on_log("RewardDistributor", "RootProposed", root_proposed)
+    chain.on_log("RewardDistributor", "RootRevoked", root_revoked)
     chain.on_log("RewardDistributor", "RootActivated", root_activated)
     chain.on_log("RewardDistributor", "Claimed", claimed)
     for kind in (Intent.Kind.FUND, Intent.Kind.PUBLISH, Intent.Kind.CLAIM):
@@ -45,7 +47,7 @@ def deposited(log: ChainLog, at: datetime) -> None:
 
 
 def distributor_funded(log: ChainLog, at: datetime) -> None:
-    distributions.on_funded(
+    roots.on_funded(
         batch_id=_uuid(log.arguments["batchId"]), amount=int(log.arguments["amount"]), at=at,
         **_place(log),
     )
@@ -55,13 +57,26 @@ def funded(log: ChainLog, at: datetime) -> None:
     sender = log.arguments["from"]
     # What the Gateway sends is booked by the Gateway's own event.
     if sender.lower() != require_deployment().address("Gateway").lower():
-        distributions.on_gift(
+        roots.on_gift(
             sender=sender, amount=int(log.arguments["amount"]), at=at, **_place(log)
         )
 
 
+def root_proposed(log: ChainLog, at: datetime) -> None:
+    roots.on_root_proposed(
+        epoch=int(log.arguments["epoch"]), root=log.arguments["root"],
+        activates_at=datetime.fromtimestamp(int(log.arguments["activatesAt"]), UTC),
+    )
+
+
+def root_revoked(log: ChainLog, at: datetime) -> None:
+    roots.on_root_revoked(
+        epoch=int(log.arguments["epoch"]), root=log.arguments["root"], at=at
+    )
+
+
 def root_activated(log: ChainLog, at: datetime) -> None:
-    distributions.on_root_published(
+    roots.on_root_published(
         epoch=int(log.arguments["epoch"]), root=log.arguments["root"],
         chain_id=log.block.chain_id, at=at,
     )
@@ -81,12 +96,13 @@ def intent_changed(intent: Intent, at: datetime) -> None:
     if intent.kind == Intent.Kind.CLAIM:
         claims.on_intent_failed(intent_id=intent.pk, reason=reason, at=at)
     else:
-        distributions.on_intent_failed(intent_id=intent.pk, reason=reason, at=at)
+        roots.on_intent_failed(intent_id=intent.pk, reason=reason, at=at)
 
 
 def _place(log: ChainLog) -> Place:
     return {
-        "chain_id": log.block.chain_id, "tx_hash": log.tx_hash, "log_index": log.log_index,
+        "chain_id": log.block.chain_id, "tx_hash": log.tx_hash,
+        "log_index": log.place_in_transaction,
     }
 
 

@@ -1,7 +1,7 @@
 """What a person has earned: available, pending and why, claimable, claimed."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -130,7 +130,7 @@ def _filtered(request: HttpRequest) -> tuple[QuerySet[Posting], str]:
         value = request.GET.get(name)
         if value == "none":
             income = income.filter(**{f"{name}_id__isnull": True})
-            about.append(f"no {name}")
+            about.append(reading.NAMELESS[name])
         elif value and (pk := _uuid(value)) is not None:
             income = income.filter(**{f"{name}_id": pk})
             about.append(reading.name_of(name, pk))
@@ -151,10 +151,10 @@ class _Echo:
 HEADER = ["time", "entry", "kind", "wei", "open", "datanet", "model", "completion"]
 
 
-def _csv_lines(income: QuerySet[Posting]) -> Iterator[Any]:
+async def _csv_lines(income: QuerySet[Posting]) -> AsyncIterator[Any]:
     writer = csv.writer(_Echo())
     yield writer.writerow(HEADER)
-    for posting in income.iterator(chunk_size=2_000):
+    async for posting in income.aiterator(chunk_size=2_000):
         yield writer.writerow(
             [
                 posting.entry.effective_at.isoformat(), posting.entry_id, posting.entry.kind,

@@ -15,7 +15,7 @@ from accounts.people.access import signed_in_user
 from ledger import reading, selectors
 from ledger.errors import LedgerError
 from ledger.models import Account, Distribution, Entry
-from ledger.services.distributions import retry_distribution
+from ledger.services.roots import retry_distribution
 
 PAGE = 50
 

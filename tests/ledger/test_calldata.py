@@ -68,3 +68,7 @@ def test_it_refuses_what_is_no_uint256(number):
 def test_it_refuses_a_node_that_is_no_bytes32():
     with pytest.raises(ValueError, match="32 bytes"):
         calldata.claim(account="0x" + "11" * 20, cumulative=1, proof=[b"short"])
+
+
+def test_an_activation_has_no_arguments():
+    assert calldata.activate() == keccak256(b"activate()")[:4]

@@ -1,6 +1,7 @@
 """Publishing: out of earnings into escrow, one cumulative leaf an address, funded then rooted."""
 
 import json
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,8 @@ from ledger import calldata
 from ledger.chain import distribution as trees
 from ledger.errors import InvalidEntry, LedgerError, UnknownAccount
 from ledger.models import Account, Distribution, Intent, PayoutAddress
-from ledger.services import distributions
+from ledger.selectors import why_not_active
+from ledger.services import roots
 from ledger.services.distributions import publish_distribution
 from tests.ledger.books import NOON, OPEN, balance_of, earn, fund, link, person
 
@@ -29,12 +31,12 @@ def funded(distribution, **changes):
         "batch_id": distribution.pk, "amount": distribution.amount, "chain_id": 31337,
         "tx_hash": f"0xf{distribution.epoch}", "log_index": 0, "at": NOON,
     }
-    distributions.on_funded(**values | changes)
+    roots.on_funded(**values | changes)
     distribution.refresh_from_db()
 
 
 def rooted(distribution):
-    distributions.on_root_published(
+    roots.on_root_published(
         epoch=distribution.epoch, root=distribution.root, chain_id=31337, at=NOON
     )
     distribution.refresh_from_db()
@@ -189,7 +191,7 @@ def test_drafts_go_on_their_way_when_a_chain_is_there(earner, settings):
                     "addresses": {"Gateway": FIRST, "RewardDistributor": SECOND}})
     )
 
-    distributions.advance_distributions(at=NOON)
+    roots.advance_distributions(at=NOON)
 
     first.refresh_from_db()
     assert (first.state, first.distributor) == (State.FUNDING, SECOND)
@@ -200,7 +202,7 @@ def test_a_failed_intent_is_told_to_staff_who_start_it_again(earner, deployed):
     type(staff).objects.filter(pk=staff.pk).update(is_staff=True)
     distribution = publish()
 
-    distributions.on_intent_failed(
+    roots.on_intent_failed(
         intent_id=distribution.funding_intent_id, reason="It reverted: Paused.", at=NOON
     )
 
@@ -211,12 +213,12 @@ def test_a_failed_intent_is_told_to_staff_who_start_it_again(earner, deployed):
     assert Notification.objects.filter(user=staff, kind="ledger.distribution_failed").exists()
 
     retry = {"distribution": distribution, "acting_user": staff, "at": NOON}
-    distributions.retry_distribution(**retry)
+    roots.retry_distribution(**retry)
     distribution.refresh_from_db()
     assert distribution.state == State.FUNDING
     assert Intent.objects.filter(kind=Intent.Kind.FUND).count() == 2
     with pytest.raises(LedgerError, match="Only a distribution that failed"):
-        distributions.retry_distribution(**retry)
+        roots.retry_distribution(**retry)
 
 
 def test_a_root_that_is_not_ours_is_refused(earner, deployed):
@@ -224,7 +226,7 @@ def test_a_root_that_is_not_ours_is_refused(earner, deployed):
     funded(distribution)
 
     with pytest.raises(InvalidEntry, match="not ours"):
-        distributions.on_root_published(epoch=1, root="0x" + "ab" * 32, chain_id=31337, at=NOON)
+        roots.on_root_published(epoch=1, root="0x" + "ab" * 32, chain_id=31337, at=NOON)
     distribution.refresh_from_db()
     assert distribution.state == State.ROOT_SUBMITTED
 
@@ -243,7 +245,7 @@ def test_funding_with_another_amount_is_refused(earner, deployed):
 
 def test_a_gift_to_the_distributor_is_kept_apart(db):
     for _ in range(2):
-        distributions.on_gift(
+        roots.on_gift(
             sender=SECOND, amount=5, chain_id=31337, tx_hash="0x1", log_index=0, at=NOON
         )
 
@@ -260,3 +262,58 @@ def test_a_total_stays_below_two_to_the_128(earner):
     assert not PayoutAddress.objects.exists()
 
 
+
+
+class TestWithADelay:
+    """Where the contract lets a root wait, so that the guardian can stop a wrong one."""
+
+    LATER = NOON + timedelta(hours=1)
+
+    @pytest.fixture
+    def waiting(self, earner, deployed):
+        distribution = publish()
+        funded(distribution)
+        roots.on_root_proposed(epoch=1, root=distribution.root, activates_at=self.LATER)
+        distribution.refresh_from_db()
+        return distribution
+
+    def activations(self):
+        rows = Intent.objects.filter(kind=Intent.Kind.PUBLISH)
+        return [row for row in rows if bytes(row.data) == calldata.activate()]
+
+    def test_it_says_until_when(self, waiting):
+        assert "waits until 21 Nov 2026 13:00 UTC" in why_not_active(waiting)
+
+    def test_the_root_is_put_in_force_once_the_delay_is_over(self, waiting):
+        roots.advance_distributions(at=self.LATER)
+        assert self.activations() == []
+
+        for _ in range(2):
+            roots.advance_distributions(at=self.LATER + roots.CLOCKS)
+
+        assert len(self.activations()) == 1
+        rooted(waiting)
+        assert waiting.state == State.ACTIVE
+
+    def test_a_root_that_the_guardian_revoked_is_submitted_again_by_staff(self, waiting):
+        roots.on_root_revoked(epoch=1, root=waiting.root, at=NOON)
+        waiting.refresh_from_db()
+        assert (waiting.state, waiting.activates_at) == (State.FAILED, None)
+        assert "guardian revoked" in waiting.failure_reason
+
+        roots.retry_distribution(distribution=waiting, acting_user=person("staff"), at=NOON)
+
+        waiting.refresh_from_db()
+        assert waiting.state == State.ROOT_SUBMITTED
+        assert Intent.objects.filter(kind=Intent.Kind.PUBLISH).count() == 2
+
+    def test_an_activation_that_failed_is_asked_for_again_by_staff(self, waiting):
+        roots.advance_distributions(at=self.LATER + roots.CLOCKS)
+        waiting.refresh_from_db()
+        roots.on_intent_failed(
+            intent_id=waiting.activation_intent_id, reason="TooEarly", at=self.LATER
+        )
+
+        roots.retry_distribution(distribution=waiting, acting_user=person("staff"), at=self.LATER)
+
+        assert len(self.activations()) == 2

@@ -8,7 +8,7 @@ from django.urls import reverse
 from accounts import pages
 from accounts.ids import uuid7
 from ledger.models import Account, Distribution
-from ledger.services import distributions
+from ledger.services import roots
 from tests.ledger.books import NOON, capture, earn, hold_for, link, person
 from tests.ledger.test_distributions import FIRST, funded, publish, rooted
 
@@ -29,7 +29,7 @@ def distribution(contributor, deployed):
 
 
 def failed(distribution):
-    distributions.on_intent_failed(
+    roots.on_intent_failed(
         intent_id=distribution.funding_intent_id, reason="It reverted.", at=NOON
     )
 

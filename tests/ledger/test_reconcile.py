@@ -49,7 +49,7 @@ def test_books_in_which_everything_happened_are_equal(lived):
 
 
 def test_a_claim_leaves_the_books_equal(lived, deployed):
-    from ledger.services.distributions import advance_distributions
+    from ledger.services.roots import advance_distributions
 
     advance_distributions(at=NOON)
     lived.refresh_from_db()
