@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from ledger.chain.node import npm_command
+from ledger.chain.node import NPM_SECONDS, npm_command, npm_environment
 
 ANVIL_VERSION = "1.7.1"
 LOCAL_CHAIN_ID = 31337
@@ -189,7 +189,17 @@ def _npm_install(folder: Path) -> None:
         prefix.mkdir()
         command = [*npm_command(), "install", "--prefix", str(prefix), "--no-audit", "--no-fund"]
         command += ["--ignore-scripts", f"@foundry-rs/anvil@{ANVIL_VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=npm_environment(),
+                timeout=NPM_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LocalChainError(f"npm did not end within {NPM_SECONDS:g} s.") from error
         if done.returncode != 0 or not _binary_in(prefix).exists():
             raise LocalChainError(
                 f"npm could not install @foundry-rs/anvil {ANVIL_VERSION} for {_platform()}. "

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
+
+# Where systems keep the certificates that they trust. Node brings a list of its own, which knows
+# nothing of a proxy that a company put between its machines and the registry.
+SYSTEM_CERTIFICATES = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),
+    Path("/etc/ssl/ca-bundle.pem"),
+    Path("/etc/ssl/cert.pem"),
+)
+NPM_SECONDS = 600.0
 
 
 class NodeMissingError(RuntimeError):
@@ -28,6 +39,16 @@ def npm_command() -> list[str]:
     # The wheel's own npm script starts "node" from the PATH, which is what is missing here.
     script = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     return [str(folder / "bin" / "node"), str(script)]
+
+
+def npm_environment() -> dict[str, str]:
+    """The environment for npm: it trusts what the machine trusts, unless told otherwise."""
+    environment = dict(os.environ)
+    for bundle in SYSTEM_CERTIFICATES:
+        if bundle.exists():
+            environment.setdefault("NODE_EXTRA_CA_CERTS", str(bundle))
+            break
+    return environment
 
 
 def _wheel_folder() -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.chain.artifacts import ARTIFACTS, CONTRACTS
-from ledger.chain.node import NodeMissingError, node_command, npm_command
+from ledger.chain.node import NodeMissingError, node_command, npm_command, npm_environment
 from tests.chain_fixtures import cache_folder
 
 SOURCES = ARTIFACTS.parent
@@ -30,7 +30,14 @@ def modules() -> Path:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(SOURCES / name, folder / name)
         options = ["--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run([*npm, "ci", *options], cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            [*npm, "ci", *options],
+            cwd=folder,
+            check=True,
+            env=npm_environment(),
+            timeout=600,
+            capture_output=True,
+        )
     return folder / "node_modules"
 
 
