@@ -40,9 +40,9 @@ def verify_receipt(receipt: Receipt, *, key: VerifierKey | None = None) -> Repor
     report.run("index", lambda: _check_index(receipt))
     report.run("influences", lambda: _check_influences(receipt))
     report.run("records", lambda: _check_records(receipt))
-    report.run("credits", lambda: _check_credits(receipt))
-    report.run("fee", lambda: _check_fee(receipt))
-    report.run("settlement", lambda: _check_settlement(receipt))
+    report.run("rows", lambda: _check_credits(receipt))
+    report.run("captured", lambda: _check_fee(receipt))
+    report.run("settled", lambda: _check_settlement(receipt))
     return report
 
 

@@ -44,6 +44,13 @@ async function checkShares(bundle) {
   return count ? `${count} shares follow from the influences` : [null, "nobody had positive influence"];
 }
 
+async function checkFee(bundle) {
+  const { price } = bundle.receipt;
+  const fee = BigInt(price.prompt_tokens) * BigInt(price.input) + BigInt(price.completion_tokens) * BigInt(price.output);
+  if (fee !== BigInt(price.fee)) throw new Error(`${fee} wei follow from tokens and prices`);
+  return `${fee} wei for ${price.prompt_tokens} tokens read and ${price.completion_tokens} written`;
+}
+
 async function checkAmounts(bundle) {
   const { credits, contributors_amount: amount, model } = bundle.receipt;
   if (!credits.length) return [null, "nothing was credited"];
@@ -57,7 +64,7 @@ async function checkAmounts(bundle) {
 
 const CHECKS = [
   ["Receipt", checkBody], ["Inclusion", checkInclusion], ["Checkpoint", checkSignature],
-  ["Shares", checkShares], ["Amounts", checkAmounts],
+  ["Fee", checkFee], ["Shares", checkShares], ["Amounts", checkAmounts],
 ];
 
 export async function verify(bundle) {

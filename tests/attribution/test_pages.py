@@ -167,7 +167,7 @@ def test_sketches_of_a_hidden_datanet_are_for_its_people(client, indexed):
     assert page(client, "index_file", root, "manifest.json").status_code == 200
     client.force_login(indexed.owner)
     assert page(client, "index_file", root, "codes.npy").status_code == 200
-    assert page(client, "index_file", root, "../settings.py").status_code == 404
+    assert page(client, "index_file", root, "settings.py").status_code == 404
 
 
 def test_a_hidden_record_is_not_shown_to_the_payer(client, indexed, receipt):

@@ -11,7 +11,7 @@ from attribution import workers
 from attribution.models import Attribution, Index, Receipt
 from attribution.services import receipts, request_attribution
 from ledger.models import Account, Entry
-from tests.attribution.world import FEE, NOON, SPLIT, queued
+from tests.attribution.world import NOON, SPLIT, queued
 from tests.ledger.books import balance_of
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def test_a_receipt_pays_the_contributors_of_the_records(indexed):
     earned = {
         share.contributor_id: share.amount for share in receipt.shares.all()
     }
-    assert sum(earned.values()) == receipt.amount == SPLIT.amounts(FEE)["contributors"]
+    assert sum(earned.values()) == receipt.amount == SPLIT.amounts(receipt.fee)["contributors"]
     for person in (indexed.alice, indexed.bob):
         assert balance_of(Account.Kind.EARNINGS, person.pk) == earned.get(person.pk, 0)
     assert balance_of(Account.Kind.SUSPENSE, receipt.completion_id) == 0
@@ -97,7 +97,7 @@ def test_an_answer_without_tokens_pays_the_treasury(indexed):
     receipt = indexed.receipt(answer="")
     assert receipt.outcome == "NO_ANSWER"
     assert receipt.shares.get().kind == "TREASURY"
-    paid = SPLIT.amounts(FEE)["contributors"]
+    paid = SPLIT.amounts(receipt.fee)["contributors"]
     assert balance_of(Account.Kind.TREASURY, indexed.datanet.pk) == paid
 
 
@@ -108,7 +108,7 @@ def test_no_positive_influence_pays_the_treasury(indexed, monkeypatch):
         from dataclasses import replace
 
         found = real(attribution)
-        return replace(found, influences={name: -5 for name in found.influences}, records=[])
+        return replace(found, influences=dict.fromkeys(found.influences, -5), records=[])
 
     monkeypatch.setattr(workers, "find_evidence", nobody_helped)
     receipt = indexed.receipt()

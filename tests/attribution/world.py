@@ -27,7 +27,7 @@ SPLIT = Split(
         Part("contributors", 5000),
     ),
 )
-FEE = 10**15 + 7
+INPUT_PRICE, OUTPUT_PRICE = 10**13 + 1, 3 * 10**13 + 7
 
 
 def tiny_base_and_adapter(folder: Path) -> tuple[Path, Path]:
@@ -113,10 +113,15 @@ class World:
 
     def ask(
         self, answer: str = "The door 3 is a door of the house.", *, model: Model | None = None,
-        base_only: bool = False, fee: int = FEE,
+        base_only: bool = False,
     ) -> Attribution:
         """A completion that was paid for; its attribution waits."""
         model = None if base_only else model or self.model
+        tokenizer = load_tokenizer(STARTER)
+        prompt = "What is door number 3?"
+        prompt_ids = render_prompt([{"role": "user", "content": prompt}], tokenizer)
+        answer_ids = tokenizer.encode(answer) if answer else []
+        fee = len(prompt_ids) * INPUT_PRICE + len(answer_ids) * OUTPUT_PRICE
         completion = uuid7()
         hold = open_hold(
             payer=self.payer, amount=fee, cause_kind="completion", cause_id=completion,
@@ -127,13 +132,10 @@ class World:
             refs=Refs(model=model.pk if model else None, completion=completion),
             acting_user=None, at=NOON,
         )
-        tokenizer = load_tokenizer(STARTER)
-        prompt = "What is door number 3?"
         return request_attribution(
             completion_id=completion, model_id=model.pk if model else None,
-            prompt_ids=render_prompt([{"role": "user", "content": prompt}], tokenizer),
-            answer_ids=tokenizer.encode(answer) if answer else [], prompt=prompt, answer=answer,
-            fee=fee, split=SPLIT, input_price=1, output_price=2, at=NOON,
+            prompt_ids=prompt_ids, answer_ids=answer_ids, prompt=prompt, answer=answer, fee=fee,
+            split=SPLIT, input_price=INPUT_PRICE, output_price=OUTPUT_PRICE, at=NOON,
         )
 
     def receipt(self, **asked) -> Receipt:
