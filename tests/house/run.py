@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from config.embedded.browser import ensure_chromium
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
@@ -41,7 +43,16 @@ def main(arguments: Sequence[str]) -> int:
             return 1
     if only_checks:
         return 0
-    return run(Check("pytest", [sys.executable, "-m", "pytest", *arguments]))
+    return run(Check("pytest", [sys.executable, "-m", "pytest", *arguments], browser()))
+
+
+def browser() -> dict[str, str]:
+    """Names a Chromium for the browser tests, which are skipped where none can be had."""
+    try:
+        return {"CHROMIUM": str(ensure_chromium())}
+    except FileNotFoundError as error:
+        sys.stderr.write(f"{error}\n")
+        return {}
 
 
 def checks() -> list[Check]:
