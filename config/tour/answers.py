@@ -91,7 +91,8 @@ def await_receipt(journey: Journey, completion_id: str) -> Receipt:
     """The completion's receipt, once it stands in the log and its money is settled."""
 
     def written() -> Receipt | None:
-        return Receipt.objects.filter(completion_id=completion_id, log_index__isnull=False).first()
+        receipt = Receipt.objects.filter(completion_id=completion_id).first()
+        return receipt if receipt is not None and receipt.log_index is not None else None
 
     return journey.wait_for("the receipt", written, queue="attribute")
 

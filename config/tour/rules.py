@@ -18,7 +18,7 @@ def change_the_split(journey: Journey) -> dict[str, Any]:
         raise StepSkipped("Proposals are walked on a local chain only.")
     before = current_split()
     wanted = _other_split({part.kind: part.basis_points for part in before.parts})
-    headless.change_split(wanted, report=lambda _: None)
+    headless.change_split(wanted)
 
     def in_force() -> Any:
         split = current_split()

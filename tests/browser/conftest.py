@@ -1,0 +1,105 @@
+"""The whole product on services of its own, and people with browsers in front of it."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.embedded.browser import find_chromium
+from config.embedded.house import House
+from config.sample.people import PASSWORD
+
+CHROMIUM = find_chromium()
+# Somebody's own services must not be walked on; what the test starts it stops.
+GIVEN = ("DATABASE_URL", "REDIS_URL", "CHAIN_RPC_URL", "DATA_DIR", "SITE_URL", "PORT")
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Everything that `make demo` starts, with its logins and sample, on a folder of its own."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in GIVEN:
+            environment.delenv(name, raising=False)
+        environment.setenv("DISTRIBUTION_SECONDS", "10")
+        environment.setenv("PORT", "8765")
+        house = House(tmp_path_factory.mktemp("house"), say=lambda line: print(line))
+        house.lock()
+        try:
+            house.start_foundations()
+            house.prepare()
+            house.manage("seed_demo")
+            house.start_processes()
+            house.wait_for_web()
+            yield house
+        finally:
+            house.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine; `make install` names the package")
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield browser
+        browser.close()
+
+
+class Cast:
+    """The people of the walk, each with a browser window of their own."""
+
+    def __init__(self, browser: Any, house: House) -> None:
+        self.address = house.address
+        self.rpc_url = house.environment["CHAIN_RPC_URL"]
+        self._browser = browser
+        self._pages: dict[str, Any] = {}
+        self.problems: list[str] = []
+
+    def page(self, handle: str) -> Any:
+        """The person's page, signed in."""
+        if handle not in self._pages:
+            context = self._browser.new_context(
+                base_url=self.address, viewport={"width": 1200, "height": 900}
+            )
+            context.set_default_timeout(PATIENCE_MS)
+            page = context.new_page()
+            page.on("pageerror", lambda error: self.problems.append(f"{handle}: {error}"))
+            page.on("console", lambda message: self._hear(handle, message))
+            self._sign_in(page, handle)
+            self._pages[handle] = page
+        return self._pages[handle]
+
+    def _sign_in(self, page: Any, handle: str) -> None:
+        page.goto("/accounts/login/")
+        page.get_by_label("Email").fill(f"{handle}@openledger.test")
+        page.get_by_label("Password").first.fill(PASSWORD)
+        page.get_by_role("button", name=re.compile("^Sign in")).first.click()
+        page.wait_for_url(lambda url: "/login/" not in url)
+
+    def _hear(self, handle: str, message: Any) -> None:
+        if message.type == "error":
+            self.problems.append(f"{handle}: {message.text}")
+
+
+@pytest.fixture(scope="session")
+def cast(browser: Any, house: House) -> Cast:
+    return Cast(browser, house)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Any:
+    """Keeps a screenshot; SCREENSHOTS names the folder, as `docs/screenshots` for the guides."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def take(page: Any, name: str) -> None:
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return take
