@@ -25,15 +25,15 @@ class BaseModelSerializer(serializers.ModelSerializer[BaseModel]):
 class RunVersionSerializer(serializers.Serializer[Any]):
     datanet = serializers.SlugField(source="version.datanet.slug")
     number = serializers.IntegerField(source="version.number")
-    root = serializers.CharField(source="version.root")
+    root: Any = serializers.CharField(source="version.root")
     weight = serializers.IntegerField()
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
-    builder = serializers.SlugField(source="builder.handle", read_only=True)
-    base_model = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    builder: Any = serializers.SlugField(source="builder.handle", read_only=True)
+    base_model: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     versions = RunVersionSerializer(source="run_versions", many=True, read_only=True)
-    model = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    model: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     queue_position = serializers.SerializerMethodField()
 
     class Meta:
@@ -56,7 +56,7 @@ class RunEventSerializer(serializers.ModelSerializer[RunEvent]):
 
 class ModelSerializer(serializers.ModelSerializer[Model]):
     owner = serializers.SlugField(source="owner.handle", read_only=True)
-    base_model = serializers.SlugRelatedField(slug_field="slug", read_only=True)
+    base_model: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     evaluation = serializers.SerializerMethodField()
 
     class Meta:

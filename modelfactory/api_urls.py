@@ -1,9 +1,11 @@
+from typing import Any
+
 from django.urls import path
 
 from modelfactory import api
 
-listing = {"get": "list"}
-single = {"get": "retrieve"}
+listing: Any = {"get": "list"}
+single: Any = {"get": "retrieve"}
 
 urlpatterns = [
     path("base-models/", api.BaseModelViewSet.as_view(listing), name="api-base-models"),

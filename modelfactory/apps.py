@@ -1,3 +1,5 @@
+from uuid import UUID
+
 from django.apps import AppConfig
 from django.urls import reverse
 
@@ -22,7 +24,7 @@ class ModelfactoryConfig(AppConfig):
             fail=bases.fail,
         )
 
-        def page_of_model(identifier: object) -> str:
+        def page_of_model(identifier: UUID | str) -> str:
             model = Model.objects.filter(pk=identifier).only("slug").first()
             return model.get_absolute_url() if model else ""
 

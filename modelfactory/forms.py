@@ -69,7 +69,8 @@ class RecipeForm(forms.Form):
     """One form field per recipe setting; `simple` shows only some and keeps the rest."""
 
     def __init__(self, *args: Any, recipe: Recipe, simple: bool, **kwargs: Any) -> None:
-        super().__init__(*args, initial=recipe.to_json(), **kwargs)
+        kwargs["initial"] = recipe.to_json()
+        super().__init__(*args, **kwargs)
         self.recipe = recipe
         for setting in fields(Recipe):
             if simple and not setting.metadata["simple"]:

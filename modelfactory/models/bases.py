@@ -4,6 +4,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import models
+from django.db.models import TextChoices  # `models` also is a reverse relation below
 from django.urls import reverse
 
 from accounts.models.base import WorkItem
@@ -21,7 +22,7 @@ class BaseModel(WorkItem):
     `folder` is absolute. `weights_sha256` is over the names and hashes of all weight files.
     """
 
-    class State(models.TextChoices):
+    class State(TextChoices):
         REQUESTED = "REQUESTED", "Waiting for a worker"
         CHECKING = "CHECKING", "Being fetched and checked"
         READY = "READY", "Ready"
@@ -31,7 +32,7 @@ class BaseModel(WorkItem):
         def chip(self) -> str:
             return {"READY": "good", "FAILED": "bad"}.get(self.value, "info")
 
-    class Source(models.TextChoices):
+    class Source(TextChoices):
         FOLDER = "FOLDER", "A folder of this installation"
         HUB = "HUB", "A model hub"
 

@@ -22,6 +22,7 @@ from modelfactory.limits import HIGHEST_PRICE, INPUT_PRICE, OUTPUT_PRICE, SHOWN_
 from modelfactory.models import Model, Run
 
 CREATED = "modelfactory.model_created"
+SIGNED_FIGURES = ("loss_before", "loss_after", "held_out_records", "held_out_tokens")
 
 
 def complete(*, run: Run, folder: Path, owner: str, at: datetime) -> Model | None:
@@ -184,7 +185,7 @@ def _manifest(
     """Everything that the model was made of, in canonical JSON's types."""
     base = run.base_model
     assert base is not None
-    evaluation = {k: v for k, v in run.result["evaluation"].items() if k.startswith(("loss", "he"))}
+    evaluation = {name: run.result["evaluation"][name] for name in SIGNED_FIGURES}
     return {
         "kind": "openledger.model/1",
         "model": slug,

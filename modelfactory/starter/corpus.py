@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 HELD_OUT_PERMILLE = 15
 MAX_DOCUMENT = 6_000  # characters; longer texts are cut at a paragraph
@@ -93,7 +94,8 @@ def sources() -> Iterator[tuple[str, Iterator[Passage]]]:
 def _of_distribution(
     distribution: importlib.metadata.Distribution, site: Path
 ) -> Iterator[Passage]:
-    description = distribution.metadata.get("Description") or distribution.metadata.get_payload()
+    metadata: Any = distribution.metadata
+    description = metadata.get("Description") or metadata.get_payload()
     if isinstance(description, str) and description:
         yield Passage(_name(distribution), "package", description)
     tops = sorted({file.parts[0] for file in distribution.files or () if file.suffix == ".py"})
@@ -108,7 +110,7 @@ def _name(distribution: importlib.metadata.Distribution) -> str:
 
 def is_permissive(distribution: importlib.metadata.Distribution) -> bool:
     """Whether the package states a licence and none of its statements is copyleft."""
-    metadata = distribution.metadata
+    metadata: Any = distribution.metadata
     stated = [
         metadata.get("License-Expression") or "",
         (metadata.get("License") or "")[:200],

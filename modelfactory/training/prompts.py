@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jinja2
 import jinja2.ext
@@ -58,19 +58,19 @@ class PromptTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`; special tokens that are spelt out in it become themselves."""
-        return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return cast(str, self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def special_id(self, name: str) -> int | None:
         """Token id of "bos_token", "eos_token" or "pad_token", None where the model has none."""
         text = self.special.get(name)
-        return None if not text else cast(int | None, self.tokenizer.token_to_id(text))
+        return None if not text else self.tokenizer.token_to_id(text)
 
     @property
     def vocabulary_size(self) -> int:
-        return cast(int, self.tokenizer.get_vocab_size(with_added_tokens=True))
+        return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     def render(self, messages: Sequence[Mapping[str, str]], *, for_answer: bool) -> str:
         """Text of a conversation; `for_answer` ends it where the assistant would begin."""

@@ -92,8 +92,8 @@ def explain(error: Exception) -> str:
 def _run(folder: Path, job: Job, stop: Stop) -> Exit:
     torch.set_num_threads(job.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     state = prepare(folder, job)
     if load_checkpoint(folder, state.model, state.optimizer, state.progress, job.device):
         state.emit(Kind.RESUMED, message=f"Going on at step {state.progress.step}.")
@@ -260,7 +260,7 @@ def take_step(state: Training, passes: list[list[list[int]]]) -> tuple[float, fl
     total = 0.0
     for batch in batches:
         loss = batch_loss(state, batch.to(state.job.device)) / predicted
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     if not math.isfinite(total):
         raise JobError(
@@ -352,7 +352,7 @@ def finish(state: Training) -> None:
     after = measure(state)
     before = state.progress.before
     asked = questions(state.held_out, state.job.samples)
-    options = {
+    options: dict[str, Any] = {
         "context": state.context,
         "tokens": state.job.answer_tokens,
         "device": state.job.device,

@@ -36,7 +36,7 @@ def visible_run(request: HttpRequest, run_id: UUID) -> Run:
 def own_run(request: HttpRequest, run_id: UUID) -> Run:
     """A started run that this person may steer; 404 where not even readable, else 403."""
     run = visible_run(request, run_id)
-    if run.builder_id != request.user.pk and not request.user.is_staff:  # type: ignore[union-attr]
+    if run.builder_id != request.user.pk and not request.user.is_staff:
         raise PermissionDenied("Only the builder of this run can do this.")
     return run
 
