@@ -1,7 +1,7 @@
 """What serving refuses, each with a sentence for people and the words of the OpenAI API."""
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """Base of all refusals: nothing was written and nothing is charged.
 
     `status` is the HTTP status, `kind` and `code` the error's type and code in OpenAI's shape,

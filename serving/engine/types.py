@@ -51,17 +51,17 @@ class EngineError(Exception):
     """Something that the engine refuses or could not do, for one request alone."""
 
 
-class BadRequest(EngineError):  # noqa: N818
+class BadRequest(EngineError):
     """The request itself cannot be served: empty, too long, or with impossible settings."""
 
 
-class UnknownAdapter(EngineError):  # noqa: N818
+class UnknownAdapter(EngineError):
     """The adapter is not loaded."""
 
 
-class AdapterRejected(EngineError):  # noqa: N818
+class AdapterRejected(EngineError):
     """The adapter's files are not what they should be; the message says what."""
 
 
-class EngineClosed(EngineError):  # noqa: N818
+class EngineClosed(EngineError):
     """The engine was shut down while, or before, the request ran."""

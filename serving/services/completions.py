@@ -8,11 +8,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from governance.selectors import current_split
 
 from accounts import outbox
 from accounts.ids import uuid7
 from accounts.models import ApiKey, User
+from governance.selectors import current_split
 from ledger.errors import InsufficientFunds
 from ledger.models import Hold
 from ledger.services.holds import open_hold, release_hold

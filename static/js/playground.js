@@ -12,7 +12,7 @@ if (root) {
   const sendButton = document.getElementById("send");
   const stopButton = document.getElementById("stop");
   let panes = [];
-  let running = null; // AbortController of the answers under way
+  let running = null; // the answers under way: an AbortController and their completions
   let quoteTimer = null;
   let quoteTurn = 0;
 
@@ -134,13 +134,15 @@ if (root) {
     element.querySelector(".turn__question").textContent = question;
     pane.log.append(element);
     return {
+      element,
       answer: element.querySelector(".turn__answer"),
       cost: element.querySelector(".turn__cost"),
       panel: element.querySelector(".turn__panel"),
     };
   }
 
-  async function ask(pane, question, signal) {
+  // Returns whether the model took the question.
+  async function ask(pane, question, { signal, completions }) {
     const turn = addTurn(pane, question);
     const body = bodyFor(pane, question);
     let text = "";
@@ -149,7 +151,10 @@ if (root) {
       const response = await post(root.dataset.askUrl, body, signal);
       if (!response.ok) throw await errorOf(response);
       for await (const event of eventsOf(response)) {
-        if (event.type === "start") completion = event.completion;
+        if (event.type === "start") {
+          completion = event.completion;
+          completions.add(completion);
+        }
         if (event.type === "piece") {
           text += event.text;
           turn.answer.textContent = text;
@@ -159,11 +164,12 @@ if (root) {
       }
       pane.messages.push(body.messages.at(-1), { role: "assistant", content: text });
     } catch (error) {
-      if (error.name === "AbortError") showStopped(turn, completion);
-      else showFailure(turn, error);
+      showFailure(turn, error.name === "AbortError" ? { message: "Stopped before it began." } : error);
+      if (!completion) turn.element.remove();
     } finally {
       turn.answer.removeAttribute("aria-busy");
     }
+    return Boolean(completion);
   }
 
   function showEnd(turn, event, completion) {
@@ -171,20 +177,12 @@ if (root) {
     const link = document.createElement("a");
     link.href = event.url;
     link.textContent = "details";
+    const stopped = event.state === "CANCELLED" ? "Stopped. " : "";
     turn.cost.replaceChildren(
-      `${event.fee} OPEN for ${event.prompt_tokens} tokens read and ${event.completion_tokens} written · `,
+      `${stopped}${event.fee} OPEN for ${event.prompt_tokens} tokens read and ${event.completion_tokens} written · `,
       link,
     );
-    showPanel(turn, completion);
-  }
-
-  function showStopped(turn, completion) {
-    turn.cost.textContent = "Stopped. You pay for the tokens that were written. ";
-    if (!completion) return;
-    const link = document.createElement("a");
-    link.href = `/completions/${completion}/`;
-    link.textContent = "details";
-    turn.cost.append(link);
+    if (event.completion_tokens) showPanel(turn, completion);
   }
 
   function showFailure(turn, error) {
@@ -202,15 +200,35 @@ if (root) {
     const question = composer.question.value.trim();
     if (!question || running) return;
     problem.replaceChildren();
-    running = new AbortController();
+    const controller = new AbortController();
+    running = { controller, signal: controller.signal, completions: new Set() };
     sendButton.disabled = true;
     stopButton.disabled = false;
     composer.question.value = "";
-    await Promise.all(panes.map((pane) => ask(pane, question, running.signal)));
+    const taken = await Promise.all(panes.map((pane) => ask(pane, question, running)));
     running = null;
+    // What no model took is given back to be changed.
+    if (!taken.some(Boolean) && !composer.question.value) composer.question.value = question;
     sendButton.disabled = false;
     stopButton.disabled = true;
     scheduleQuote();
+  }
+
+  // The answer's stream stays open: its end tells what the stopped answer cost.
+  async function stop() {
+    if (!running) return;
+    const { controller, completions } = running;
+    if (!completions.size) {
+      controller.abort();
+      return;
+    }
+    for (const completion of completions) {
+      await fetch(root.dataset.cancelUrl.replace("ID", completion), {
+        method: "POST",
+        headers: { "X-CSRFToken": csrfToken() },
+        redirect: "manual",
+      });
+    }
   }
 
   composer.addEventListener("submit", (event) => {
@@ -223,7 +241,7 @@ if (root) {
       send();
     }
   });
-  stopButton.addEventListener("click", () => running?.abort());
+  stopButton.addEventListener("click", stop);
   composer.addEventListener("input", scheduleQuote);
   settings.addEventListener("submit", (event) => event.preventDefault());
   settings.addEventListener("input", scheduleQuote);

@@ -90,7 +90,7 @@ def database_url() -> str:
     return f"postgresql://{who}@{host}:{found['PORT'] or 5432}/{name}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def house(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     redis_port, web_port = free_port(6700), free_port(8700)

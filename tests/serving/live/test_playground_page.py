@@ -107,9 +107,10 @@ def test_stopping_ends_the_answer_and_its_cost(page):
     expect(page.locator(".turn__answer")).to_have_text(re.compile(r"\w+"), timeout=20_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".turn__cost")).to_contain_text("Stopped")
+    expect(page.locator(".turn__cost")).to_contain_text("OPEN for")
     done = ended(Completion.objects.get().pk)
     assert done.state == "CANCELLED"
-    assert done.completion_tokens < 450
+    assert 0 < done.completion_tokens < 450
 
 
 def test_a_question_that_is_too_long_is_told_before_and_after_sending(page):
@@ -117,6 +118,7 @@ def test_a_question_that_is_too_long_is_told_before_and_after_sending(page):
     expect(page.locator("#quote")).to_contain_text("Shorten it")
     page.get_by_role("button", name="Ask", exact=False).click()
     expect(page.get_by_role("alert").last).to_contain_text("Shorten it")
+    expect(page.get_by_label("Your question")).to_have_value(re.compile("word word"))
     assert not Completion.objects.exists()
 
 
