@@ -107,7 +107,7 @@ class SplitProposalForm(TextProposalForm):
             self.fields[part.kind] = forms.DecimalField(
                 label=f"{PART_WORDS[part.kind]}, %", min_value=Decimal(0), max_value=Decimal(100),
                 decimal_places=2, max_digits=5,
-                initial=(Decimal(part.basis_points) / 100).normalize(),
+                initial=f"{(Decimal(part.basis_points) / 100).normalize():f}",
                 widget=forms.NumberInput(attrs={"step": "0.01"}),
             )  # fmt: skip
         self.order_fields([*PART_WORDS, "title", "text"])

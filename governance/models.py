@@ -78,6 +78,12 @@ class Proposal(Entity):
     def __str__(self) -> str:
         return self.title
 
+    @property
+    def body(self) -> str:
+        """The description without the heading that is its title."""
+        first, _, rest = self.description.strip().partition("\n")
+        return rest.strip() if first.lstrip("#").strip() == self.title else self.description
+
     def state_at(self, second: int, quorum: int) -> ProposalState:
         """What the Governor says at that second of the chain, given the quorum in wei of GOPEN."""
         if self.executed_at is not None:

@@ -23,7 +23,7 @@ from governance.models import (
 )
 from governance.motions import Action, Motion, decode_action, split_of_action
 from governance.words import SETTING_WORDS, show_setting
-from ledger.chain.addresses import ZERO_ADDRESS
+from ledger.chain.addresses import ZERO_ADDRESS, to_checksum
 from ledger.models import ChainHead
 from ledger.onchain import current_deployment
 from ledger.splits import Part, Split
@@ -92,9 +92,9 @@ def chain_second() -> int:
 
 
 def power_at(address: str, second: int) -> int:
-    """Votes of a delegate at a second, in wei of GOPEN."""
+    """Votes of a delegate (a checksummed address) at a second, in wei of GOPEN."""
     row = (
-        PowerCheckpoint.objects.filter(address__iexact=address, second__lte=second)
+        PowerCheckpoint.objects.filter(address=address, second__lte=second)
         .order_by("-second")
         .first()
     )
@@ -127,9 +127,12 @@ class Holding:
 
 
 def holdings(addresses: Iterable[str], proposal: Proposal | None = None) -> list[Holding]:
-    """What each address holds and may say, now and at the proposal's snapshot."""
+    """What each address holds and may say, now and at the proposal's snapshot.
+
+    Raises ValueError for what is no address.
+    """
     now = chain_second()
-    return [_holding(address, now, proposal) for address in addresses]
+    return [_holding(to_checksum(address), now, proposal) for address in addresses]
 
 
 def holdings_of(user: User, proposal: Proposal | None = None) -> list[Holding]:
@@ -139,8 +142,8 @@ def holdings_of(user: User, proposal: Proposal | None = None) -> list[Holding]:
 
 
 def _holding(address: str, now: int, proposal: Proposal | None) -> Holding:
-    balance = TokenBalance.objects.filter(address__iexact=address).first()
-    delegation = Delegation.objects.filter(delegator__iexact=address).first()
+    balance = TokenBalance.objects.filter(address=address).first()
+    delegation = Delegation.objects.filter(delegator=address).first()
     delegate = delegation.delegate if delegation else ""
     return Holding(
         address=address,
@@ -327,7 +330,7 @@ def _split_rows() -> list[ParameterRow]:
         )
     )
     rows = []
-    for key in [key for key in parameters.values if key in ParameterVersion.SPLIT_KEYS.values()]:
+    for key in ParameterVersion.SPLIT_KEYS.values():
         last = next((v for v in versions if any(c["key"] == key for c in v.changed)), None)
         last = last if settings.CHAIN_ENABLED else None
         rows.append(

@@ -1,7 +1,7 @@
 // A holder's forms: the server encodes the call, the person reads it, the wallet signs, the page
 // follows the mirror. A form with data-holder-form asks for a call; [data-holder-call] has one.
 
-import { Stop, chainOfPage, send, teller } from "./transaction.js";
+import { Stop, chainOfPage, explain, openOf, send, teller } from "./transaction.js";
 
 const FOLLOW_MS = 2000;
 const AFTER_MS = 4000;
@@ -32,7 +32,9 @@ async function transact(answer, box) {
     await send({ call: answer.call, chain: chainOfPage(), say });
     say("In a block. This page shows it in a moment.");
     await pause(AFTER_MS);
-    window.location.reload();
+    const done = box.closest("[data-done]");
+    if (done) window.location.assign(done.dataset.done);
+    else window.location.reload();
   } catch (error) {
     fail(error);
   } finally {
@@ -67,6 +69,24 @@ for (const button of document.querySelectorAll("[data-fill-account]")) {
     if (!window.ethereum) return;
     const [account] = await window.ethereum.request({ method: "eth_requestAccounts" });
     document.getElementById(button.dataset.fillAccount).value = account;
+  });
+}
+
+// What the browser's wallet holds, for people who have not linked it.
+for (const button of document.querySelectorAll("[data-show-power]")) {
+  const box = button.parentElement.querySelector("[data-power-said]");
+  button.addEventListener("click", async () => {
+    try {
+      if (!window.ethereum) throw new Stop("No wallet was found in this browser.");
+      const [account] = await window.ethereum.request({ method: "eth_requestAccounts" });
+      const response = await fetch(`${button.dataset.showPower}${account}/`);
+      const power = await response.json();
+      const amount = (wei) => openOf(wei).replace(/ OPEN$/, "");
+      const who = power.delegate || "nobody";
+      box.textContent = `${power.address} holds ${amount(power.balance)} GOPEN, lets ${who === power.address ? "itself" : who} vote, and may cast ${amount(power.votes)} votes.`;
+    } catch (error) {
+      box.textContent = explain(error);
+    }
   });
 }
 

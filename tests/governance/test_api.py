@@ -41,6 +41,7 @@ def test_a_proposal_with_amounts_as_strings(client, holders, proposal) -> None:
 def test_the_power_of_an_address(client, holders, proposal) -> None:
     answer = client.get(f"{ROOT}/power/{ALICE}/").json()
     assert (answer["votes"], answer["delegate"]) == (str(100 * OPEN), ALICE)
+    assert client.get(f"{ROOT}/power/{ALICE.lower()}/").json() == answer
     assert client.get(f"{ROOT}/power/0x12/").status_code == 400
 
 

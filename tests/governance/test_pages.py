@@ -87,6 +87,17 @@ def test_the_page_offers_what_can_be_done_at_each_step(client, holders, proposal
     assert url("proposal", proposal.number) in parameters
 
 
+def test_the_form_begins_with_the_split_in_force_in_plain_digits(client, db) -> None:
+    page = client.get(url("propose_split")).content.decode()
+    assert 'value="10"' in page
+    assert 'value="50"' in page
+
+
+def test_the_title_is_not_told_twice(proposal) -> None:
+    assert proposal.title == "Pay model owners more"
+    assert proposal.body == "They carry the GPUs."
+
+
 def test_a_holder_sees_their_power_at_the_snapshot(client, holders, proposal) -> None:
     user = person("holder")
     Wallet.objects.create(user=user, address=ALICE, is_primary=True)
