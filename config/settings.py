@@ -144,6 +144,8 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Development and tests serve files as they stand; a manifest needs collectstatic first.
 WHITENOISE_USE_FINDERS = env.bool("STATIC_FROM_SOURCE", default=True)
+# Files that change under a running process are looked at again, instead of sent cut off.
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS
 if WHITENOISE_USE_FINDERS:
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
