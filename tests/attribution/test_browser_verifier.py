@@ -1,0 +1,80 @@
+"""The page's own verifier agrees with ours, and finds what was changed."""
+
+import copy
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from attribution.selectors import bundle_of
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "static" / "js"
+PROGRAM = """
+globalThis.document = { addEventListener() {} };
+const { verify } = await import(process.argv[1]);
+let text = "";
+for await (const part of process.stdin) text += part;
+const results = [];
+for (const bundle of JSON.parse(text)) results.push(await verify(bundle));
+console.log(JSON.stringify(results));
+"""
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(shutil.which("node") is None, reason="needs Node to run the page's script"),
+]
+
+
+def judge(*bundles):
+    """The names of the checks that fail, for each bundle."""
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", PROGRAM, str(SCRIPTS / "attribution-verify.js")],
+        input=json.dumps(bundles), capture_output=True, text=True, check=False, timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [
+        {check["name"] for check in checks if check["holds"] is False}
+        for checks in json.loads(done.stdout)
+    ]
+
+
+def changed(bundle, change):
+    copied = copy.deepcopy(bundle)
+    change(copied)
+    return copied
+
+
+def test_true_receipts_hold_and_changed_ones_do_not(indexed):
+    for answer in ("The window 4 is a window.", "A door.", ""):
+        indexed.receipt(answer=answer)
+    bundle = bundle_of(indexed.receipt())
+    base = bundle_of(indexed.receipt(base_only=True))
+
+    def other_share(found):
+        shares = found["receipt"]["shares"]
+        name = next(iter(shares))
+        shares[name] -= 1
+
+    def other_amount(found):
+        found["receipt"]["credits"][0]["amount"] = "1"
+
+    def other_place(found):
+        found["index"] -= 1
+
+    def other_root(found):
+        lines = found["checkpoint"].split("\n")
+        lines[2] = "A" * 43 + "="
+        found["checkpoint"] = "\n".join(lines)
+
+    def other_fee(found):
+        found["receipt"]["price"]["fee"] = "1"
+
+    assert judge(
+        bundle, base, changed(bundle, other_share), changed(bundle, other_amount),
+        changed(bundle, other_place), changed(bundle, other_root), changed(bundle, other_fee),
+    ) == [
+        set(), set(), {"Receipt", "Shares"}, {"Receipt", "Amounts"}, {"Inclusion"},
+        {"Inclusion", "Checkpoint"}, {"Receipt", "Fee"},
+    ]
