@@ -28,3 +28,4 @@ class ServingConfig(AppConfig):
         events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
         pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))
         pages.register("deployment", deployment_url)
+        pages.register("deploy", lambda pk: f"{reverse('serving:deploy')}?model={pk}")

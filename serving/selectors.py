@@ -8,6 +8,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.urls import reverse
 
 from accounts.models import User
+from modelfactory.models import Model
 from serving.errors import UnknownModel
 from serving.models import Completion, CompletionState, Deployment
 from serving.models.deployments import Viewer
@@ -70,3 +71,11 @@ def traffic_of(deployment: Deployment) -> dict[str, int]:
         completions=Count("id"), tokens=Sum("completion_tokens"), fee=Sum("fee")
     )
     return {name: value or 0 for name, value in figures.items()}
+
+
+def model_by_slug_or_id(wish: str) -> Model | None:
+    """The model that an address names; links from lower rooms know only its id."""
+    try:
+        return Model.objects.filter(pk=UUID(wish)).first()
+    except ValueError:
+        return Model.objects.filter(slug=wish).first()

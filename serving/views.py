@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import User
-from modelfactory.models import Model
 from serving import answering, selectors
 from serving.errors import Refusal
 from serving.forms import DeployForm, PriceForm, price_text
@@ -158,7 +157,7 @@ def _person(request: HttpRequest) -> User:
 
 def _wish(request: HttpRequest) -> dict[str, str]:
     """What the address asks for, with its price as a proposal."""
-    model = Model.objects.filter(slug=request.GET.get("model", "")).first()
+    model = selectors.model_by_slug_or_id(request.GET.get("model", ""))
     if model is not None:
         return {
             "what": f"model:{model.slug}",

@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import api_keys
+from accounts import api_keys, pages
 from modelfactory.models import Model
 from serving.models import Completion, Deployment
 from serving.questions import Question, Sampling
@@ -130,7 +130,11 @@ def test_stopping_and_starting_from_the_page(client, tuned, builder):
     assert "STOPPED" in page
     page = client.post(url("start", tuned.name), follow=True).content.decode()
     assert "REQUESTED" in page
-    assert "hx-trigger" in page
+    assert 'hx-select="#state"' in page
+    Deployment.objects.update(state="LIVE")
+    page = client.get(url("deployment", tuned.name)).content.decode()
+    assert 'id="state"' in page
+    assert "hx-select" not in page
 
 
 # ---- deploying
@@ -139,9 +143,10 @@ def test_stopping_and_starting_from_the_page(client, tuned, builder):
 def test_a_builder_deploys_a_model_from_its_page(client, make_model, builder, live_worker):
     model = make_model()
     client.force_login(builder)
-    page = client.get(f"{url('deploy')}?model={model.slug}").content.decode()
-    assert f'value="model:{model.slug}" selected' in page
-    assert 'value="0.001"' in page
+    for address in (f"{url('deploy')}?model={model.slug}", pages.url("deploy", model.pk)):
+        page = client.get(address).content.decode()
+        assert f'value="model:{model.slug}" selected' in page
+        assert 'value="0.001"' in page
     given = {"what": f"model:{model.slug}", "input_price": "0.002", "output_price": "0.003"}
     response = client.post(url("deploy"), given)
     assert response["Location"] == url("deployment", model.slug)
