@@ -29,12 +29,12 @@ from datanets.ingest.limits import Limits
 from datanets.ingest.mapping import Mapping as ColumnMapping
 from datanets.models import Contribution, ContributionState, Datanet, Record, RowError
 from datanets.models.records import HELD, RecordState
+from datanets.services.lifelines import lifeline
 from datanets.services.notices import notify_once
 from datanets.services.parts import forget_parts, join_parts
 
 MEDIA_TYPE = "application/octet-stream"
 KEPT_ROW_ERRORS = 1_000
-HEARTBEAT_ROWS = 1_000
 # Objects of these formats may differ in their columns, so the first rows do not name them all.
 OPEN_FORMATS = (Format.JSON, Format.JSONL)
 
@@ -57,6 +57,12 @@ def preview_contribution(*, contribution_id: UUID, clock: Clock = timezone.now) 
     )
     if contribution is None:
         return False
+    with lifeline(Contribution, contribution_id, owner=contribution.lease_owner):
+        _preview(contribution, clock)
+    return True
+
+
+def _preview(contribution: Contribution, clock: Clock) -> None:
     file = contribution.file or _joined(contribution)
     try:
         with local_path(file.sha256) as path:
@@ -64,7 +70,7 @@ def preview_contribution(*, contribution_id: UUID, clock: Clock = timezone.now) 
             is_open = detect(path, contribution.name, limits()) in OPEN_FORMATS
     except FileFault as fault:
         _fail(contribution, fault.code, fault.message, clock())
-        return True
+        return
     preview = {
         "columns": found.columns,
         "is_open": is_open,
@@ -74,11 +80,10 @@ def preview_contribution(*, contribution_id: UUID, clock: Clock = timezone.now) 
         "faults": [fault.as_dict() for fault in found.faults],
         "mapping": found.mapping.as_dict() if found.mapping else {},
     }
-    if not found.rows:
+    if found.rows:
+        _settle(contribution, ContributionState.MAPPING, preview=preview)
+    else:
         _fail(contribution, "NO_ROWS", _no_rows(found.faults), clock(), preview=preview)
-        return True
-    _settle(contribution, ContributionState.MAPPING, preview=preview)
-    return True
 
 
 def check_contribution(*, contribution_id: UUID, clock: Clock = timezone.now) -> bool:
@@ -88,8 +93,12 @@ def check_contribution(*, contribution_id: UUID, clock: Clock = timezone.now) ->
     )
     if contribution is None or contribution.file is None:
         return False
-    with tempfile.NamedTemporaryFile() as clean, tempfile.NamedTemporaryFile() as refused:
-        outcome = _check(contribution, clean, refused, clock)
+    with (
+        lifeline(Contribution, contribution_id, owner=contribution.lease_owner),
+        tempfile.NamedTemporaryFile() as clean,
+        tempfile.NamedTemporaryFile() as refused,
+    ):
+        outcome = _check(contribution, clean, refused)
         clean.flush()
         refused.flush()
         _store(contribution, outcome, Path(clean.name), Path(refused.name), clock())
@@ -105,9 +114,7 @@ class _Outcome:
     stop: FileFault | None = None
 
 
-def _check(
-    contribution: Contribution, clean: "IO[bytes]", refused: "IO[bytes]", clock: Clock
-) -> _Outcome:
+def _check(contribution: Contribution, clean: "IO[bytes]", refused: "IO[bytes]") -> _Outcome:
     outcome = _Outcome()
     mapping = ColumnMapping.from_dict(contribution.mapping)
     assert contribution.file is not None
@@ -119,15 +126,13 @@ def _check(
             limits=limits(),
             known=known_hashes(contribution.datanet),
         )
-        for count, item in enumerate(_until_broken(items, outcome), start=1):
+        for item in _until_broken(items, outcome):
             if isinstance(item, Fault):
                 _count_fault(outcome, item)
                 refused.writelines(rejects.as_jsonl([item]))
             else:
                 outcome.good += 1
                 clean.write(_clean_line(item))
-            if count % HEARTBEAT_ROWS == 0:
-                _keep_lease(contribution, clock())
     return outcome
 
 
@@ -254,11 +259,6 @@ def _claim(pk: UUID, before: str, during: str, at: datetime) -> Contribution | N
     if not claimed:
         return None
     return Contribution.objects.select_related("datanet", "submitter", "upload", "file").get(pk=pk)
-
-
-def _keep_lease(contribution: Contribution, at: datetime) -> None:
-    if not leases.heartbeat(Contribution, contribution.pk, owner=contribution.lease_owner, at=at):
-        raise LeaseLost(str(contribution.pk))
 
 
 def _settle(contribution: Contribution, state: ContributionState, **fields: object) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from itertools import islice
 from typing import Any
@@ -27,11 +27,10 @@ from datanets.models import (
     RowError,
 )
 from datanets.services.checking import Clock, LeaseLost, known_hashes
+from datanets.services.lifelines import lifeline
 from datanets.services.notices import notify_once
 
 BATCH = 1_000
-# Everything is written in one transaction, in which no heartbeat can be seen.
-LEASE = timedelta(minutes=15)
 
 Line = dict[str, Any]
 
@@ -47,14 +46,13 @@ def write_records(*, contribution_id: UUID, clock: Clock = timezone.now) -> bool
         to_state=ContributionState.SUBMITTING,
         owner=owner,
         at=at,
-        lease=LEASE,
     )
     if not claimed:
         return False
     contribution = Contribution.objects.select_related("datanet", "submitter").get(
         pk=contribution_id
     )
-    with transaction.atomic():
+    with lifeline(Contribution, contribution_id, owner=owner), transaction.atomic():
         _lock(contribution.datanet)
         written, copies = _write(contribution, at)
         _settle(contribution, owner, written, copies, at)

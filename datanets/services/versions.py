@@ -27,7 +27,7 @@ from datanets.models import (
     VersionRecord,
 )
 from datanets.services.checking import Clock
-from datanets.services.submission import LEASE
+from datanets.services.lifelines import lifeline
 
 BATCH = 2_000
 TASK = "datanets.tasks.build_version"
@@ -61,13 +61,12 @@ def build_version(*, build_id: UUID, clock: Clock = timezone.now) -> bool:
         to_state=VersionBuildState.BUILDING,
         owner=owner,
         at=clock(),
-        lease=LEASE,
     )
     if not claimed:
         return False
     build = VersionBuild.objects.select_related("datanet", "requested_by").get(pk=build_id)
     try:
-        with transaction.atomic():
+        with lifeline(VersionBuild, build_id, owner=owner), transaction.atomic():
             version = publish_version(
                 datanet=build.datanet, acting_user=build.requested_by, at=clock(), note=build.note
             )

@@ -27,6 +27,7 @@ from datanets.models import Contribution, Datanet, Upload, UploadState
 from datanets.services import contributions as services
 from datanets.services import uploads
 from datanets.views.common import act, person, tab_context, with_datanet
+from datanets.views.downloads import download
 from datanets.views.mapping import mapping_fields, rows_as_read
 
 
@@ -139,18 +140,11 @@ def reject_file(request: HttpRequest, contribution_id: UUID, ending: str) -> Str
         raise Http404
     stem = found.name.rsplit(".", 1)[0]
     lines = _lines(found.rejects_id)
-    body = rejects.as_csv(json.loads(line) for line in lines) if ending == "csv" else lines
-    return download(body, f"{stem}-refused.{ending}", "text/csv" if ending == "csv" else "")
-
-
-def download(body: Iterator[bytes], name: str, media_type: str = "") -> StreamingHttpResponse:
-    """A file for the person's disk, never shown as a page of ours."""
-    response = StreamingHttpResponse(body, content_type=media_type or "application/jsonl")
-    safe = "".join(char if (char.isascii() and char.isalnum()) or char in "-._" else "-"
-                   for char in name)  # fmt: skip
-    response["Content-Disposition"] = f'attachment; filename="{safe}"'
-    response["X-Content-Type-Options"] = "nosniff"
-    return response
+    name = f"{stem}-refused.{ending}"
+    if ending == "csv":
+        body = rejects.as_csv(json.loads(line) for line in lines)
+        return download(request, body, name, "text/csv; charset=utf-8")
+    return download(request, lines, name, "application/jsonl")
 
 
 def _lines(sha256: str) -> Iterator[bytes]:

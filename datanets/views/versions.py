@@ -15,7 +15,7 @@ from datanets.forms import VersionForm
 from datanets.models import Datanet, Version
 from datanets.services import versions as services
 from datanets.views.common import act, tab_context, with_datanet
-from datanets.views.contributions import download
+from datanets.views.downloads import download
 
 DIFF_ROWS = 50
 
@@ -71,7 +71,7 @@ def version(request: HttpRequest, datanet: Datanet, number: int) -> HttpResponse
 def manifest(request: HttpRequest, datanet: Datanet, number: int) -> StreamingHttpResponse:
     found = _version(datanet, number)
     body = _chunks(found.manifest_id)
-    return download(body, f"{datanet.slug}-v{number}-manifest.json", "application/json")
+    return download(request, body, f"{datanet.slug}-v{number}-manifest.json", "application/json")
 
 
 @with_datanet()
@@ -84,7 +84,7 @@ def records_file(request: HttpRequest, datanet: Datanet, number: int) -> Streami
     withheld = selectors.withheld_in(found)
     chunks = _chunks(found.records_file_id)
     body = _without(withheld, found.records_file_id) if withheld else chunks
-    return download(body, f"{datanet.slug}-v{number}-records.jsonl")
+    return download(request, body, f"{datanet.slug}-v{number}-records.jsonl", "application/jsonl")
 
 
 def _version(datanet: Datanet, number: int) -> Version:

@@ -1,16 +1,19 @@
 """A worker that dies leaves nothing behind; another one does the step again, twice at most."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from accounts import leases
 from accounts.models import OutboxMessage, User
 from datanets.models import Contribution, Datanet, Record, VersionBuild
 from datanets.services import checking, contributions, submission, versions
+from datanets.services.lifelines import lifeline
 
 from .conftest import NOON, ROWS, run_tasks
 
@@ -127,3 +130,17 @@ def test_a_lost_build_is_built_again(accepted: Contribution, owner: User) -> Non
     assert run_tasks() == 1
     build.refresh_from_db()
     assert build.state == "DONE"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_step_keeps_its_lease_and_a_killed_one_does_not(
+    uploaded: Contribution, settings: Any
+) -> None:
+    settings.WORK_LEASE = timedelta(seconds=0.6)
+    now = timezone.now()
+    leases.claim(Contribution, uploaded.pk, from_states=["UPLOADED"], to_state="PREVIEWING",
+                 owner="me", at=now)  # fmt: skip
+    with lifeline(Contribution, uploaded.pk, owner="me"):
+        time.sleep(1)
+        assert leases.sweep(at=timezone.now()) == 0
+    assert leases.sweep(at=timezone.now() + timedelta(seconds=1)) == 1
