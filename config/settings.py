@@ -254,6 +254,10 @@ CHAIN_PUBLIC_RPC_URL = env("CHAIN_PUBLIC_RPC_URL", default=CHAIN_RPC_URL if CHAI
 # An epoch is a day, or a few minutes where a person is watching the local chain.
 DISTRIBUTION_SECONDS = env.int("DISTRIBUTION_SECONDS", default=300 if CHAIN_IS_LOCAL else 86_400)
 DISTRIBUTION_MINIMUM_WEI = env.int("DISTRIBUTION_MINIMUM_WEI", default=1)
+# The platform pays the gas of a relayed claim, so off the local chain it must be worth it.
+RELAYED_CLAIM_MINIMUM_WEI = env.int(
+    "RELAYED_CLAIM_MINIMUM_WEI", default=1 if CHAIN_IS_LOCAL else 10**16
+)
 
 # ---------------------------------------------------------------- logging
 LOGGING = {

@@ -14,7 +14,13 @@ from accounts import audit, events
 from accounts.models import User
 from accounts.notifications import notify
 from ledger import calldata, published
-from ledger.errors import ClaimOnItsWay, NothingToClaim, UnknownAccount, WaitingForChain
+from ledger.errors import (
+    ClaimOnItsWay,
+    LimitReached,
+    NothingToClaim,
+    UnknownAccount,
+    WaitingForChain,
+)
 from ledger.models import Account, Claim, Distribution, Entry, PayoutAddress
 from ledger.models.chain import Intent
 from ledger.selectors import active_distribution, payee_by_address
@@ -75,7 +81,7 @@ def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> C
     """Have our relayer claim for one of the user's own wallets; the platform pays the gas.
 
     Raises UnknownAccount (no wallet of this user, or never published), ClaimOnItsWay,
-    NothingToClaim and WaitingForChain.
+    NothingToClaim, WaitingForChain and LimitReached (less than what its gas is worth).
     """
     if not acting_user.wallets.filter(address__iexact=address).exists():
         raise UnknownAccount("Link this wallet to your account first; then claim for it.")
@@ -85,6 +91,11 @@ def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> C
     if payee.claims.filter(state=Claim.State.REQUESTED).exists():
         raise ClaimOnItsWay("A claim for this address is on its way; wait until it is final.")
     ready = claim_proof(payee.address)
+    if ready.claimable < settings.RELAYED_CLAIM_MINIMUM_WEI:
+        raise LimitReached(
+            f"We send claims of {open_text(settings.RELAYED_CLAIM_MINIMUM_WEI)} OPEN and more. "
+            "Claim with your own wallet, or wait until more has gathered; nothing expires."
+        )
     claim = Claim(
         state=Claim.State.REQUESTED, payee=payee, requested_by=acting_user,
         distribution=ready.distribution, amount=ready.claimable, cumulative=ready.cumulative,

@@ -45,7 +45,6 @@ class Owed:
         return self.account.balance
 
 
-@transaction.atomic
 def publish_distribution(
     *, at: datetime, acting_user: User | None, minimum: int = 1
 ) -> Distribution | None:
@@ -55,6 +54,17 @@ def publish_distribution(
     moment, and what was published to an address stays with that address for ever. None where
     there is nothing to publish.
     """
+    distribution = _publish(at, acting_user, minimum)
+    if distribution is not None:
+        # In a transaction of its own: the tree takes long, and the accounts are free meanwhile.
+        # Where the process dies in between, beat takes it up.
+        advance_distributions(at=at)
+        distribution.refresh_from_db()
+    return distribution
+
+
+@transaction.atomic
+def _publish(at: datetime, acting_user: User | None, minimum: int) -> Distribution | None:
     one_at_a_time()
     owed = _owed(minimum)
     if not owed:
@@ -82,8 +92,6 @@ def publish_distribution(
         actor=acting_user, verb="ledger.distribution_published", target=distribution, at=at,
         data={"epoch": distribution.epoch, "amount": str(total), "people": len(owed)},
     )
-    advance_distributions(at=at)
-    distribution.refresh_from_db()
     return distribution
 
 
