@@ -16,11 +16,10 @@ class AttributionConfig(AppConfig):
             "modelfactory.model_created", task="attribution.tasks.model_created", queue="attribute"
         )
         leases.register(
-            Index, running_states=[Index.State.BUILDING], requeue=indexes.requeue,
-            fail=indexes.fail,
+            Index, running_states=indexes.IN_WORK, requeue=indexes.requeue, fail=indexes.fail
         )
         leases.register(
-            Attribution, running_states=[Attribution.State.RUNNING], requeue=receipts.requeue,
+            Attribution, running_states=receipts.IN_WORK, requeue=receipts.requeue,
             fail=receipts.fail,
         )
         anchoring.register()

@@ -71,11 +71,11 @@ def build_index(index_id: UUID) -> None:
         logger.warning("index %s: the lease was lost", index_id)
     except (InfluenceError, OSError, ValueError) as error:
         logger.warning("index %s failed: %s", index_id, error)
-        indexes.fail(index_id, str(error), timezone.now())
+        indexes.fail(index_id, str(error), timezone.now(), owner)
     except Exception as error:
         logger.exception("index %s failed", index_id)
         reason = f"The worker failed ({type(error).__name__}). Look at its log, then try again."
-        indexes.fail(index_id, reason, timezone.now())
+        indexes.fail(index_id, reason, timezone.now(), owner)
 
 
 def attribute(attribution_id: UUID) -> None:
@@ -94,11 +94,11 @@ def attribute(attribution_id: UUID) -> None:
         )
     except InfluenceError as error:
         logger.warning("attribution %s failed: %s", attribution_id, error)
-        receipts.fail(attribution_id, str(error), timezone.now())
+        receipts.fail(attribution_id, str(error), timezone.now(), owner)
     except Exception as error:
         logger.exception("attribution %s failed", attribution_id)
         reason = f"The worker failed ({type(error).__name__}). Look at its log, then try again."
-        receipts.fail(attribution_id, reason, timezone.now())
+        receipts.fail(attribution_id, reason, timezone.now(), owner)
 
 
 def find_evidence(attribution: Attribution) -> Evidence:

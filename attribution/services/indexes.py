@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts import audit, events, leases, outbox
@@ -17,17 +18,23 @@ from modelfactory.models import Model
 
 BUILD_TASK = "attribution.tasks.build_index"
 QUEUE = "attribute"
+IN_WORK = [Index.State.QUEUED, Index.State.BUILDING]
 
 
 def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> Index:
     """Have the model's index built. Asked again, a failed one is tried again, others stay."""
     with transaction.atomic():
         model = Model.objects.get(pk=model_id)
-        index, is_new = Index.objects.get_or_create(model=model)
+        index, is_new = Index.objects.get_or_create(
+            model=model, defaults={"lease_expires_at": at + settings.WORK_LEASE}
+        )
         index = Index.objects.select_for_update().get(pk=index.pk)
         if index.state == Index.State.FAILED:
             index.state, index.attempts, index.failure_reason = Index.State.QUEUED, 0, ""
-            index.save(update_fields=["state", "attempts", "failure_reason"])
+            index.lease_expires_at = at + settings.WORK_LEASE
+            index.save(
+                update_fields=["state", "attempts", "failure_reason", "lease_expires_at"]
+            )
             is_new = True
         if is_new:
             _enqueue(index.pk, at)
@@ -85,11 +92,12 @@ def finish(
     return True
 
 
-def fail(index_id: UUID, reason: str, at: datetime) -> None:
-    """Give up. What waits for the index fails with its reason and can be tried again."""
+def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
+    """Give up, unless `owner` is named and has lost the lease. What waits for the index fails
+    with its reason and can be tried again."""
     with transaction.atomic():
         index = Index.objects.select_for_update().get(pk=index_id)
-        if index.state == Index.State.READY:
+        if index.state == Index.State.READY or owner not in (None, index.lease_owner):
             return
         index.state, index.failure_reason = Index.State.FAILED, reason
         index.lease_owner, index.lease_expires_at = "", None
@@ -103,9 +111,10 @@ def fail(index_id: UUID, reason: str, at: datetime) -> None:
 
 
 def requeue(index_id: UUID, at: datetime) -> None:
-    """Put back an index whose worker died; the next one goes on after its last shard."""
-    Index.objects.filter(pk=index_id, state=Index.State.BUILDING).update(
-        state=Index.State.QUEUED, lease_owner="", lease_expires_at=None
+    """Put back an index whose worker died, or whose message was lost on the way. The next worker
+    goes on after the last shard."""
+    Index.objects.filter(pk=index_id, state__in=IN_WORK).update(
+        state=Index.State.QUEUED, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
     )
     _enqueue(index_id, at)
 

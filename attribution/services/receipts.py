@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts import audit, events, leases, outbox
@@ -26,6 +27,7 @@ TASK = "attribution.tasks.attribute"
 QUEUE = "attribute"
 WAIT_FOR_INDEX = timedelta(seconds=15)
 State = Attribution.State
+IN_WORK = [State.QUEUED, State.RUNNING]
 
 
 def request_attribution(
@@ -44,7 +46,7 @@ def request_attribution(
                 "prompt": prompt, "answer": answer,
                 "prompt_tokens": len(prompt_ids), "completion_tokens": len(answer_ids),
                 "fee": fee, "input_price": input_price, "output_price": output_price,
-                "split": split_as_json(split),
+                "split": split_as_json(split), "lease_expires_at": at + settings.WORK_LEASE,
             },
         )
         if is_new:
@@ -88,25 +90,29 @@ def try_again(*, attribution_id: UUID, at: datetime) -> bool:
         rows: Any = Attribution.objects.filter(
             pk=attribution_id, state__in=[State.QUEUED, State.FAILED]
         )
-        found: int = rows.update(state=State.QUEUED, attempts=0, failure_reason="")
+        found: int = rows.update(
+            state=State.QUEUED, attempts=0, failure_reason="",
+            lease_expires_at=at + settings.WORK_LEASE,
+        )
         if found:
             enqueue(attribution_id, at=at)
     return bool(found)
 
 
 def requeue(attribution_id: UUID, at: datetime) -> None:
-    """Put back an attribution whose worker died."""
-    Attribution.objects.filter(pk=attribution_id, state=State.RUNNING).update(
-        state=State.QUEUED, lease_owner="", lease_expires_at=None
+    """Put back an attribution whose worker died, or whose message was lost on the way."""
+    Attribution.objects.filter(pk=attribution_id, state__in=IN_WORK).update(
+        state=State.QUEUED, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
     )
     enqueue(attribution_id, at=at)
 
 
-def fail(attribution_id: UUID, reason: str, at: datetime) -> None:
-    """Give up, with the reason. The contributors' part stays in suspense for the next try."""
+def fail(attribution_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
+    """Give up, unless `owner` is named and has lost the lease. The contributors' part stays in
+    suspense for the next try."""
     with transaction.atomic():
         attribution = Attribution.objects.select_for_update().get(pk=attribution_id)
-        if attribution.state == State.DONE:
+        if attribution.state == State.DONE or owner not in (None, attribution.lease_owner):
             return
         attribution.state, attribution.failure_reason = State.FAILED, reason
         attribution.lease_owner, attribution.lease_expires_at = "", None

@@ -9,7 +9,7 @@ from accounts import leases
 from accounts.models import OutboxMessage
 from attribution import workers
 from attribution.models import Attribution, Index, Receipt
-from attribution.services import receipts, request_attribution
+from attribution.services import indexes, receipts, request_attribution
 from ledger.models import Account, Entry
 from tests.attribution.world import NOON, SPLIT, queued
 from tests.ledger.books import balance_of
@@ -211,3 +211,26 @@ def test_the_model_event_asks_for_the_index_once(world):
     model_created({"model_id": str(world.model.pk)})
     model_created({"model_id": str(world.model.pk)})
     assert len(queued("build_index")) == 1
+
+
+def test_a_message_that_the_broker_lost_is_sent_again(world):
+    attribution = world.ask()
+    OutboxMessage.objects.update(sent_at=NOON)
+    leases.sweep(at=NOON + timedelta(days=1))
+    attribution.refresh_from_db()
+    assert attribution.state == "QUEUED"
+    assert attribution.attempts == 0
+    assert queued("attribute") == [[str(attribution.pk)]]
+
+
+def test_a_worker_that_lost_its_lease_cannot_fail_the_work(world):
+    attribution = world.ask()
+    receipts.claim(attribution_id=attribution.pk, owner="new", at=NOON)
+    receipts.fail(attribution.pk, "too late", NOON, "old")
+    attribution.refresh_from_db()
+    assert attribution.state == "RUNNING"
+    index = indexes.request_index(model_id=world.model.pk, acting_user=None, at=NOON)
+    indexes.claim(index_id=index.pk, owner="new", at=NOON)
+    indexes.fail(index.pk, "too late", NOON, "old")
+    index.refresh_from_db()
+    assert index.state == "BUILDING"
