@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 WEI_LIMIT = 2**256
@@ -55,7 +56,8 @@ class WeiField(IntegerField):
         return str(self.value_from_object(obj))
 
 
-class WeiSerializerField(serializers.Field):  # type: ignore[type-arg]
+@extend_schema_field({"type": "string", "pattern": "^-?[0-9]+$", "example": "1000000000000000000"})
+class WeiSerializerField(serializers.Field):
     """Decimal string in JSON: RFC 8785 numbers end at 2**53 - 1 and wei do not."""
 
     def to_representation(self, value: int) -> str:
