@@ -36,6 +36,11 @@ class Sweepable:
 _sweepable: list[Sweepable] = []
 
 
+def _rows(model: type[WorkItem]) -> Any:
+    """All rows of `model`; untyped, since only the concrete model has `state`."""
+    return model._default_manager.all()
+
+
 def worker_name() -> str:
     """Name this process for `lease_owner`."""
     return f"{socket.gethostname()}:{os.getpid()}"
@@ -52,7 +57,7 @@ def claim(
     lease: timedelta | None = None,
 ) -> bool:
     """Take the row if it still is in one of `from_states`; False means somebody else has it."""
-    rows: Any = model._default_manager.filter(pk=pk, state__in=list(from_states))
+    rows = _rows(model).filter(pk=pk, state__in=list(from_states))
     return bool(
         rows.update(
             state=to_state,
@@ -108,7 +113,8 @@ def sweep(*, at: datetime) -> int:
 def _sweep_model(item: Sweepable, at: datetime) -> int:
     with transaction.atomic():
         lost: Any = (
-            item.model._default_manager.select_for_update(skip_locked=True, of=("self",))
+            _rows(item.model)
+            .select_for_update(skip_locked=True, of=("self",))
             .filter(state__in=item.running_states, lease_expires_at__lt=at)
             .order_by("lease_expires_at")[:100]
         )

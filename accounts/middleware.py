@@ -23,7 +23,7 @@ POLICY = "; ".join(
 
 
 @sync_and_async_middleware
-def ContentSecurityPolicyMiddleware(get_response: Callable):  # type: ignore[no-untyped-def, type-arg]  # noqa: N802
+def ContentSecurityPolicyMiddleware(get_response: Callable):  # noqa: N802
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponse:

@@ -8,7 +8,7 @@ from uuid import UUID
 from accounts import pages
 from attribution.models import Receipt
 from datanets.models import Datanet, Record, Version
-from ledger.models import Account, Claim, Distribution, Entry, Intent
+from ledger.models import Account, Distribution, Entry, Intent
 from modelfactory.models import Model, Run
 from serving.models import Deployment
 
@@ -58,7 +58,6 @@ def _by_hash(digest: str, user: Any) -> str:
     """Merkle roots, content hashes, adapter hashes, and transactions."""
     prefixed = f"0x{digest}"
     visible = _datanets(user)
-    claim = Claim.objects.filter(tx_hash=prefixed).first()
     candidates: list[tuple[str, Any]] = [
         ("version", Version.objects.filter(root=digest, datanet__in=visible)),
         ("record", Record.objects.visible_to(user).filter(content_hash=digest)),
@@ -67,7 +66,7 @@ def _by_hash(digest: str, user: Any) -> str:
         ("receipt", Receipt.objects.filter(leaf_hash=digest)),
         ("distribution", Distribution.objects.filter(root=prefixed)),
         ("intent", Intent.objects.filter(tx_hash=prefixed)),
-        ("distribution", Distribution.objects.filter(pk=claim.distribution_id if claim else None)),
+        ("distribution", Distribution.objects.filter(claims__tx_hash=prefixed)),
     ]
     for kind, rows in candidates:
         found = rows.values_list("pk", flat=True).first()

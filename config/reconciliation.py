@@ -65,7 +65,8 @@ def check_chain() -> list[Finding]:
     except ChainError as error:
         raise ChainNotReadable(f"Block {head.safe_number} could not be read: {error}") from error
     unapplied = ChainLog.objects.filter(
-        applied_at__isnull=True, block__chain_id=deployment.chain_id,
+        applied_at__isnull=True,
+        block__chain_id=deployment.chain_id,
         block__number__lte=head.safe_number,
     )
     return [

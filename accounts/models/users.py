@@ -42,18 +42,21 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email__iexact=username)
 
 
+class UserKind(models.TextChoices):
+    PERSON = "PERSON", "Person"
+    UNCLAIMED = "UNCLAIMED", "Unclaimed contributor"
+
+
 class User(AbstractBaseUser, PermissionsMixin):
     """A person, or a contributor whom a bulk import named and who has no login yet."""
 
-    class Kind(models.TextChoices):
-        PERSON = "PERSON", "Person"
-        UNCLAIMED = "UNCLAIMED", "Unclaimed contributor"
+    Kind = UserKind
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = models.EmailField(null=True, blank=True)
     handle = models.SlugField(max_length=100, unique=True)
     display_name = models.CharField(max_length=120, blank=True, default="")
-    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PERSON)
+    kind = models.CharField(max_length=10, choices=UserKind.choices, default=UserKind.PERSON)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from django.conf import settings
 from django.utils import timezone
-from modelfactory.services.publishing import publish_model
 
 from accounts.api_keys import create_key, revoke_key
 from accounts.models import User
@@ -29,6 +28,7 @@ from ledger.services.distributions import publish_distribution
 from modelfactory.models import Model, Run
 from modelfactory.services.bases import register_starter
 from modelfactory.services.drafts import create_run
+from modelfactory.services.publishing import publish_model
 from modelfactory.services.runs import restart_run, start_run
 from serving.errors import NoWorker
 from serving.models import Completion, CompletionState, Deployment, DeploymentState

@@ -49,6 +49,7 @@ def distribute(journey: Journey) -> dict[str, Any]:
         return distribution.state == Distribution.State.ACTIVE
 
     journey.wait_for("the root on the chain", active, queue="chain")
+    assert distribution.root_intent_id is not None
     intent = Intent.objects.get(pk=distribution.root_intent_id)
     return {
         "epoch": distribution.epoch,

@@ -48,8 +48,8 @@ def create_datanet(page: Any, name: str) -> str:
     page.get_by_label("Tags").fill("python, walk")
     page.get_by_label("Licence").select_option("PSF-2.0")
     page.get_by_role("button", name="Create the draft").click()
-    page.wait_for_url(re.compile(r"/datanets/(?!new)[\w-]+/$"))
-    return str(page.url).rstrip("/").rsplit("/", 1)[1]
+    page.wait_for_url(re.compile(r"/datanets/(?!new)[\w-]+/contribute/$"))
+    return str(page.url).split("/")[-3]
 
 
 def give_role(page: Any, slug: str, email: str, role: str) -> None:
@@ -108,7 +108,7 @@ def approve(page: Any, name: str) -> None:
 def publish_version(page: Any, slug: str) -> None:
     page.goto(f"/datanets/{slug}/versions/")
     page.get_by_role("button", name="Publish the version").click()
-    page.get_by_role("cell", name="1", exact=True).wait_for(timeout=LONG_MS)
+    page.locator("#versions table a", has_text="1").first.wait_for(timeout=LONG_MS)
 
 
 # ------------------------------------------------------------------ model

@@ -63,9 +63,12 @@ def _as_json(findings: list[Finding], problem: str) -> dict[str, Any]:
         "problem": problem,
         "findings": [
             {
-                "name": finding.name, "expected": str(finding.expected),
-                "found": str(finding.found), "difference": str(finding.difference),
-                "holds": finding.holds, "detail": finding.detail,
+                "name": finding.name,
+                "expected": str(finding.expected),
+                "found": str(finding.found),
+                "difference": str(finding.difference),
+                "holds": finding.holds,
+                "detail": finding.detail,
             }
             for finding in findings
         ],
