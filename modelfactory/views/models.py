@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -104,20 +104,17 @@ def manifest(request: HttpRequest, slug: str) -> JsonResponse:
 
 
 @require_safe
-def adapter(request: HttpRequest, slug: str) -> FileResponse:
+def adapter(request: HttpRequest, slug: str) -> HttpResponse:
     """The adapter as PEFT reads it, in a zip with card and manifest; not after a takedown."""
     model = get_object_or_404(Model.objects.visible_to(request.user), slug=slug)
     if model.state == Model.State.TAKEN_DOWN:
         raise PermissionDenied("This model was taken down, so its adapter is not given out.")
-    return FileResponse(
-        _zip(model),
-        as_attachment=True,
-        filename=f"{model.slug}.zip",
-        content_type="application/zip",
-    )
+    response = HttpResponse(_zip(model), content_type="application/zip")
+    response["Content-Disposition"] = f'attachment; filename="{model.slug}.zip"'
+    return response
 
 
-def _zip(model: Model) -> BytesIO:
+def _zip(model: Model) -> bytes:
     packed = BytesIO()
     files: dict[str, Any] = {
         "adapter_model.safetensors": read_bytes(model.adapter_sha256),
@@ -128,8 +125,7 @@ def _zip(model: Model) -> BytesIO:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(f"{model.slug}/{name}"), content)
-    packed.seek(0)
-    return packed
+    return packed.getvalue()
 
 
 @require_safe

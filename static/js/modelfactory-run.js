@@ -39,7 +39,10 @@ function options() {
     width: box.clientWidth,
     height: 300,
     scales: { x: { time: false } },
-    axes: [{ ...axis, label: "step" }, { ...axis, label: "loss" }],
+    axes: [
+      { ...axis, label: "step", incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000] },
+      { ...axis, label: "loss" },
+    ],
     series: [
       { label: "step" },
       { label: "training", stroke: resolved("--info"), width: 2, spanGaps: true },

@@ -167,6 +167,26 @@ def test_a_process_that_is_told_to_stop_leaves_a_checkpoint(make_job):
     assert kinds(folder)[-1] == Kind.STOPPED
 
 
+def test_a_process_whose_worker_was_killed_stops_by_itself(make_job):
+    folder = make_job(records=200, epochs=20)
+    middle = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import subprocess, sys, time; "
+            "subprocess.Popen([sys.executable, '-m', 'modelfactory.training', sys.argv[1]]); "
+            "time.sleep(600)",
+            str(folder),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    wait_for(folder, Kind.PROGRESS)
+    middle.kill()
+    middle.wait()
+    wait_for(folder, Kind.STOPPED)
+    assert (folder / "checkpoint" / "state.pt").exists()
+
+
 @pytest.mark.skipif(
     "not __import__('torch').cuda.is_available()", reason="needs a CUDA device to train on"
 )
