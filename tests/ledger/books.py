@@ -6,7 +6,9 @@ from accounts.ids import uuid7
 from accounts.models import User
 from ledger.chain.addresses import to_checksum
 from ledger.models import Account
+from ledger.services import claims, roots
 from ledger.services.deposits import credit_deposit
+from ledger.services.distributions import publish_distribution
 from ledger.services.holds import Refs, capture_hold, open_hold
 from ledger.services.opening import account_for
 from ledger.splits import Part, Split
@@ -72,3 +74,43 @@ def fund_more(user, amount, number):
 def link(user, address, primary=True):
     user.wallets.update(is_primary=False)
     return user.wallets.create(address=to_checksum(address), is_primary=primary)
+
+
+FIRST, SECOND = "0x" + "11" * 20, "0x" + "22" * 20
+
+
+def publish(**changes):
+    return publish_distribution(**{"at": NOON, "acting_user": None} | changes)
+
+
+def funded(distribution, **changes):
+    """Tell the ledger what the indexer would: the distributor was funded."""
+    values = {
+        "batch_id": distribution.pk, "amount": distribution.amount, "chain_id": 31337,
+        "tx_hash": f"0xf{distribution.epoch}", "log_index": 0, "at": NOON,
+    }
+    roots.on_funded(**values | changes)
+    distribution.refresh_from_db()
+
+
+def rooted(distribution):
+    """The root is in force."""
+    roots.on_root_published(
+        epoch=distribution.epoch, root=distribution.root, chain_id=31337, at=NOON
+    )
+    distribution.refresh_from_db()
+
+
+def activate(distribution):
+    funded(distribution)
+    rooted(distribution)
+    return distribution
+
+
+def paid(amount=100, cumulative=100, **changes):
+    """A claim was paid on the chain."""
+    values = {
+        "address": FIRST, "amount": amount, "cumulative": cumulative, "chain_id": 31337,
+        "tx_hash": "0xC1", "log_index": 0, "at": NOON,
+    }
+    return claims.record_claim(**values | changes)

@@ -5,9 +5,18 @@ from django.urls import reverse
 
 from accounts.ids import uuid7
 from ledger.chain import distribution as trees
-from tests.ledger.books import OPEN, capture, earn, hold_for, link
-from tests.ledger.test_claims import paid
-from tests.ledger.test_distributions import FIRST, SECOND, funded, publish, rooted
+from tests.ledger.books import (
+    FIRST,
+    OPEN,
+    SECOND,
+    activate,
+    capture,
+    earn,
+    hold_for,
+    link,
+    paid,
+    publish,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -19,8 +28,7 @@ def active(contributor, builder, deployed):
     earn(builder, 7)
     link(builder, SECOND)
     distribution = publish()
-    funded(distribution)
-    rooted(distribution)
+    activate(distribution)
     return distribution
 
 

@@ -15,22 +15,23 @@ from ledger.errors import (
 )
 from ledger.models import Account, Claim, Intent, PayoutAddress
 from ledger.services import claims
-from tests.ledger.books import NOON, balance_of, earn, link
-from tests.ledger.test_distributions import FIRST, SECOND, funded, publish, rooted
+from tests.ledger.books import (
+    FIRST,
+    NOON,
+    SECOND,
+    activate,
+    balance_of,
+    earn,
+    link,
+    paid,
+    publish,
+)
 
 pytestmark = pytest.mark.django_db
 
 
 def relay(user, address=FIRST):
     return claims.request_relayed_claim(address=address, acting_user=user, at=NOON)
-
-
-def paid(amount=100, cumulative=100, **changes):
-    values = {
-        "address": FIRST, "amount": amount, "cumulative": cumulative, "chain_id": 31337,
-        "tx_hash": "0xC1", "log_index": 0, "at": NOON,
-    }
-    return claims.record_claim(**values | changes)
 
 
 @pytest.fixture
@@ -43,8 +44,7 @@ def earner(contributor, deployed):
 @pytest.fixture
 def active(earner):
     distribution = publish()
-    funded(distribution)
-    rooted(distribution)
+    activate(distribution)
     return distribution
 
 
@@ -53,8 +53,7 @@ def test_a_proof_leads_to_the_root(earner, builder, active):
         link(builder, f"0x{number + 1:040x}")
         earn(builder, amount, number)
         active = publish()
-        funded(active)
-        rooted(active)
+        activate(active)
 
     proof = claims.claim_proof(FIRST)
 
@@ -69,8 +68,7 @@ def test_the_proof_of_another_address_does_not_fit(earner, builder):
     earn(builder, 7)
     link(builder, SECOND)
     active = publish()
-    funded(active)
-    rooted(active)
+    activate(active)
 
     stolen = claims.claim_proof(SECOND).proof
     leaf = trees.leaf(
@@ -148,8 +146,7 @@ def test_the_next_claim_pays_what_was_added(earner, active):
     paid()
     earn(earner, 5, 1)
     second = publish()
-    funded(second)
-    rooted(second)
+    activate(second)
 
     assert claims.claim_proof(FIRST).claimable == 5
     paid(5, 105, tx_hash="0xc2")

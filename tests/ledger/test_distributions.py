@@ -14,32 +14,23 @@ from ledger.errors import InvalidEntry, LedgerError, UnknownAccount
 from ledger.models import Account, Distribution, Intent, PayoutAddress
 from ledger.selectors import why_not_active
 from ledger.services import roots
-from ledger.services.distributions import publish_distribution
-from tests.ledger.books import NOON, OPEN, balance_of, earn, fund, link, person
+from tests.ledger.books import (
+    FIRST,
+    NOON,
+    OPEN,
+    SECOND,
+    balance_of,
+    earn,
+    fund,
+    funded,
+    link,
+    person,
+    publish,
+    rooted,
+)
 
 pytestmark = pytest.mark.django_db
-FIRST, SECOND = "0x" + "11" * 20, "0x" + "22" * 20
 State = Distribution.State
-
-
-def publish(**changes):
-    return publish_distribution(**{"at": NOON, "acting_user": None} | changes)
-
-
-def funded(distribution, **changes):
-    values = {
-        "batch_id": distribution.pk, "amount": distribution.amount, "chain_id": 31337,
-        "tx_hash": f"0xf{distribution.epoch}", "log_index": 0, "at": NOON,
-    }
-    roots.on_funded(**values | changes)
-    distribution.refresh_from_db()
-
-
-def rooted(distribution):
-    roots.on_root_published(
-        epoch=distribution.epoch, root=distribution.root, chain_id=31337, at=NOON
-    )
-    distribution.refresh_from_db()
 
 
 def leaves(distribution):

@@ -7,8 +7,19 @@ from accounts.ids import uuid7
 from ledger.models import Account, Claim
 from ledger.services.holds import Refs
 from ledger.services.settlement import Credit, settle_suspense
-from tests.ledger.books import NOON, OPEN, balance_of, capture, earn, hold_for, link
-from tests.ledger.test_distributions import FIRST, funded, publish, rooted
+from tests.ledger.books import (
+    FIRST,
+    NOON,
+    OPEN,
+    activate,
+    balance_of,
+    capture,
+    earn,
+    hold_for,
+    link,
+    paid,
+    publish,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -34,8 +45,7 @@ def active(contributor, deployed):
     earn(contributor, 100)
     link(contributor, FIRST)
     distribution = publish()
-    funded(distribution)
-    rooted(distribution)
+    activate(distribution)
     return distribution
 
 
@@ -67,6 +77,8 @@ def test_every_figure_opens_its_entries(client, contributor, shares, query, amou
     assert page.context["total"] == sum(amounts)
 
 
+# Served by ASGI it streams; the test's client is synchronous and Django says so.
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
 def test_the_csv_has_every_entry_to_the_wei(client, contributor, shares):
     client.force_login(contributor)
 
@@ -125,8 +137,6 @@ def test_a_claim_is_sent_for_the_person(client, contributor, active):
 
 
 def test_a_claim_that_is_paid_is_asked_for_no_more(client, contributor, active):
-    from tests.ledger.test_claims import paid
-
     claim = paid()
     client.force_login(contributor)
 
@@ -146,8 +156,6 @@ def test_claiming_twice_gets_a_clear_answer(client, contributor, active):
 
 
 def test_a_stranger_claims_and_sees_nothing_of_others(client, stranger, contributor, active):
-    from tests.ledger.test_claims import paid
-
     claim = paid()
     client.force_login(stranger)
 

@@ -9,8 +9,17 @@ from accounts import pages
 from accounts.ids import uuid7
 from ledger.models import Account, Distribution
 from ledger.services import roots
-from tests.ledger.books import NOON, capture, earn, hold_for, link, person
-from tests.ledger.test_distributions import FIRST, funded, publish, rooted
+from tests.ledger.books import (
+    FIRST,
+    NOON,
+    activate,
+    capture,
+    earn,
+    hold_for,
+    link,
+    person,
+    publish,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -118,7 +127,6 @@ def test_the_wrong_method_is_refused(client, name):
 
 
 def test_the_root_that_is_active_shows_when(client, distribution):
-    funded(distribution)
-    rooted(distribution)
+    activate(distribution)
 
     assert "Active since" in client.get(pages.url("distribution", distribution.pk)).content.decode()

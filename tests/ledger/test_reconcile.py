@@ -10,9 +10,18 @@ from django.db import connection
 
 from ledger import reconciliation
 from ledger.models import Account, Entry, Hold, PayoutAddress
-from tests.ledger.books import NOON, balance_of, capture, earn, hold_for, link
-from tests.ledger.test_claims import paid
-from tests.ledger.test_distributions import FIRST, funded, publish, rooted
+from tests.ledger.books import (
+    FIRST,
+    NOON,
+    activate,
+    balance_of,
+    capture,
+    earn,
+    hold_for,
+    link,
+    paid,
+    publish,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,8 +62,7 @@ def test_a_claim_leaves_the_books_equal(lived, deployed):
 
     advance_distributions(at=NOON)
     lived.refresh_from_db()
-    funded(lived)
-    rooted(lived)
+    activate(lived)
     paid()
 
     assert differences() == {}
