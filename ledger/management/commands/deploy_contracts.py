@@ -12,6 +12,7 @@ from ledger.chain.client import ChainError
 from ledger.chain.deploy import DeploySettings, deploy, is_deployed
 from ledger.chain.deployment import read_deployment
 from ledger.chain.signers import UnsafeKeyError
+from ledger.models.chain import ChainLog
 from ledger.services.starting_over import forget_chain
 from ledger.workers import node, signer
 
@@ -31,6 +32,10 @@ PERIODS = {
     "timelock_delay": 2 * DAY,
     "distribution_delay": DAY,
 }
+
+
+# Events whose money stands in the ledger.
+BOOKED = ("Deposited", "DistributorFunded", "Funded", "Claimed")
 
 
 class Command(BaseCommand):
@@ -78,7 +83,8 @@ class Command(BaseCommand):
                 "CHAIN_DEPLOYMENT names contracts that are not on this chain. Is CHAIN_RPC_URL the "
                 "right one? Remove the file only if you mean to start again."
             )
-        if not options["reset"]:
+        # With nothing booked from it, a chain that was lost takes nothing along.
+        if not options["reset"] and ChainLog.objects.filter(event__in=BOOKED).exists():
             raise CommandError(
                 "The local chain has lost the contracts: it was started without its state file. "
                 "Give it its file back, or run `manage.py deploy_contracts --reset`."

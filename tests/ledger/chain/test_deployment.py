@@ -136,6 +136,8 @@ def test_the_command_says_what_to_do_when_the_chain_lost_the_contracts(
         worker.chain.path.read_text().replace('"genesis_hash": "0x', '"genesis_hash": "0y')
     )
     settings.CHAIN_DEPLOYMENT = lost
+    worker.chain.send(STRANGER, "Gateway", "deposit", b"\1" * 32, value=1)
+    worker.index()
     with pytest.raises(CommandError, match="--reset"):
         call_command("deploy_contracts")
 
