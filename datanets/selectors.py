@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, IntegerField, Max, Q, QuerySet
-from django.db.models.functions import Cast
+from django.db.models import Count, F, IntegerField, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Cast, Coalesce
 
 from accounts.models import User
 from datanets.models import (
@@ -61,11 +61,11 @@ def datanet_list(user: Any, *, words: str = "", tag: str = "", licence: str = ""
 
 def with_counts(datanets: QuerySet[Datanet]) -> QuerySet[Datanet]:
     """Each with accepted_count and latest_version."""
+    accepted = Record.objects.filter(datanet=OuterRef("pk"), state=RecordState.ACCEPTED)
+    counted = accepted.order_by().values("datanet").annotate(count=Count("pk")).values("count")
+    latest = Version.objects.filter(datanet=OuterRef("pk")).order_by("-number").values("number")
     return datanets.annotate(
-        accepted_count=Count(
-            "records", filter=Q(records__state=RecordState.ACCEPTED), distinct=True
-        ),
-        latest_version=Max("versions__number"),
+        accepted_count=Coalesce(Subquery(counted), 0), latest_version=Subquery(latest[:1])
     )
 
 

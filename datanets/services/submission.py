@@ -31,6 +31,9 @@ from datanets.services.lifelines import lifeline
 from datanets.services.notices import notify_once
 
 BATCH = 1_000
+# What accounts keeps of a name and of a handle.
+NAME_CHARS = 120
+HANDLE_CHARS = 100
 
 Line = dict[str, Any]
 
@@ -123,13 +126,25 @@ def _record(
 
 
 def _contributor(contribution: Contribution, name: str, at: datetime) -> User:
-    # A name without a Latin letter has no slug; its hash keeps two such people apart.
-    key = name if slugify(name) else f"contributor-{sha256(name.encode()).hexdigest()[:12]}"
+    """The person whom the column calls `name`: each distinct name is a person of its own.
+
+    A handle is made of plain letters, so that "C", "C#" and "李" may come to the same one. The
+    first keeps the short handle; a later one, and one without letters, gets the name's hash.
+    """
+    namespace, shown = contribution.datanet.slug, name[:NAME_CHARS]
+    slug = slugify(name)
+    if slug and len(namespace) + 1 + len(slug) <= HANDLE_CHARS:
+        user = unclaimed_contributor(
+            namespace=namespace, name=name, acting_user=contribution.submitter, at=at
+        )
+        if user.display_name == shown:
+            return user
+    digest = sha256(name.encode()).hexdigest()[:16]
     user = unclaimed_contributor(
-        namespace=contribution.datanet.slug, name=key, acting_user=contribution.submitter, at=at
+        namespace=namespace, name=f"{digest} {name}", acting_user=contribution.submitter, at=at
     )
-    if key != name and user.display_name == key:
-        user.display_name = name[:120]
+    if user.display_name != shown:
+        user.display_name = shown
         user.save(update_fields=["display_name"])
     return user
 

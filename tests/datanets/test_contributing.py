@@ -220,6 +220,30 @@ def test_only_an_owner_names_contributors_by_a_column(
     assert {person.kind for person in people.values()} == {"UNCLAIMED"}
 
 
+def test_names_that_look_alike_stay_different_people(
+    published: Datanet, owner: User, jsonl: Any
+) -> None:
+    from datanets.services.imports import import_file
+
+    names = ["C", "C#", "c", "Ann Lee", "ann-lee", "x" * 190, "x" * 191, "李", "王"]
+    rows = [{"text": f"Text {n}", "by": name} for n, name in enumerate(names * 2)]
+    for _ in range(2):
+        import_file(
+            datanet=published,
+            path=jsonl(rows),
+            acting_user=owner,
+            at=NOON,
+            contributor_column="by",
+        )
+        rows = [{**row, "text": row["text"] + "!"} for row in rows]
+    by_person: dict[Any, set[str]] = {}
+    for record in Record.objects.all():
+        number = int(record.payload["text"].strip("!").split()[1])
+        by_person.setdefault(record.contributor_id, set()).add(names[number % len(names)])
+    assert len(by_person) == len(names)
+    assert all(len(names) == 1 for names in by_person.values())
+
+
 def test_the_page_asks_again_only_while_a_worker_is_at_it(me: Client, published: Datanet) -> None:
     contribution = upload(me, published, "a.jsonl", as_bytes(ROWS))
     part = contribution.get_absolute_url() + "?part=1"

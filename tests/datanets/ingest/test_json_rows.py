@@ -1,6 +1,8 @@
 """JSON Lines and JSON arrays: every bad row is named, every good row is kept, nothing crashes."""
 
 import json
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -181,3 +183,19 @@ def test_medquad_is_clean() -> None:
     good, bad = run_detected(shared("data/medquad/ninds.jsonl"))
     assert (len(good), bad) == (1_088, [])
     assert len({item.content_hash for item in good}) == 1_088
+
+
+def test_brackets_end_no_process_whose_recursion_limit_was_raised() -> None:
+    """Some libraries raise the limit to 100,000 on import; a decoder then overruns the stack."""
+    code = (
+        "import sys; sys.setrecursionlimit(1_000_000)\n"
+        "from datanets.ingest import jsontext\n"
+        "from datanets.ingest.faults import ValueFault\n"
+        "for text in (b'[' * 100_000 + b']' * 100_000, b'{\"a\":' * 100_000):\n"
+        "    try: jsontext.decode(text, depth=32)\n"
+        "    except ValueFault as fault: assert fault.code == 'DEPTH'\n"
+        "    else: raise SystemExit(3)\n"
+    )
+    folder = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, check=False)
+    assert done.returncode == 0
