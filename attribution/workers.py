@@ -47,6 +47,8 @@ THREADS = int(os.environ.get("ATTRIBUTE_THREADS", "1"))
 
 _scorers: OrderedDict[str, Scorer] = OrderedDict()
 _lock = threading.Lock()
+# One build at a time in a process: the other threads go on scoring and sequencing.
+_building = threading.Lock()
 
 
 class LeaseLostError(Exception):
@@ -60,7 +62,17 @@ def choose_device() -> str:
 
 
 def build_index(index_id: UUID) -> None:
-    """Claim and build an index; only the claim's winner works."""
+    """Claim and build an index; only the claim's winner works. Waits its turn in the process."""
+    if not _building.acquire(blocking=False):
+        indexes.wait_for_turn(index_id=index_id, at=timezone.now())
+        return
+    try:
+        _claim_and_build(index_id)
+    finally:
+        _building.release()
+
+
+def _claim_and_build(index_id: UUID) -> None:
     owner = f"{leases.worker_name()}:{uuid7()}"
     if not indexes.claim(index_id=index_id, owner=owner, at=timezone.now()):
         return

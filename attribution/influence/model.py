@@ -7,7 +7,8 @@ them the one-bit sketches, would depend on the batch.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class AdaptedModel:
-    """A frozen network whose embeddings carry gradients, so that every block sees its own."""
+    """A frozen network whose embeddings carry gradients, so that every block sees its own.
+
+    ``lock`` is held through a forward and backward: hooks are on the network, so two threads at
+    once would see each other's gradients.
+    """
 
     network: nn.Module
     blocks: tuple[Block, ...]
@@ -53,6 +58,11 @@ class AdaptedModel:
     device: torch.device
     base_sha256: str
     adapter_sha256: str
+    lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+
+
+# transformers makes its models under switches that hold for the whole process.
+_LOADING = threading.Lock()
 
 
 def load(base_folder: Path | str, adapter_folder: Path | str, device: str) -> AdaptedModel:
@@ -61,11 +71,12 @@ def load(base_folder: Path | str, adapter_folder: Path | str, device: str) -> Ad
     from transformers import AutoModelForCausalLM
 
     base_folder, adapter_folder = Path(base_folder), Path(adapter_folder)
-    # Eager attention: the fused kernels' backward adds up in no fixed order on a GPU.
-    base = AutoModelForCausalLM.from_pretrained(
-        base_folder, dtype=torch.float32, attn_implementation="eager"
-    )
-    network = PeftModel.from_pretrained(base, str(adapter_folder))
+    with _LOADING:
+        # Eager attention: the fused kernels' backward adds up in no fixed order on a GPU.
+        base = AutoModelForCausalLM.from_pretrained(
+            base_folder, dtype=torch.float32, attn_implementation="eager"
+        )
+        network = PeftModel.from_pretrained(base, str(adapter_folder))
     return adapt(
         network, device=device, base_sha256=base_sha256(base_folder),
         adapter_sha256=file_sha256(adapter_folder / ADAPTER_FILE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from modelfactory.models import Model
 
 BUILD_TASK = "attribution.tasks.build_index"
 QUEUE = "attribute"
+TURN = timedelta(seconds=5)
 IN_WORK = [Index.State.QUEUED, Index.State.BUILDING]
 
 
@@ -51,6 +52,15 @@ def claim(*, index_id: UUID, owner: str, at: datetime) -> bool:
         Index, index_id, from_states=[Index.State.QUEUED], to_state=Index.State.BUILDING,
         owner=owner, at=at,
     )
+
+
+def wait_for_turn(*, index_id: UUID, at: datetime) -> None:
+    """Try again in a moment: the worker builds another index now."""
+    with transaction.atomic():
+        outbox.enqueue(
+            task=BUILD_TASK, args=[str(index_id)], queue=QUEUE, at=at, delay=TURN,
+            key=f"index:{index_id}:waiting",
+        )
 
 
 def note_progress(*, index_id: UUID, owner: str, done: int, total: int, at: datetime) -> bool:

@@ -234,3 +234,12 @@ def test_a_worker_that_lost_its_lease_cannot_fail_the_work(world):
     indexes.fail(index.pk, "too late", NOON, "old")
     index.refresh_from_db()
     assert index.state == "BUILDING"
+
+
+def test_a_second_index_waits_its_turn_in_the_worker(world):
+    index = indexes.request_index(model_id=world.model.pk, acting_user=None, at=NOON)
+    with workers._building:
+        workers.build_index(index.pk)
+    index.refresh_from_db()
+    assert index.state == "QUEUED"
+    assert OutboxMessage.objects.filter(key=f"index:{index.pk}:waiting").exists()

@@ -87,3 +87,13 @@ def test_batches_hold_every_place_once_within_the_budget():
         len(batch) == 1 or len(batch) * cost(lengths[place] for place in batch) <= 32
         for batch in made
     )
+
+
+def test_two_threads_do_not_see_each_others_gradients(model):
+    from concurrent.futures import ThreadPoolExecutor
+
+    examples = [tiny_examples(4, seed=seed) for seed in range(6)]
+    alone = [gradients_by_hooks(model, few) for few in examples]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda few: gradients_by_hooks(model, few), examples))
+    assert all(torch.equal(one, two) for one, two in zip(alone, together, strict=True))
