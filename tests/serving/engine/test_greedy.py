@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
 
+from serving.engine.engine import Engine
 from serving.engine.types import Request
 from tests.serving.engine.conftest import prompt_of, request, tokens_of
+
+STARTER = Path(__file__).resolve().parents[3] / "modelfactory" / "starter"
+STARTER_TOKENIZER = Tokenizer.from_file(str(STARTER / "tokenizer.json"))
 
 
 def test_the_base_answers_as_in_transformers(engine, oracle):
@@ -77,3 +85,23 @@ def test_a_seed_draws_the_same_tokens_in_any_company(engine):
         )
     assert company[2] == alone
     assert len({tuple(tokens) for tokens in company}) > 1
+
+
+def test_the_starter_answers_as_in_transformers():
+    """On real weights, where the best token often leads by little, and in whole words."""
+    prompt = STARTER_TOKENIZER.encode("<|bos|><|user|>\nWhat does list.append do?<|end|>\n").ids
+    model = AutoModelForCausalLM.from_pretrained(STARTER, dtype=torch.float32).eval()
+    ids = torch.tensor([prompt])
+    with torch.inference_mode():
+        out = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=48, do_sample=False
+        )
+    expected = out[0, len(prompt) :].tolist()
+    made = Engine(STARTER)
+    try:
+        answer = list(made.generate(request("starter", prompt, max_tokens=48)))
+    finally:
+        made.close()
+    assert [token.id for token in answer] == expected
+    text = "".join(token.text for token in answer)
+    assert text == STARTER_TOKENIZER.decode(expected, skip_special_tokens=True)

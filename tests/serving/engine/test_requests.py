@@ -121,18 +121,36 @@ def test_numbers_that_are_not_finite_fail_only_their_own_request(base_folder, ma
     # Finite weights that overflow while they are multiplied pass validation and fail here.
     for layer in made._adapters[name].layers.values():
         layer.up.fill_(3e38)
-    prompt = prompt_of(7)
+    long, short = prompt_of(20), prompt_of(3, seed=8)
     try:
-        first = made.generate(request("well", prompt, max_tokens=60))
+        first = made.generate(request("well", long, max_tokens=150))
         next(first)
-        bad = made.generate(request("ill", prompt_of(5), adapter=name))
         with pytest.raises(EngineError, match="NaN"):
-            list(bad)
-        later = tokens_of(made, request("later", prompt, max_tokens=60))
-        assert later == oracle(prompt, 60)
-        assert [token.id for token in first] == later[1:]
+            list(made.generate(request("ill", prompt_of(40), adapter=name)))
+        # In the lane that was left full of NaN, beside a row that reads further than it is long.
+        later = tokens_of(made, request("later", short, max_tokens=10))
+        rest = [token.id for token in first]
     finally:
         made.close()
+    assert later == oracle(short, 10)
+    assert rest == oracle(long, 150)[1:]
+
+
+def test_a_row_that_ends_while_another_prompt_is_taken_in_disturbs_nobody(
+    base_folder, oracle, monkeypatch
+):
+    monkeypatch.setattr("serving.engine.engine.PREFILL_CHUNK", 4)
+    made = Engine(base_folder, max_active=3)
+    asked = [(prompt_of(4, seed=1), 12), (prompt_of(3, seed=2), 40), (prompt_of(80, seed=3), 10)]
+    try:
+        streams = [
+            made.generate(request(f"r{place}", prompt, max_tokens=count))
+            for place, (prompt, count) in enumerate(asked)
+        ]
+        answers = [[token.id for token in stream] for stream in streams]
+    finally:
+        made.close()
+    assert answers == [oracle(prompt, count) for prompt, count in asked]
 
 
 def test_a_closed_engine_fails_what_runs_and_refuses_more(base_folder):
