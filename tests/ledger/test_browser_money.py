@@ -1,0 +1,179 @@
+"""In a real browser: depositing and claiming with a wallet, and what is said when it fails."""
+
+import json
+import re
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.urls import reverse
+
+from config.embedded.browser import find_chromium
+from ledger.models import Claim
+from ledger.services.claims import claim_proof
+from tests.ledger.books import FIRST, NOON, activate, earn, link, paid, person, publish
+
+CHROMIUM = find_chromium()
+PASSWORD = "a long password"
+HASH = "0x" + "ab" * 32
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+
+# A wallet that answers from `window.answers` and keeps what it was asked in `window.asked`.
+WALLET = """
+window.asked = [];
+window.answers = %s;
+window.ethereum = {request: async ({method, params}) => {
+  window.asked.push([method, params || []]);
+  const answer = window.answers[method];
+  if (answer && answer.code) throw answer;
+  if (method === "wallet_addEthereumChain") delete window.answers.wallet_switchEthereumChain;
+  return answer === undefined ? null : answer;
+}};
+"""
+WORKING = {
+    "eth_chainId": "0x7a69",
+    "eth_requestAccounts": [FIRST],
+    "eth_sendTransaction": HASH,
+    "eth_getTransactionReceipt": {"status": "0x1", "blockNumber": "0x10"},
+}
+
+
+@pytest.fixture
+def earner(settings, deployed):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    settings.CHAIN_PUBLIC_RPC_URL = "http://127.0.0.1:8545"
+    user = person("contributor")
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    link(user, FIRST)
+    earn(user, 10**18)
+    activate(publish())
+    return user
+
+
+@pytest.fixture
+def visit(monkeypatch, earner, live_server):
+    """Open a page as the earner, with a wallet of the given answers (None for no wallet)."""
+    from playwright.sync_api import sync_playwright
+
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        page = browser.new_page(base_url=live_server.url)
+        # The page's own wallet for the local chain is not what is tried here.
+        page.route(re.compile("local-wallet.js"), lambda route: route.abort())
+
+        def go(name, answers):
+            if answers is not None:
+                page.add_init_script(WALLET % json.dumps(answers))
+            page.goto(reverse("account_login"))
+            page.get_by_label("Email").fill(earner.email)
+            page.get_by_label("Password").first.fill(PASSWORD)
+            page.get_by_role("button", name=re.compile("^Sign in")).first.click()
+            page.wait_for_url(lambda url: "/login/" not in url)
+            page.goto(reverse(f"ledger:{name}"))
+            return page
+
+        yield go
+        browser.close()
+
+
+def start_claim(page):
+    page.get_by_role("button", name="Claim with my wallet").click()
+    page.get_by_role("button", name="Sign in my wallet").click()
+
+
+def alert(page):
+    return page.locator("[role=alert]").inner_text()
+
+
+def test_a_claim_shows_what_is_signed_sends_it_and_waits_until_it_is_booked(visit):
+    page = visit("earnings", WORKING)
+    page.get_by_role("button", name="Claim with my wallet").click()
+    decoded = page.locator(".decoded").inner_text()
+    assert "claim(address,uint256,bytes32[])" in decoded
+    assert "1 OPEN" in decoded
+
+    page.get_by_role("button", name="Sign in my wallet").click()
+    page.get_by_text("In block 16. Waiting for confirmations.").wait_for()
+    method, params = page.evaluate("window.asked.find(([m]) => m === 'eth_sendTransaction')")
+    ready = claim_proof(FIRST)
+    assert method == "eth_sendTransaction"
+    assert params[0]["data"] == "0x" + ready.calldata.hex()
+    assert params[0]["to"] == ready.distribution.distributor
+    paid(10**18, 10**18, at=NOON)
+
+    page.locator("[data-claim-state=PAID]").wait_for()
+    assert Claim.objects.get().state == Claim.State.PAID
+
+
+def test_who_declines_is_told_that_nothing_was_sent(visit):
+    page = visit("earnings", WORKING | {"eth_sendTransaction": {"code": 4001}})
+
+    start_claim(page)
+
+    assert alert(page) == "You declined in your wallet. Nothing was sent."
+    assert page.get_by_role("button", name="Claim with my wallet").is_enabled()
+
+
+def test_a_wallet_on_another_chain_that_does_not_know_ours_is_asked_to_add_it(visit):
+    strange = {"eth_chainId": "0x1", "wallet_switchEthereumChain": {"code": 4902}}
+    page = visit("earnings", WORKING | strange)
+
+    start_claim(page)
+
+    page.get_by_text("Waiting for confirmations").wait_for()
+    asked = dict(page.evaluate("window.asked"))
+    chain = asked["wallet_addEthereumChain"][0]
+    assert chain["chainId"] == "0x7a69"
+    assert chain["nativeCurrency"] == {"name": "OPEN", "symbol": "OPEN", "decimals": 18}
+
+
+@pytest.mark.parametrize(("answers", "words"), [
+    ({"eth_sendTransaction": {"code": -32000, "message": "insufficient funds for gas"}},
+     "has not enough OPEN"),
+    ({"eth_getTransactionReceipt": {"status": "0x0", "blockNumber": "0x10"}},
+     "The chain refused the transaction"),
+    ({"eth_chainId": "0x1", "wallet_switchEthereumChain": {"code": 4001}}, "You declined"),
+])
+def test_what_went_wrong_is_said_in_words(visit, answers, words):
+    page = visit("earnings", WORKING | answers)
+
+    start_claim(page)
+
+    page.locator("[role=alert]").wait_for()
+    assert words in alert(page)
+
+
+def test_without_a_wallet_in_the_browser_it_says_so(visit):
+    page = visit("earnings", None)
+
+    start_claim(page)
+
+    assert "No wallet was found" in alert(page)
+
+
+def test_a_deposit_sends_the_very_wei_that_were_typed(visit):
+    page = visit("wallet", WORKING)
+    page.get_by_label("Amount in OPEN", exact=True).fill("1.000000000000000001")
+
+    page.get_by_role("button", name="Deposit", exact=True).click()
+
+    page.get_by_text("are in a block").wait_for()
+    sent = dict(page.evaluate("window.asked"))["eth_sendTransaction"][0]
+    assert int(sent["value"], 16) == 10**18 + 1
+    assert sent["data"].startswith("0x")
+
+
+def test_a_deposit_of_no_amount_asks_the_wallet_nothing(visit):
+    page = visit("wallet", WORKING)
+    page.get_by_label("Amount in OPEN", exact=True).fill("1e3")
+
+    page.get_by_role("button", name="Deposit", exact=True).click()
+
+    assert "Write the amount in OPEN" in alert(page)
+    assert page.evaluate("window.asked") == []
