@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from accounts import events as domain_events
 from ledger.chain.client import Block, ChainClient
 from ledger.chain.deployment import Deployment
-from ledger.chain.indexer import Event, Head, Indexer, Progress
+from ledger.chain.indexer import Event, ForeignChainError, Head, Indexer, Progress
 from ledger.errors import LedgerError
 from ledger.models.chain import ChainBlock, ChainHead, ChainLog, Intent
 from ledger.services.chain import log_handler
@@ -42,13 +42,25 @@ def index_chain(
             return None
         store = MirrorStore(deployment, at)
         indexer = Indexer(client, deployment, store, confirmations=confirmations)
-        progress = indexer.step()
-        for _ in range(STEPS_AT_ONCE):
-            if not progress.behind:
-                break
-            progress = indexer.step()
+        try:
+            progress = _catch_up(indexer)
+        except ForeignChainError as error:
+            # Nothing mends this but a person; the mirror stands still and says why.
+            ChainHead.objects.filter(chain_id=deployment.chain_id).update(
+                problem=str(error), checked_at=at
+            )
+            raise
         apply_safe_logs(chain_id=deployment.chain_id, at=at)
         return progress
+
+
+def _catch_up(indexer: Indexer) -> Progress:
+    progress = indexer.step()
+    for _ in range(STEPS_AT_ONCE):
+        if not progress.behind:
+            break
+        progress = indexer.step()
+    return progress
 
 
 def apply_safe_logs(*, chain_id: int, at: datetime) -> int:
