@@ -30,6 +30,7 @@ from modelfactory.services.bases import register_starter
 from modelfactory.services.drafts import create_run
 from modelfactory.services.publishing import publish_model
 from modelfactory.services.runs import restart_run, start_run
+from modelfactory.training.recipe import Recipe
 from serving.errors import NoWorker
 from serving.models import Completion, CompletionState, Deployment, DeploymentState
 from serving.services.deployments import deploy
@@ -38,6 +39,7 @@ RUN_NAME = "Python answers"
 MINUTES = 60.0
 DEPOSIT = 20 * 10**18
 ANSWERS = 6
+EPOCHS = 4
 # Wei a token: a whole OPEN buys about a million tokens.
 INPUT_PRICE = 10**12
 OUTPUT_PRICE = 2 * 10**12
@@ -83,6 +85,7 @@ def _model(journey: Journey) -> str:
             name=RUN_NAME,
             base_model=register_starter(at=timezone.now()),
             versions=[journey.need("version")],
+            recipe=Recipe(epochs=EPOCHS),
             goal="Answer in one sentence what a part of Python's standard library is for.",
             acting_user=builder,
             at=timezone.now(),
