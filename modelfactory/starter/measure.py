@@ -1,13 +1,14 @@
 """Held-out figures of the starter and of both baselines, over exactly the same tokens.
 
 `python -m modelfactory.starter.measure --work FOLDER` reads the streams that the training left
-there, prints a table and adds the figures to training.json.
+there, prints them and adds the figures to training.json.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,10 +37,10 @@ def model_losses(folder: Path, held_out: NDArray[np.uint16]) -> Losses:
     return np.concatenate(rows)
 
 
-def in_windows(probabilities: NDArray[np.float64], length: int) -> Losses:
-    """The same tokens' losses from a probability for each token of the stream."""
-    count = length // CONTEXT
-    return -np.log(probabilities[: count * CONTEXT]).reshape(count, CONTEXT)[:, 1:]
+def in_windows(values: NDArray[Any]) -> NDArray[Any]:
+    """A value for each token of the stream, as the windows of `model_losses` cut it."""
+    count = len(values) // CONTEXT
+    return values[: count * CONTEXT].reshape(count, CONTEXT)[:, 1:]
 
 
 def bytes_of(folder: Path, held_out: NDArray[np.uint16]) -> int:
@@ -55,23 +56,31 @@ def bytes_of(folder: Path, held_out: NDArray[np.uint16]) -> int:
 def figures(work: Path, folder: Path) -> dict[str, dict[str, float]]:
     training, held_out = np.load(work / "training.npy"), np.load(work / "held_out.npy")
     # The 5-gram sees the training stream's last tokens before the first held-out one.
-    five = KneserNey(training, SIZE).probabilities(np.r_[training[-ORDER + 1 :], held_out])
-    one = unigram_probabilities(training, held_out, SIZE)
+    led_in = np.r_[training[-ORDER + 1 :], held_out]
+    kneser_ney = KneserNey(training, SIZE)
+    known = in_windows(kneser_ney.is_known(led_in))
     losses = {
-        "unigram": in_windows(one, len(held_out)),
-        "5-gram, modified Kneser-Ney": in_windows(five, len(held_out)),
+        "unigram": in_windows(-np.log(unigram_probabilities(training, held_out, SIZE))),
+        "5-gram": in_windows(-np.log(kneser_ney.probabilities(led_in))),
         "openledger-starter": model_losses(folder, held_out),
     }
     size = bytes_of(folder, held_out)
     return {
         name: {
             "loss": round(float(loss.mean()), 4),
-            "perplexity": round(float(np.exp(loss.mean())), 2),
+            "perplexity": round(perplexity(loss), 2),
             "bits_per_byte": round(float(loss.sum() / np.log(2) / size), 4),
+            "perplexity_after_known_words": round(perplexity(loss[known]), 2),
+            "perplexity_after_new_words": round(perplexity(loss[~known]), 2),
+            "share_after_new_words": round(float((~known).mean()), 3),
             "tokens": int(loss.size),
         }
         for name, loss in losses.items()
     }
+
+
+def perplexity(losses: Losses) -> float:
+    return float(np.exp(losses.mean()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     found = figures(chosen.work, chosen.model)
     for name, values in found.items():
-        print(f"{name:30} {values['perplexity']:9.2f} {values['bits_per_byte']:.3f} bits/byte")
+        print(f"{name:20} {json.dumps(values)}")
     path = chosen.model / "training.json"
     facts = json.loads(path.read_text())
     path.write_text(json.dumps({**facts, "held_out": found}, indent=1) + "\n")

@@ -49,6 +49,10 @@ class KneserNey:
             found = interpolate(order, whole & ((1 << (BITS * length)) - 1), found)
         return found
 
+    def is_known(self, stream: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        """Whether the four tokens before a token stand anywhere in the training stream."""
+        return find(self.orders[0].contexts, codes(stream, ORDER) >> BITS)[1]
+
 
 def codes(stream: NDArray[np.uint16], length: int) -> Codes:
     """Every gram of the stream as one integer, first token in the highest bits."""
