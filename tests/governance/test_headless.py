@@ -31,7 +31,7 @@ def ticking(settings, tmp_path: Path) -> Iterator[Deployment]:
         settings.CHAIN_DEPLOYMENT = tmp_path / "deployment.json"
         workers.node.cache_clear()
         periods = DeploySettings(
-            OPERATOR, GUARDIAN, voting_delay=1, voting_period=5, timelock_delay=1,
+            OPERATOR, GUARDIAN, voting_delay=1, voting_period=10, timelock_delay=1,
             late_quorum_extension=1,
         )  # fmt: skip
         signer = load_signer(chain_id=local.LOCAL_CHAIN_ID)
