@@ -59,7 +59,11 @@ def _store(sha256: str, size: int, media_type: str, content: File) -> Blob:  # t
     blob, _ = Blob.objects.get_or_create(
         sha256=sha256, defaults={"size": size, "media_type": media_type}
     )
-    # The row may outlive a lost file, so the file is looked for each time.
-    if not default_storage.exists(blob.path):
-        default_storage.save(blob.path, content)
+    # The row may outlive a lost file, so the file is looked for each time; one that a killed
+    # process has cut short does not count.
+    if default_storage.exists(blob.path):
+        if default_storage.size(blob.path) == size:
+            return blob
+        default_storage.delete(blob.path)
+    default_storage.save(blob.path, content)
     return blob

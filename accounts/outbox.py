@@ -1,22 +1,30 @@
-"""Tasks on their way to the broker.
+"""Tasks on their way to the broker, and until a worker has ended them.
 
 A service writes a row in its own transaction; the relay publishes it after the commit and marks
-it sent. A crash in between publishes it again, which is why every task is idempotent.
+it sent; the worker that ends the task takes the row away. A row that stays is sent again: the
+broker lost it, or the worker died with it in hand. So a task may come twice, which is why every
+task is idempotent.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest, Least
 
 from accounts.models import OutboxMessage
 
 CHANNEL = "openledger_outbox"
 BATCH = 500
-KEPT_AFTER_SENDING = timedelta(days=2)
+LONGEST_WAIT = timedelta(hours=6)
+GIVEN_UP_AFTER = timedelta(days=30)
 
-Send = Callable[[str, list[Any], str], None]
+# Sends task, args, queue and the message's id, which the worker gives to `done`.
+Send = Callable[[str, list[Any], str, UUID], None]
 
 
 def enqueue(
@@ -47,20 +55,43 @@ def enqueue(
 
 
 def publish_due(*, send: Send, at: datetime) -> int:
-    """Hand every due message to `send(task, args, queue)`; return how many were sent."""
-    with transaction.atomic():
-        due = list(
-            OutboxMessage.objects.select_for_update(skip_locked=True)
-            .filter(sent_at__isnull=True, available_at__lte=at)
-            .order_by("available_at", "id")[:BATCH]
-        )
-        for message in due:
-            send(message.task, message.args, message.queue)
-        OutboxMessage.objects.filter(pk__in=[message.pk for message in due]).update(sent_at=at)
-    return len(due)
+    """Send every message whose time has come; return how many."""
+    due = OutboxMessage.objects.filter(sent_at__isnull=True, available_at__lte=at)
+    return _publish(due, send, at)
 
 
-def forget_sent(*, at: datetime) -> int:
-    """Delete messages that were sent long ago."""
-    deleted, _ = OutboxMessage.objects.filter(sent_at__lt=at - KEPT_AFTER_SENDING).delete()
+def publish_again(*, send: Send, at: datetime) -> int:
+    """Send once more what no worker has ended; return how many.
+
+    After a lease, then after twice as long each time, up to LONGEST_WAIT: where workers are only
+    busy, copies must not fill the queues.
+    """
+    waited = Least(Greatest(F("sent_at") - F("available_at"), settings.WORK_LEASE), LONGEST_WAIT)
+    lost = OutboxMessage.objects.filter(
+        sent_at__lte=at - settings.WORK_LEASE, available_at__gt=at - GIVEN_UP_AFTER
+    ).filter(sent_at__lte=at - waited)
+    return _publish(lost, send, at)
+
+
+def done(message_id: UUID | str) -> None:
+    """The task has come to its end, so its message need not be sent again."""
+    OutboxMessage.objects.filter(pk=message_id).delete()
+
+
+def forget_given_up(*, at: datetime) -> int:
+    """Delete messages that no worker has ended for so long that none will."""
+    deleted, _ = OutboxMessage.objects.filter(
+        sent_at__isnull=False, available_at__lte=at - GIVEN_UP_AFTER
+    ).delete()
     return deleted
+
+
+def _publish(rows: QuerySet[OutboxMessage], send: Send, at: datetime) -> int:
+    with transaction.atomic():
+        chosen = list(
+            rows.select_for_update(skip_locked=True).order_by("available_at", "id")[:BATCH]
+        )
+        for message in chosen:
+            send(message.task, message.args, message.queue, message.pk)
+        OutboxMessage.objects.filter(pk__in=[message.pk for message in chosen]).update(sent_at=at)
+    return len(chosen)

@@ -13,6 +13,6 @@ def sweep_leases() -> None:
 
 @shared_task
 def forget_old_rows() -> None:
-    outbox.forget_sent(at=timezone.now())
+    outbox.forget_given_up(at=timezone.now())
     workers.forget_dead(at=timezone.now())
     siwe.forget_expired(at=timezone.now())

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from accounts import blobs
@@ -45,3 +46,12 @@ def test_a_lost_file_comes_back_when_it_is_stored_again() -> None:
         blobs.read_bytes(blob.sha256)
     blobs.put_bytes(b"lost", "text/plain")
     assert blobs.read_bytes(blob.sha256) == b"lost"
+
+
+def test_a_file_that_a_killed_process_cut_short_is_written_anew(tmp_path: Path) -> None:
+    blob = blobs.put_bytes(b"all of it", "text/plain")
+    default_storage.delete(blob.path)
+    default_storage.save(blob.path, ContentFile(b"all"))
+    again = blobs.put_bytes(b"all of it", "text/plain")
+    assert again.path == blob.path
+    assert blobs.read_bytes(again.sha256) == b"all of it"

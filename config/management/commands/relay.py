@@ -3,6 +3,7 @@
 import signal
 import time
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from django.core.management.base import BaseCommand
@@ -12,13 +13,16 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from accounts import outbox
 from config.celery import app
+from config.outbox_ends import MESSAGE_HEADER
 
 IDLE_SECONDS = 0.5
+LOOK_FOR_LOST_SECONDS = 2.0
 PAUSE_AFTER_ERROR = 1.0
 
 
-def send(task: str, args: list[Any], queue: str) -> None:
-    app.send_task(task, args=args, queue=queue, retry=False)
+def send(task: str, args: list[Any], queue: str, message_id: UUID) -> None:
+    headers = {MESSAGE_HEADER: str(message_id)}
+    app.send_task(task, args=args, queue=queue, headers=headers, retry=False)
 
 
 class Command(BaseCommand):
@@ -29,6 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.running = True
+        self.looked = 0.0
         if options["once"]:
             self._drain()
             return
@@ -59,3 +64,6 @@ class Command(BaseCommand):
     def _drain(self) -> None:
         while outbox.publish_due(send=send, at=timezone.now()) == outbox.BATCH:
             pass
+        if time.monotonic() - self.looked > LOOK_FOR_LOST_SECONDS:
+            self.looked = time.monotonic()
+            outbox.publish_again(send=send, at=timezone.now())
