@@ -118,9 +118,12 @@ def _sweep_model(item: Sweepable, at: datetime) -> int:
             .filter(state__in=item.running_states, lease_expires_at__lt=at)
             .order_by("lease_expires_at")[:100]
         )
-        count = 0
-        for row in lost:
-            count += 1
+        return sum(_take_back(item, row, at) for row in lost)
+
+
+def _take_back(item: Sweepable, row: Any, at: datetime) -> bool:
+    try:
+        with transaction.atomic():
             if row.attempts < settings.WORK_ATTEMPTS:
                 logger.warning("%s %s: lease ran out, again", item.model.__name__, row.pk)
                 item.requeue(row.pk, at)
@@ -130,4 +133,8 @@ def _sweep_model(item: Sweepable, at: datetime) -> int:
                     "Look at the worker's log, then start this again."
                 )
                 item.fail(row.pk, reason, at)
-        return count
+    except Exception:
+        # One row that cannot be put back must not keep all others from it.
+        logger.exception("%s %s could not be put back", item.model.__name__, row.pk)
+        return False
+    return True

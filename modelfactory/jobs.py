@@ -95,6 +95,7 @@ def prepare(run: Run, *, device: str, dtype: str) -> Path:
         device=device,
         dtype=dtype,
         threads=int(os.environ.get("OMP_NUM_THREADS") or 1),
+        checkpoint_seconds=settings.RUN_CHECKPOINT_SECONDS,
         first_sequence=first_sequence(run, folder),
     ).write(folder)
     return folder
@@ -141,11 +142,12 @@ def supervise(run: Run, folder: Path, owner: str) -> tuple[int, str]:
     child = start_child(folder)
     # Events of an earlier attempt are read again: what is known already is not written twice.
     offset, beaten, told, told_at = 0, 0.0, "", 0.0
+    lease = settings.WORK_LEASE.total_seconds()
     try:
         while (status := child.poll()) is None:
             time.sleep(POLL_SECONDS)
             offset = pass_on(run, folder, offset)
-            if time.monotonic() - beaten > HEARTBEAT_SECONDS:
+            if time.monotonic() - beaten > min(HEARTBEAT_SECONDS, lease / 4):
                 beaten = time.monotonic()
                 if not leases.heartbeat(Run, run.pk, owner=owner, at=now()):
                     told = told or "LOST"

@@ -69,10 +69,11 @@ class Watcher:
             with self._lock:
                 items = dict(self._items)
             try:
-                self._cancel(items)
+                # First, since looking for cancelled ones fails where Redis is away.
                 if time.monotonic() - renewed > settings.WORK_LEASE.total_seconds() / 4:
                     renewed = time.monotonic()
                     self._renew(items)
+                self._cancel(items)
             except Exception:
                 # Redis or PostgreSQL may be away for a moment; the next round tries again.
                 logger.warning("watching the work of this process failed", exc_info=True)

@@ -94,3 +94,22 @@ def test_after_the_last_attempt_it_fails_with_a_reason(
     work.refresh_from_db()
     assert work.state == "FAILED"
     assert "3 times" in work.failure_reason
+
+
+def test_a_row_that_cannot_be_put_back_does_not_hold_up_the_others(
+    work: BaseModel, swept: list[tuple[str, UUID]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = BaseModel.objects.create(slug="broken", name="Broken", origin="/nowhere")
+    claim(broken, "one", NOON - LEASE)
+    claim(work, "one")
+    requeue = leases._sweepable[0].requeue
+
+    def fail_on_broken(pk: UUID, at: datetime) -> None:
+        if pk == broken.pk:
+            raise RuntimeError
+        requeue(pk, at)
+
+    monkeypatch.setattr(leases, "_sweepable", [])
+    leases.register(BaseModel, running_states=["CHECKING"], requeue=fail_on_broken, fail=print)
+    assert leases.sweep(at=NOON + 2 * LEASE) == 1
+    assert swept == [("requeued", work.pk)]
