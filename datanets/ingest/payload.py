@@ -32,7 +32,7 @@ def length(payload: Payload) -> int:
     return sum(map(len, texts(payload)))
 
 
-def excerpt(payload: Payload, limit: int = 8_000) -> str:
+def excerpt(payload: Payload, limit: int) -> str:
     """The beginning of the payload's text, for lists and search."""
     return "\n".join(texts(payload))[:limit]
 

@@ -23,6 +23,7 @@ from datanets.models import (
     Datanet,
     Membership,
     Record,
+    RecordText,
     Role,
     RowError,
 )
@@ -31,6 +32,9 @@ from datanets.services.lifelines import lifeline
 from datanets.services.notices import notify_once
 
 BATCH = 1_000
+# How much of a text stands in lists, and how much of it search looks through.
+EXCERPT_CHARS = 500
+SEARCHED_CHARS = 8_000
 # What accounts keeps of a name and of a handle.
 NAME_CHARS = 120
 HANDLE_CHARS = 100
@@ -89,7 +93,13 @@ def _write(contribution: Contribution, at: datetime) -> tuple[int, int]:
             for line in late[:BATCH]
         )
         fresh = [line for line in batch if line["content_hash"] not in held]
-        Record.objects.bulk_create([_record(contribution, line, people, at) for line in fresh])
+        records = Record.objects.bulk_create(
+            [_record(contribution, line, people, at) for line in fresh]
+        )
+        RecordText.objects.bulk_create(
+            RecordText(record=record, text=payloads.excerpt(record.payload, SEARCHED_CHARS))
+            for record in records
+        )
         written += len(fresh)
         copies += len(late)
     return written, copies
@@ -119,7 +129,7 @@ def _record(
         licence=contribution.licence,
         payload=line["payload"],
         content_hash=line["content_hash"],
-        excerpt=payloads.excerpt(line["payload"]),
+        excerpt=payloads.excerpt(line["payload"], EXCERPT_CHARS),
         length=payloads.length(line["payload"]),
         created_at=at,
     )
