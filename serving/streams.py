@@ -22,8 +22,10 @@ import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
-from serving.models import Completion
+from serving.limits import HOLD_SLACK
+from serving.models import Completion, CompletionState
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ def which_are_cancelled(completion_ids: list[str]) -> list[str]:
 
 
 async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
-    """Pieces of the answer as they come, then its end. Never longer than its deadline.
+    """Pieces of the answer as they come, then its end; not longer than its hold lasts.
 
     Cost: one Redis connection while it waits; one query for the end, and one for each
     PATIENCE_SECONDS without a token.
@@ -136,6 +138,10 @@ async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
             if not ended:
                 continue
             completion = await sync_to_async(_load)(completion_id)
+            if not completion.is_final and timezone.now() > completion.deadline + HOLD_SLACK:
+                # Neither worker nor sweeper came: nobody may wait for ever.
+                completion.state = CompletionState.FAILED
+                completion.failure_reason = "It was not answered in time. You are not charged."
             if completion.is_final:
                 if len(completion.answer) > shown:
                     yield Piece(completion.answer[shown:])

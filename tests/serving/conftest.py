@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from serving.services import deployments
 from tests.ledger.books import OPEN, fund, person
 
 QUEUE = "generate.starter"
+STARTER = Path(__file__).resolve().parents[2] / "modelfactory" / "starter"
 RANK = 4
 
 
@@ -63,9 +65,23 @@ def staff(db) -> User:
     return user
 
 
+@pytest.fixture(scope="session")
+def endless_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter without its end token, so that an answer is as long as a test wants it."""
+    folder = tmp_path_factory.mktemp("base") / "starter"
+    shutil.copytree(STARTER, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": None}))
+    (folder / "generation_config.json").unlink()
+    return folder
+
+
 @pytest.fixture
-def base(db) -> BaseModel:
-    return register_starter(at=timezone.now())
+def base(db, endless_folder: Path) -> BaseModel:
+    made = register_starter(at=timezone.now())
+    made.folder = str(endless_folder)
+    made.save(update_fields=["folder"])
+    return made
 
 
 def beat(queue: str = QUEUE, *, ago: float = 0.0) -> None:

@@ -5,9 +5,7 @@ All are processes of their own on the test's database and on a Redis of their ow
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -28,8 +26,6 @@ from accounts.models import User
 from config.embedded import redis as embedded_redis
 from config.embedded.paths import free_port
 from config.embedded.workers import worker
-from modelfactory.models import BaseModel
-from modelfactory.services.bases import register_starter
 from serving.models import Completion, Deployment, DeploymentState
 from serving.services import deployments
 from tests.ledger.books import OPEN, fund
@@ -194,21 +190,6 @@ def secret(client_person: User) -> str:
 @pytest.fixture
 def client(house: House, secret: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{house.address}/v1", api_key=secret, max_retries=0, timeout=60)
-
-
-@pytest.fixture
-def base(house: House, clean: None) -> BaseModel:
-    """The starter without its end token, so that an answer is as long as a test wants it."""
-    made = register_starter(at=timezone.now())
-    folder = house.folder / "endless"
-    if not folder.exists():
-        shutil.copytree(made.path, folder)
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": None}))
-        (folder / "generation_config.json").unlink()
-    made.folder = str(folder)
-    made.save(update_fields=["folder"])
-    return made
 
 
 @pytest.fixture
