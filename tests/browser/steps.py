@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,20 @@ from config.sample.docstrings import standard_library
 
 LONG_MS = 240_000
 TITLE = "One more part in a hundred for contributors"
-PACKAGES = ("json", "logging", "statistics", "threading")
+OWN = ("statistics", "json")
+NAMED = ("logging", "threading")
 
 
-def records_file(folder: Path) -> Path:
-    """Real questions and answers of four contributors, with two rows that are no good."""
-    pairs = [pair for package in PACKAGES for pair in standard_library(package, 14)]
+def records_file(folder: Path, packages: Sequence[str]) -> Path:
+    """Real questions and answers about `packages`, with two rows that are no good."""
+    pairs = [pair for package in packages for pair in standard_library(package, 16)]
     rows = [
         {"question": pair.question, "answer": pair.answer, "package": pair.contributor}
         for pair in pairs
     ]
     rows.append({"question": "Who wrote this row?", "answer": "", "package": "json"})
     rows.append(rows[0])
-    path = folder / "python-answers.jsonl"
+    path = folder / f"{'-and-'.join(packages)}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -143,10 +144,10 @@ def publish_model(page: Any, name: str) -> str:
 
 
 def get_open(page: Any, amount: str) -> None:
-    page.goto("/wallet/")
+    before = _spendable(page)
     page.locator("#faucet input[name=amount]").fill(amount)
     page.get_by_role("button", name="Get OPEN").click()
-    again_until("the faucet's OPEN", lambda: _spendable(page) > 0)
+    again_until("the faucet's OPEN", lambda: _spendable(page) >= before + float(amount))
 
 
 def deposit(page: Any, amount: str) -> None:
@@ -154,14 +155,14 @@ def deposit(page: Any, amount: str) -> None:
     before = _spendable(page)
     page.locator("[data-deposit-amount]").fill(amount)
     page.locator("[data-deposit-start]").click()
-    sign(page.locator("#deposit"))
+    page.locator("#deposit").get_by_text("are in a block").wait_for()
     again_until("the wallet's deposit", lambda: _spendable(page) >= before + float(amount))
 
 
 def sign(box: Any) -> None:
     """Read the decoded call, send it, and wait for its block."""
     box.locator("[data-transaction-status] button").first.click()
-    box.get_by_text(re.compile("In block|Waiting for confirmations")).first.wait_for()
+    box.get_by_text(re.compile("In (a )?block")).first.wait_for()
 
 
 def deploy(page: Any, name: str) -> None:
