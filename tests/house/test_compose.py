@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from config.embedded import workers
+from ledger.chain.local import anvil_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILE = REPOSITORY / "compose.yaml"
@@ -70,6 +71,17 @@ def test_nothing_starts_before_the_schema_and_the_contracts(compose: dict) -> No
     for name in ("web", "relay", "beat", "worker", "chain", "generate", "attribute", "train"):
         waits = compose["services"][name]["depends_on"]
         assert waits["prepare"]["condition"] == "service_completed_successfully", name
+
+
+def test_its_chain_runs_like_the_demo_s(compose: dict) -> None:
+    ours = anvil_command(Path("anvil"), 8545, Path("/state/anvil.json"), 1)[1:]
+    ours.remove("--quiet")
+    own = dict(zip(ours[::2], ours[1::2], strict=True))
+    del own["--port"]
+    own["--host"] = "0.0.0.0"
+    assert {f"{key}={value}" for key, value in own.items()} | {"--quiet"} == set(
+        compose["services"]["anvil"]["command"]
+    )
 
 
 def test_docker_itself_accepts_it() -> None:
