@@ -29,6 +29,11 @@ def command(data_dir: Path, *, port: int) -> tuple[str, ...]:
     return tuple(local.anvil_command(install(), port, folder / "anvil.json", BLOCK_SECONDS))
 
 
+def is_local() -> bool:
+    """True unless CHAIN_ID names another chain than a development one."""
+    return os.environ.get("CHAIN_ID", str(local.LOCAL_CHAIN_ID)) == str(local.LOCAL_CHAIN_ID)
+
+
 def choose_port() -> int:
     return free_port(DEFAULT_PORT)
 

@@ -135,8 +135,9 @@ class House:
             StartError: a step failed; its log was shown.
         """
         self.manage("migrate", "--no-input", "--verbosity", "1")
-        if self.environment.get("CHAIN_RPC_URL"):
-            self.manage("deploy_contracts")
+        if self.environment.get("CHAIN_RPC_URL") and chain.is_local():
+            # Elsewhere contracts cost money, so whoever wants them there says so by hand.
+            self.manage("deploy_contracts", *(["--reset"] if os.environ.get("CHAIN_RESET") else []))
 
     def manage(self, *arguments: str) -> None:
         """Runs a management command to its end. Raises StartError where it fails."""
