@@ -8,6 +8,7 @@ contribution_urls = [
     path("", contributions.contribution, name="contribution"),
     path("mapping/", contributions.set_mapping, name="set-mapping"),
     path("submit/", contributions.submit, name="submit"),
+    path("retry/", contributions.retry, name="retry"),
     path("discard/", contributions.discard, name="discard"),
     path("refused.csv", contributions.reject_file, {"ending": "csv"}, name="refused-csv"),
     path("refused.jsonl", contributions.reject_file, {"ending": "jsonl"}, name="refused-jsonl"),

@@ -192,6 +192,11 @@ class Contribution(WorkItem):
         return self.state in MAPPABLE and bool(self.preview.get("columns"))
 
     @property
+    def can_be_retried(self) -> bool:
+        """Whether its worker was lost, which says nothing against the file."""
+        return self.state == ContributionState.FAILED and self.failure_code == "WORKER"
+
+    @property
     def can_be_submitted(self) -> bool:
         return self.state in SUBMITTABLE and self.rows_good > 0
 

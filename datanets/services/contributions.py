@@ -22,6 +22,7 @@ from datanets.models import Contribution, ContributionState, Datanet, Upload
 from datanets.models.contributions import DISCARDABLE, MAPPABLE, SUBMITTABLE
 
 QUEUE = "ingest"
+WORKER_LOST = "WORKER"
 # The task that takes a contribution on from each state in which it waits for a worker.
 TASKS = {
     ContributionState.UPLOADED: "datanets.tasks.preview_contribution",
@@ -133,6 +134,24 @@ def submit_contribution(
     )
 
 
+def retry_contribution(*, contribution: Contribution, acting_user: User, at: datetime) -> None:
+    """Begin again with the file that is there, after its worker was lost.
+
+    Raises DatanetError STATE; PermissionDenied.
+    """
+    _require_submitter(contribution, acting_user)
+    if contribution.failure_code != WORKER_LOST:
+        raise DatanetError("STATE", "This file cannot be read. Correct it and upload it again.")
+    _move(
+        contribution,
+        (ContributionState.FAILED,),
+        ContributionState.UPLOADED,
+        acting_user=acting_user,
+        verb="contribution.retried",
+        at=at,
+    )
+
+
 def discard_contribution(*, contribution: Contribution, acting_user: User, at: datetime) -> None:
     """End a contribution before it was submitted. Raises DatanetError STATE."""
     _require_submitter(contribution, acting_user)
@@ -163,7 +182,7 @@ def fail(pk: UUID, reason: str, at: datetime) -> None:
     contribution = Contribution.objects.get(pk=pk)
     Contribution.objects.filter(pk=pk, state=contribution.state).update(
         state=ContributionState.FAILED,
-        failure_code="WORKER",
+        failure_code=WORKER_LOST,
         failure_reason=reason,
         lease_owner="",
         lease_expires_at=None,

@@ -120,6 +120,13 @@ def submit(request: HttpRequest, contribution_id: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
+def retry(request: HttpRequest, contribution_id: UUID) -> HttpResponse:
+    found = _own(request, contribution_id)
+    return act(request, found.get_absolute_url(), services.retry_contribution, contribution=found)
+
+
+@login_required
+@require_POST
 def discard(request: HttpRequest, contribution_id: UUID) -> HttpResponse:
     found = _own(request, contribution_id)
     return act(

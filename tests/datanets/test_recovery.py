@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.models import OutboxMessage, User
+from datanets.errors import DatanetError
 from datanets.models import Contribution, Datanet, Record, VersionBuild
 from datanets.services import checking, contributions, submission, versions
 from datanets.services.lifelines import lifeline
@@ -94,6 +95,17 @@ def test_three_deaths_are_a_failure_with_a_reason(
     assert (uploaded.state, uploaded.failure_code) == ("FAILED", "WORKER")
     assert "start this again" in uploaded.failure_reason
     assert not Record.objects.exists()
+    OutboxMessage.objects.all().delete()
+    contributions.retry_contribution(
+        contribution=uploaded, acting_user=uploaded.submitter, at=LATER
+    )
+    assert run_tasks() == 1
+    uploaded.refresh_from_db()
+    assert uploaded.state == "MAPPING"
+    with pytest.raises(DatanetError):
+        contributions.retry_contribution(
+            contribution=uploaded, acting_user=uploaded.submitter, at=LATER
+        )
 
 
 def test_who_lost_the_lease_writes_nothing(

@@ -99,7 +99,7 @@ def test_a_contribution_is_its_submitters_and_the_reviewers_to_see(
     assert [b.get(url).status_code for b in (someone, reviewer, owner)] == [404, 200, 200]
     assert browser(contributor).get(url).status_code == 200
     assert browser(contributor).post(url).status_code == 405
-    for step in ("mapping/", "submit/", "discard/"):
+    for step in ("mapping/", "submit/", "discard/", "retry/"):
         assert nobody.post(url + step)["Location"].startswith(LOGIN)
         assert [b.post(url + step).status_code for b in (someone, reviewer)] == [404, 404]
         assert browser(contributor).get(url + step).status_code == 405
@@ -221,7 +221,9 @@ def test_no_address_was_forgotten() -> None:
     from pathlib import Path
 
     known = {*SEEN_ON_DRAFT, *POSTED}
-    text = Path(__file__).read_text() + "index create my-contributions contribution set-mapping "
+    text = (
+        Path(__file__).read_text() + "index create my-contributions contribution set-mapping retry "
+    )
     text += "submit discard refused-csv refused-jsonl record withdraw-record remove-record "
     text += "report-record review-record report version manifest records-file"
     names: set[str] = set()
