@@ -30,6 +30,7 @@ from ledger.models import (
 from ledger.services.opening import account_for
 from ledger.services.posting import BATCH, Cause, Leg, post_entry
 from ledger.services.roots import advance_distributions, one_at_a_time
+from ledger.setwise import add_to_published
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +133,11 @@ def _raise_published(owed: Sequence[Owed]) -> dict[UUID, int]:
         [PayoutAddress(address=address) for address in sorted(by_address)],
         ignore_conflicts=True, batch_size=BATCH,
     )
-    payees = list(
-        PayoutAddress.objects.select_for_update().filter(address__in=by_address).order_by("pk")
-    )
-    for payee in payees:
-        payee.published += by_address[payee.address]
-    PayoutAddress.objects.bulk_update(payees, ["published"], batch_size=BATCH)
-    return {payee.pk: by_address[payee.address] for payee in payees}
+    payees = PayoutAddress.objects.select_for_update().filter(address__in=by_address)
+    rows = payees.order_by("pk").values_list("pk", "address")
+    added = {pk: by_address[address] for pk, address in rows}
+    add_to_published(added)
+    return added
 
 
 def _write_leaves(

@@ -17,12 +17,13 @@ from ledger import calldata, published
 from ledger.chain import distribution as trees
 from ledger.chain.deployment import Deployment
 from ledger.errors import InvalidEntry, LedgerError, UnknownAccount, WaitingForChain
-from ledger.models import Account, Distribution, DistributionLeaf, Entry
+from ledger.models import Account, Distribution, Entry
 from ledger.models.chain import Intent
 from ledger.onchain import current_deployment
 from ledger.services import chain
 from ledger.services.opening import account_for
-from ledger.services.posting import BATCH, Cause, Leg, post_entry
+from ledger.services.posting import Cause, Leg, post_entry
+from ledger.setwise import set_positions
 from ledger.words import open_text
 
 State = Distribution.State
@@ -221,9 +222,7 @@ def _bind(distribution: Distribution, deployment: Deployment) -> None:
         account: place
         for (account, _), place in zip(tree.leaves, tree.places, strict=True)
     }
-    for leaf in leaves:
-        leaf.position = places[leaf.payee.address]
-    DistributionLeaf.objects.bulk_update(leaves, ["position"], batch_size=BATCH)
+    set_positions({leaf.pk: places[leaf.payee.address] for leaf in leaves})
     distribution.chain_id = deployment.chain_id
     distribution.distributor = tree.distributor
     distribution.root = tree.root_hex
