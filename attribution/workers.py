@@ -35,6 +35,7 @@ from attribution.influence.examples import IndexedExample
 from attribution.influence.scorer import Scorer
 from attribution.models import Attribution, Index
 from attribution.services import indexes, receipts
+from datanets.services.lifelines import lifeline
 from modelfactory.models import Model
 from modelfactory.training.prompts import load_tokenizer, render_example
 from modelfactory.workers import materialise_adapter
@@ -78,7 +79,9 @@ def _claim_and_build(index_id: UUID) -> None:
         return
     index = Index.objects.select_related("model__base_model", "model__run").get(pk=index_id)
     try:
-        _build(index, owner)
+        # Loading a base model tells nothing of its progress, and takes longer than a lease.
+        with lifeline(Index, index_id, owner=owner):
+            _build(index, owner)
     except LeaseLostError:
         logger.warning("index %s: the lease was lost", index_id)
     except (InfluenceError, OSError, ValueError) as error:
@@ -100,10 +103,11 @@ def attribute(attribution_id: UUID) -> None:
     if attribution is None:
         return
     try:
-        evidence = find_evidence(attribution)
-        receipts.write_receipt(
-            attribution_id=attribution_id, owner=owner, evidence=evidence, at=timezone.now()
-        )
+        with lifeline(Attribution, attribution_id, owner=owner):
+            evidence = find_evidence(attribution)
+            receipts.write_receipt(
+                attribution_id=attribution_id, owner=owner, evidence=evidence, at=timezone.now()
+            )
     except InfluenceError as error:
         logger.warning("attribution %s failed: %s", attribution_id, error)
         receipts.fail(attribution_id, str(error), timezone.now(), owner)
