@@ -20,6 +20,18 @@ def index(model, config, tmp_path):
     return Index.open(tmp_path / "index")
 
 
+def plain_gradients(model, examples):
+    from attribution.influence.gradients import backward, make_batch, per_example
+
+    out = torch.zeros(len(examples), model.dimension)
+
+    def sink(number, block, activations, output_gradients):
+        out[:, block.span] = per_example(activations, output_gradients).flatten(1)
+
+    backward(model, make_batch(examples, model.device), sink, labels="true", seed=0)
+    return out
+
+
 def dense(model, index, examples):
     """Whitened gradients in the index's coordinates, clipped, as float64."""
     factors = Scorer.of(index, model).factors
@@ -82,6 +94,55 @@ def test_a_whitened_product_is_the_damped_inverse_fisher_product(model, index):
         mean_damped = float(damped.mean())
         # damping is a tenth of the mean eigenvalue, so nothing is below mean / 11
         assert float(damped.min()) >= mean_damped / 11 * 0.999
+
+
+def test_influence_is_the_inverse_curvature_between_two_plain_gradients(model, index):
+    """Spelt out block by block: rotate, divide by the damped eigenvalues, rotate back."""
+    factors = Scorer.of(index, model).factors
+    one, two = tiny_examples(2)
+    first, second = plain_gradients(model, [one])[0], plain_gradients(model, [two])[0]
+    expected = 0.0
+    for number, block in enumerate(model.blocks):
+        rows, columns = factors.rows[number].double(), factors.columns[number].double()
+        eigenvalues = 1 / factors.inverse_roots[number].double().square()
+        rotated = rows.T @ second[block.span].view(block.rows, block.columns).double() @ columns
+        solved = rows @ (rotated / eigenvalues) @ columns.T
+        expected += float((first[block.span].double() * solved.flatten()).sum())
+    whitened = whitened_gradients(model, factors, [one, two]).double()
+    assert float(whitened[0] @ whitened[1]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_eigenvalues_are_the_mean_squares_of_sampled_gradients(model, config, index):
+    """On the fit sample the whitened sampled gradients have the size that damping leaves them."""
+    from attribution.influence.curvature import fit
+    from attribution.influence.gradients import backward, make_batch, per_example
+
+    examples = tiny_examples()
+    factors = fit(model, examples, config, lambda: None)
+    squares = torch.zeros(model.dimension)
+
+    def sink(number, block, activations, output_gradients):
+        rotated = (
+            factors.rows[number].T @ per_example(activations, output_gradients)
+            @ factors.columns[number]
+        ) * factors.inverse_roots[number]
+        squares[block.span] += rotated.square().sum(0).flatten()
+
+    draws = 20
+    for seed in range(draws):
+        batch = make_batch(examples, model.device)
+        backward(model, batch, sink, labels="sampled", seed=seed)
+    # Lambda / (Lambda + damping) is below 1, and most of a block's weight is near it.
+    mean = float((squares / (draws * len(examples))).mean())
+    assert 0.3 < mean < 1.5
+
+
+def test_no_record_counts_for_more_than_the_clip(model, tmp_path):
+    alone = InfluenceConfig(fit_min=24, batch_tokens=48)
+    build_with(model, alone, tiny_examples(24, groups=24), tmp_path / "index")
+    norms = np.linalg.norm(Index.open(tmp_path / "index").sums.astype(np.float64), axis=1)
+    assert np.all(norms <= 32_767 * 1.001)
+    assert np.sum(norms > 32_767 * 0.999) >= 11  # those above the median are cut to it
 
 
 def test_a_stopped_build_goes_on_after_its_last_shard(model, config, tmp_path, monkeypatch):
