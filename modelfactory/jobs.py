@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
+from django.db import OperationalError, connection
 
 from accounts import leases
 from accounts.blobs import open_blob
@@ -60,9 +61,14 @@ def execute(run_id: UUID, *, device: str, dtype: str) -> bool:
         folder = prepare(run, device=device, dtype=dtype)
         status, reason = supervise(run, folder, owner)
         conclude(run, folder, owner, status, reason)
+    except OperationalError:
+        # The database went away: the lease runs out, and the sweeper has the run go on.
+        logger.warning("run %s: left to the sweeper", run_id, exc_info=True)
+        connection.close()
     except Exception as error:
         logger.exception("run %s", run_id)
-        runs.fail(run_id, f"{type(error).__name__}: {error}", now())
+        if Run.objects.filter(pk=run_id, lease_owner=owner).exists():
+            runs.fail(run_id, f"{type(error).__name__}: {error}", now())
     return True
 
 

@@ -47,8 +47,9 @@ def create_run(
     with transaction.atomic():
         run = create_draft(name=name, goal=goal, acting_user=acting_user, at=at)
         set_data(run=run, versions=versions, acting_user=acting_user)
+        if recipe is not None:
+            set_recipe(run=run, recipe=recipe, acting_user=acting_user)
         set_base(run=run, base_model=base_model, acting_user=acting_user)
-        set_recipe(run=run, recipe=recipe or Recipe(), acting_user=acting_user)
     return run
 
 
@@ -76,12 +77,18 @@ def set_data(*, run: Run, versions: Sequence[Choice], acting_user: User) -> None
 
 
 def set_base(*, run: Run, base_model: BaseModel, acting_user: User) -> None:
-    """Raises RunError (BASE) where it does not load."""
+    """Settings that were left at their default are fitted to the base.
+
+    Raises RunError (BASE) where it does not load.
+    """
     require_draft(run, acting_user)
     if not base_model.is_ready:
         raise RunError("BASE", f"{base_model.name} is not ready. {base_model.failure_reason}")
-    run.base_model, run.estimate = base_model, {}
-    run.save(update_fields=["base_model", "estimate"])
+    recipe = run.parsed_recipe.suited_to(
+        parameters=base_model.parameters, context=base_model.context_length
+    )
+    run.base_model, run.recipe, run.estimate = base_model, recipe.to_json(), {}
+    run.save(update_fields=["base_model", "recipe", "estimate"])
 
 
 def set_recipe(*, run: Run, recipe: Recipe | Mapping[str, Any], acting_user: User) -> None:

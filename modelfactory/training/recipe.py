@@ -1,10 +1,13 @@
 """What to train, in one dataclass. Forms, the API, the job file and the docs derive from it."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 SCHEDULERS = ("cosine", "linear", "constant")
+# Learning rates of LoRA by parameters of the base model, and below the last of them.
+RATES = ((10_000_000, 5e-3), (100_000_000, 2e-3), (1_000_000_000, 5e-4))
+SMALLEST_RATE = 2e-4
 TARGETS = ("all-linear", "attention", "mlp")
 
 
@@ -53,7 +56,7 @@ class Recipe:
         high=20,
     )
     learning_rate: float = setting(
-        2e-3,
+        5e-3,
         "Learning rate",
         "How far each step goes. Too high and the loss jumps or becomes infinite.",
         simple=True,
@@ -134,6 +137,17 @@ class Recipe:
         recipe = cls(**{name: _cast(known[name], value) for name, value in data.items()})
         recipe.check()
         return recipe
+
+    def suited_to(self, *, parameters: int, context: int) -> "Recipe":
+        """Fit what was left at its default to a base model: larger ones take smaller steps."""
+        changes: dict[str, Any] = {}
+        if self.learning_rate == Recipe.learning_rate:
+            changes["learning_rate"] = next(
+                (rate for size, rate in RATES if parameters <= size), SMALLEST_RATE
+            )
+        if self.cutoff == Recipe.cutoff:
+            changes["cutoff"] = max(16, min(self.cutoff, context))
+        return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -4,15 +4,16 @@ import os
 import signal
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
+from accounts import leases
 from accounts.models import Notification, OutboxMessage
 from attribution.translog import canonical
 from datanets.models import Record, VersionRecord
@@ -228,6 +229,18 @@ def test_a_base_that_lost_its_files_fails_with_a_reason(draft, builder, base, tm
     run = execute(run)
     assert run.state == Run.State.FAILED
     assert "tokenizer" in run.failure_reason
+
+
+def test_a_database_that_goes_away_leaves_the_run_to_the_sweeper(draft, builder, monkeypatch):
+    def lost(*_):
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(jobs, "supervise", lost)
+    run = execute(queue(draft, builder))
+    assert run.state == Run.State.RUNNING
+    leases.sweep(at=now() + timedelta(hours=1))
+    run.refresh_from_db()
+    assert run.state == Run.State.QUEUED
 
 
 def test_the_child_sees_no_keys_of_the_house(monkeypatch):

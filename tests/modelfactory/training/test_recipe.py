@@ -36,6 +36,16 @@ def test_it_names_the_field_that_it_refuses(field, value):
     assert caught.value.field == field
 
 
+def test_what_was_left_at_its_default_is_fitted_to_the_base():
+    small, large = (
+        Recipe().suited_to(parameters=size, context=128) for size in (4_000_000, 7_000_000_000)
+    )
+    assert small.learning_rate > large.learning_rate
+    assert small.cutoff == 128
+    chosen = Recipe(learning_rate=0.01, cutoff=100)
+    assert chosen.suited_to(parameters=7_000_000_000, context=64) == chosen
+
+
 def test_every_field_carries_a_label_and_help():
     for field in Recipe.__dataclass_fields__.values():
         assert field.metadata["label"]
