@@ -12,7 +12,7 @@ from accounts.fields import WeiField
 from accounts.models import AuditEvent, OutboxMessage
 from attribution.models import Checkpoint, Receipt
 from datanets.models import Contribution, ContributionState, Datanet, Record, Report, Version
-from ledger.models import Account, Distribution, Entry, Intent, Posting
+from ledger.models import Account, ChainHead, ChainWallet, Distribution, Entry, Intent, Posting
 from modelfactory.models import Model, Run
 from serving.models import Completion, Deployment
 
@@ -133,5 +133,9 @@ def staff_overview(at: datetime) -> dict[str, Any]:
             "Completions": Completion.objects.filter(state="FAILED").count(),
             "Intents": Intent.objects.filter(state="FAILED").count(),
         },
+        "chain_problems": [
+            *ChainHead.objects.exclude(problem="").values_list("problem", flat=True),
+            *ChainWallet.objects.exclude(problem="").values_list("problem", flat=True),
+        ],
         "events": AuditEvent.objects.select_related("actor").order_by("-at", "-id")[:50],
     }

@@ -34,7 +34,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
-    text = request.GET.get("q", "").strip()[:200]
+    text = request.GET.get("q", "").replace("\0", "").strip()[:200]
     if text and (url := lookup.page_of(text, request.user)):
         return redirect(url)
     found = selectors.find(text, request.user) if text else {}
