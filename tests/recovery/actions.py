@@ -32,6 +32,7 @@ from modelfactory.services import runs  # noqa: E402
 from modelfactory.services.bases import register_base, register_starter  # noqa: E402
 from modelfactory.services.drafts import create_run  # noqa: E402
 from modelfactory.services.publishing import publish_model  # noqa: E402
+from serving.errors import NoWorker  # noqa: E402
 from serving.models import Deployment, DeploymentState  # noqa: E402
 from serving.services import deployments  # noqa: E402
 
@@ -169,7 +170,7 @@ def _deployed(model: Model, builder: User) -> bool:
     """False while no worker that serves the base is up yet."""
     try:
         deployments.deploy(model=model, acting_user=builder, at=timezone.now())
-    except deployments.NoWorker:
+    except NoWorker:
         return False
     return True
 

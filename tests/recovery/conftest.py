@@ -69,7 +69,9 @@ class Rig:
         found = self.rows(query, *values)
         return found[0][0] if found else None
 
-    def until(self, what: str, look: Callable[[], Found], seconds: float = PATIENCE) -> Found:
+    def until(
+        self, what: str, look: Callable[[], Found | None], seconds: float = PATIENCE
+    ) -> Found:
         """Ask `look` until it returns something true."""
         deadline = time.monotonic() + seconds
         while not (found := look()):
