@@ -1,3 +1,0 @@
-from attribution.services.receipts import request_attribution
-
-__all__ = ["request_attribution"]

@@ -9,7 +9,8 @@ from accounts import leases
 from accounts.models import OutboxMessage
 from attribution import workers
 from attribution.models import Attribution, Index, Receipt
-from attribution.services import indexes, receipts, request_attribution
+from attribution.services import indexes, receipts
+from attribution.services.receipts import request_attribution
 from ledger.models import Account, Entry
 from tests.attribution.world import NOON, SPLIT, queued
 from tests.ledger.books import balance_of

@@ -9,7 +9,8 @@ from accounts.ids import uuid7
 from accounts.models import OutboxMessage
 from attribution import workers
 from attribution.models import Attribution, Index, Receipt
-from attribution.services import indexes, request_attribution
+from attribution.services import indexes
+from attribution.services.receipts import request_attribution
 from attribution.services.log import sequence
 from datanets.services.versions import publish_version
 from ledger.services.holds import Refs, capture_hold, open_hold
