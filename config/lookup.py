@@ -26,7 +26,7 @@ BY_ID: list[tuple[str, Callable[[Any], Any]]] = [
     ("datanet", lambda user: Datanet.objects.visible_to(user)),
     ("model", lambda user: Model.objects.visible_to(user)),
     ("run", lambda user: Run.objects.visible_to(user)),
-    ("deployment", lambda user: Deployment.objects.all()),
+    ("deployment", lambda user: Deployment.objects.visible_to(user)),
 ]
 
 

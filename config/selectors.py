@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector
 from django.db.models import Count, Sum
@@ -14,7 +15,7 @@ from attribution.models import Checkpoint, Receipt
 from datanets.models import Contribution, ContributionState, Datanet, Record, Report, Version
 from ledger.models import Account, ChainHead, ChainWallet, Distribution, Entry, Intent, Posting
 from modelfactory.models import Model, Run
-from serving.models import Completion, Deployment
+from serving.models import Completion
 
 NEWEST = 6
 FOUND = 20
@@ -49,10 +50,11 @@ def totals() -> Totals:
 
 @dataclass(frozen=True)
 class Activity:
-    """Work under way, for everyone to see as counts and for its people by name."""
+    """Work under way: how far it is for everybody, whose it is for those who may see it."""
 
     contributions: int
     runs: list[Run]
+    visible_runs: frozenset[UUID]
     completions: int
     distributions: list[Distribution]
 
@@ -61,25 +63,24 @@ class Activity:
         return bool(self.contributions or self.runs or self.completions or self.distributions)
 
 
-def activity() -> Activity:
+def activity(user: Any) -> Activity:
+    active = Run.objects.filter(state__in=["QUEUED", "RUNNING"])
     moving = [state for state in ContributionState if state.is_moving]
     return Activity(
         contributions=Contribution.objects.filter(state__in=moving).count(),
-        runs=list(
-            Run.objects.filter(state__in=["QUEUED", "RUNNING"]).order_by("queued_at")[:NEWEST]
-        ),
+        runs=list(active.order_by("queued_at")[:NEWEST]),
+        visible_runs=frozenset(active.visible_to(user).values_list("pk", flat=True)),
         completions=Completion.objects.unfinished().count(),
         distributions=list(Distribution.objects.filter(state__in=Distribution.IN_FLIGHT)),
     )
 
 
-def newest(user: Any) -> dict[str, Any]:
+def newest() -> dict[str, Any]:
     """The newest public Datanets, models and receipts."""
     return {
         "datanets": Datanet.objects.filter(state="PUBLISHED").order_by("-published_at")[:NEWEST],
         "models": Model.objects.published().select_related("owner", "base_model")[:NEWEST],
         "receipts": Receipt.objects.order_by("-created_at")[:NEWEST],
-        "deployments": Deployment.objects.filter(state="LIVE")[:NEWEST],
     }
 
 

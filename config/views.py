@@ -13,14 +13,14 @@ from config import lookup, selectors
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    context = {"totals": selectors.totals(), "activity": selectors.activity()}
-    return render(request, "house/home.html", context | selectors.newest(request.user))
+    context = {"totals": selectors.totals(), "activity": selectors.activity(request.user)}
+    return render(request, "house/home.html", context | selectors.newest())
 
 
 @require_safe
 def activity(request: HttpRequest) -> HttpResponse:
     """The part of the home page that is asked for again while work goes on."""
-    context = {"totals": selectors.totals(), "activity": selectors.activity()}
+    context = {"totals": selectors.totals(), "activity": selectors.activity(request.user)}
     return render(request, "house/activity.html", context)
 
 

@@ -33,6 +33,7 @@ from datanets.models import Datanet, Reason, Record, Role
 from datanets.services import datanets as datanet_services
 from datanets.services import imports, reviews
 from ledger.chain.local import DEV_ADDRESSES
+from modelfactory.services.bases import register_starter
 
 PYTHON_ANSWERS = "Python answers"
 PAIRS_OF_A_PACKAGE = 24
@@ -63,7 +64,8 @@ class Sample:
 def seed_foundation(*, at: datetime) -> list[str]:
     """Makes what is missing; returns a line for each thing that it made."""
     made = [f"login {login.email}" for login in LOGINS if _seed_person(login, at)]
-    people = {login: User.objects.get(handle=login.handle) for login in LOGINS}
+    people = {login: User.objects.get(email__iexact=login.email) for login in LOGINS}
+    register_starter(at=at)
     for sample in SAMPLES:
         if not Datanet.objects.filter(name=sample.name, owner=people[OWNER]).exists():
             with transaction.atomic():
@@ -74,25 +76,37 @@ def seed_foundation(*, at: datetime) -> list[str]:
 
 def python_answers() -> Datanet | None:
     """The Datanet of which the rest of the sample is made; None before it is seeded."""
-    return Datanet.objects.filter(name=PYTHON_ANSWERS, owner__handle=OWNER.handle).first()
+    return Datanet.objects.filter(name=PYTHON_ANSWERS, owner__email=OWNER.email).first()
+
+
+def make_person(login: Login, at: datetime) -> User:
+    """The person behind a login, who cannot sign in before the demo gives a password."""
+    return User.objects.create_user(
+        login.email,
+        None,
+        handle=User.objects.free_handle(login.handle),
+        display_name=login.name,
+        is_staff=login.is_staff,
+        date_joined=at,
+    )
 
 
 def _seed_person(login: Login, at: datetime) -> bool:
-    if User.objects.filter(handle=login.handle).exists():
+    """Make the login, or complete the person that a tour has made without a password."""
+    user = User.objects.filter(email__iexact=login.email).first()
+    if user is not None and user.has_usable_password():
         return False
     with transaction.atomic():
-        user = User.objects.create_user(
-            login.email,
-            PASSWORD,
-            handle=login.handle,
-            display_name=login.name,
-            is_staff=login.is_staff,
-            date_joined=at,
+        if user is None:
+            user = make_person(login, at)
+        user.set_password(PASSWORD)
+        user.save(update_fields=["password"])
+        EmailAddress.objects.get_or_create(
+            user=user, email=login.email, defaults={"verified": True, "primary": True}
         )
-        EmailAddress.objects.create(user=user, email=login.email, verified=True, primary=True)
-        if settings.CHAIN_ENABLED and settings.CHAIN_IS_LOCAL:
+        address = DEV_ADDRESSES[login.wallet]
+        if settings.CHAIN_ENABLED and settings.CHAIN_IS_LOCAL and not user.wallets.exists():
             # Anvil's accounts are unlocked, so each person can sign with one in the demo.
-            address = DEV_ADDRESSES[login.wallet]
             link_wallet(user=user, address=address, acting_user=user, at=at)
     return True
 

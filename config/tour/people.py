@@ -1,21 +1,17 @@
 """The people who walk the tour: the demo's logins where they exist, made otherwise."""
 
+from django.utils import timezone
+
 from accounts.models import User
+from config.sample.foundation import make_person
 from config.sample.people import LOGINS
 
 
 def tour_people() -> dict[str, User]:
-    """Return the actors by handle."""
-    people = {}
-    for login in LOGINS:
-        user = User.objects.filter(email__iexact=login.email).first()
-        if user is None:
-            user = User.objects.create_user(
-                login.email,
-                None,
-                handle=User.objects.free_handle(login.handle),
-                display_name=login.name,
-                is_staff=login.is_staff,
-            )
-        people[login.handle] = user
-    return people
+    """Return the actors by the handle of their login."""
+    found = {
+        login.handle: User.objects.filter(email__iexact=login.email).first() for login in LOGINS
+    }
+    return {
+        login.handle: found[login.handle] or make_person(login, timezone.now()) for login in LOGINS
+    }

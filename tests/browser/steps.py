@@ -167,10 +167,8 @@ def sign(box: Any) -> None:
 
 def deploy(page: Any, name: str) -> None:
     page.goto("/deployments/new/")
-    model = page.locator("select[name=model]")
-    if model.count():
-        label = model.locator("option", has_text=name).first.inner_text()
-        model.select_option(label=label)
+    model = page.locator("select[name=what]")
+    model.select_option(label=model.locator("option", has_text=name).first.inner_text())
     page.get_by_role("button", name="Deploy").click()
     page.wait_for_url(re.compile(r"/deployments/(?!new)[\w-]+/$"))
     again_until("the deployment", lambda: shows_now(page, "LIVE"))

@@ -9,7 +9,9 @@ from accounts.models import AuditEvent, User
 from config.sample.docstrings import STANDARD_LIBRARY, standard_library
 from config.sample.foundation import SAMPLES, python_answers, seed_foundation
 from config.sample.people import CONTRIBUTOR, LOGINS, PASSWORD, STAFF
+from config.tour.people import tour_people
 from datanets.models import Datanet, DatanetState, Record, RecordState
+from modelfactory.models import BaseModel
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 
@@ -55,6 +57,22 @@ def test_everybody_can_log_in_with_the_password_that_is_shown() -> None:
         assert user.check_password(PASSWORD)
         assert user.emailaddress_set.get().verified
         assert user.is_staff == (login is STAFF)
+
+
+@pytest.mark.django_db
+def test_a_tour_before_the_demo_leaves_logins_that_work() -> None:
+    made = {user.pk for user in tour_people().values()}
+    seed_foundation(at=NOW)
+    for login in LOGINS:
+        user = User.objects.get(email=login.email)
+        assert user.pk in made
+        assert user.check_password(PASSWORD)
+        assert user.emailaddress_set.get().verified
+
+
+@pytest.mark.usefixtures("seeded")
+def test_a_builder_finds_the_starter_model_at_once() -> None:
+    assert BaseModel.objects.ready().get().slug == "starter"
 
 
 @pytest.mark.usefixtures("seeded")
