@@ -10,8 +10,8 @@ from accounts.models import OutboxMessage
 from attribution import workers
 from attribution.models import Attribution, Index, Receipt
 from attribution.services import indexes
-from attribution.services.receipts import request_attribution
 from attribution.services.log import sequence
+from attribution.services.receipts import request_attribution
 from datanets.services.versions import publish_version
 from ledger.services.holds import Refs, capture_hold, open_hold
 from ledger.splits import Part, Split
