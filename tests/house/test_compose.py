@@ -1,6 +1,7 @@
 """compose.yaml is a valid Compose file that runs the same processes as `make demo`."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,8 +23,14 @@ def compose() -> dict:
     return yaml.safe_load(FILE.read_text())
 
 
-def queues_of(command: tuple[str, ...] | list[str]) -> str | None:
+def queues_of(command: tuple[str, ...] | list[str], bases: str = "starter") -> str | None:
+    """The queues of a worker, asked of the shell where the command is a script for it."""
     command = list(command)
+    if command[0] == "sh":
+        shown = command[-1].replace("$$", "$").replace("exec celery", "printf '%s\\n'")
+        environment = {**os.environ, "GENERATE_BASES": bases}
+        words = subprocess.run([*command[:-1], shown], env=environment, capture_output=True)
+        command = words.stdout.decode().splitlines()
     return command[command.index("--queues") + 1] if "--queues" in command else None
 
 
@@ -65,6 +72,47 @@ def test_the_gpu_profile_has_the_workers_that_compute(compose: dict) -> None:
         if "gpu" in service.get("profiles", [])
     }
     assert on_gpu == {"train", "attribute", "generate.starter"}
+
+
+def test_a_machine_may_serve_several_bases(compose: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENERATE_BASES", "starter, qwen2.5-0.5b")
+    command = compose["services"]["generate"]["command"]
+    assert queues_of(command, "starter, qwen2.5-0.5b") == workers.generate_queues()
+
+
+def test_the_sample_asks_the_web_process_where_it_listens(compose: dict) -> None:
+    sample = compose["services"]["sample"]
+    assert sample["network_mode"] == "service:web"
+    assert sample["depends_on"]["web"]["condition"] == "service_healthy"
+    assert "/health/" in compose["services"]["web"]["healthcheck"]["test"][-1]
+    assert sample["environment"]["SITE_URL"] == "http://localhost:8000"
+    assert (
+        sample["environment"]["DATABASE_URL"] == compose["x-product"]["environment"]["DATABASE_URL"]
+    )
+
+
+def test_only_the_worker_of_the_chain_gets_its_key(compose: dict) -> None:
+    holders = {
+        name
+        for name, service in compose["services"].items()
+        if {"CHAIN_KEYSTORE", "CHAIN_KEYSTORE_PASSWORD"} & set(service.get("environment", {}))
+    }
+    assert holders == {"chain"}
+
+
+def test_what_a_server_sets_reaches_every_container(compose: dict) -> None:
+    asked = {"ALLOWED_HOSTS", "BLOB_BUCKET", "BLOB_ENDPOINT_URL", "CHAIN_PUBLIC_RPC_URL"}
+    asked |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    for name, service in compose["services"].items():
+        if service.get("image") == "openledger:local":
+            assert asked <= set(service["environment"]), name
+
+
+def test_a_browser_s_wallet_reaches_the_local_chain_and_no_stranger_does(compose: dict) -> None:
+    (port,) = compose["services"]["anvil"]["ports"]
+    assert port == "127.0.0.1:${ANVIL_PORT:-8545}:8545"
+    address = compose["services"]["web"]["environment"]["CHAIN_PUBLIC_RPC_URL"]
+    assert address.endswith(":-http://localhost:${ANVIL_PORT:-8545}}")
 
 
 def test_nothing_starts_before_the_schema_and_the_contracts(compose: dict) -> None:
