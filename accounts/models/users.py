@@ -57,6 +57,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     handle = models.SlugField(max_length=100, unique=True)
     display_name = models.CharField(max_length=120, blank=True, default="")
     kind = models.CharField(max_length=10, choices=UserKind.choices, default=UserKind.PERSON)
+    # Whom an import means by a name: hash of the import's namespace and the name.
+    name_key = models.CharField(
+        max_length=64, null=True, blank=True, unique=True, editable=False, default=None
+    )
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=timezone.now)
@@ -73,6 +77,10 @@ class User(AbstractBaseUser, PermissionsMixin):
                 Lower("email"),
                 name="user_email_unique",
                 violation_error_message="An account with this e-mail address exists.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="UNCLAIMED") | models.Q(name_key__isnull=True),
+                name="user_name_key_of_unclaimed",
             ),
             models.CheckConstraint(
                 condition=models.Q(kind="UNCLAIMED")

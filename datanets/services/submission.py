@@ -3,14 +3,12 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from hashlib import sha256
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
-from django.utils.text import slugify
 
 from accounts import audit, events, leases
 from accounts.blobs import open_blob
@@ -35,9 +33,6 @@ BATCH = 1_000
 # How much of a text stands in lists, and how much of it search looks through.
 EXCERPT_CHARS = 500
 SEARCHED_CHARS = 8_000
-# What accounts keeps of a name and of a handle.
-NAME_CHARS = 120
-HANDLE_CHARS = 100
 
 Line = dict[str, Any]
 
@@ -120,7 +115,12 @@ def _record(
 ) -> Record:
     name = line["contributor"]
     if name not in people:
-        people[name] = _contributor(contribution, name, at)
+        people[name] = unclaimed_contributor(
+            namespace=contribution.datanet.slug,
+            name=name,
+            acting_user=contribution.submitter,
+            at=at,
+        )
     return Record(
         datanet=contribution.datanet,
         contribution=contribution,
@@ -133,30 +133,6 @@ def _record(
         length=payloads.length(line["payload"]),
         created_at=at,
     )
-
-
-def _contributor(contribution: Contribution, name: str, at: datetime) -> User:
-    """The person whom the column calls `name`: each distinct name is a person of its own.
-
-    A handle is made of plain letters, so that "C", "C#" and "李" may come to the same one. The
-    first keeps the short handle; a later one, and one without letters, gets the name's hash.
-    """
-    namespace, shown = contribution.datanet.slug, name[:NAME_CHARS]
-    slug = slugify(name)
-    if slug and len(namespace) + 1 + len(slug) <= HANDLE_CHARS:
-        user = unclaimed_contributor(
-            namespace=namespace, name=name, acting_user=contribution.submitter, at=at
-        )
-        if user.display_name == shown:
-            return user
-    digest = sha256(name.encode()).hexdigest()[:16]
-    user = unclaimed_contributor(
-        namespace=namespace, name=f"{digest} {name}", acting_user=contribution.submitter, at=at
-    )
-    if user.display_name != shown:
-        user.display_name = shown
-        user.save(update_fields=["display_name"])
-    return user
 
 
 def _settle(

@@ -41,6 +41,32 @@ def test_a_named_contributor_is_made_once_and_cannot_sign_in() -> None:
     assert AuditEvent.objects.filter(verb="user.named").count() == 1
 
 
+def test_a_person_who_took_the_handle_is_not_the_named_contributor() -> None:
+    owner = User.objects.create_user("owner@openledger.test", "correct horse battery")
+    squatter = User.objects.create_user(
+        "eve@openledger.test", "correct horse battery", handle="neurology-ann", display_name="Eve"
+    )
+    ann = [named(owner, "neurology", "Ann") for _ in range(2)]
+    assert ann[0] == ann[1] != squatter
+    assert (ann[0].kind, ann[0].display_name) == ("UNCLAIMED", "Ann")
+    assert ann[0].handle.startswith("neurology-ann-")
+    squatter.refresh_from_db()
+    assert (squatter.kind, squatter.display_name) == ("PERSON", "Eve")
+
+
+def test_names_whose_letters_run_together_stay_apart() -> None:
+    owner = User.objects.create_user("owner@openledger.test", "correct horse battery")
+    wanted = [("a", "b c"), ("a-b", "c"), ("a", "C"), ("a", "C#"), ("a", "李"), ("a", "x" * 300)]
+    first = [named(owner, *each) for each in wanted]
+    assert len({user.pk for user in first}) == len(wanted)
+    assert [named(owner, *each) for each in wanted] == first
+    assert all(len(user.handle) <= 100 for user in first)
+
+
+def named(owner: User, namespace: str, name: str) -> User:
+    return unclaimed_contributor(namespace=namespace, name=name, acting_user=owner, at=NOON)
+
+
 def test_an_address_belongs_to_one_person_whatever_its_case() -> None:
     address = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
     one = User.objects.create_user("one@openledger.test", "correct horse battery")
