@@ -1,7 +1,9 @@
 """Reading the ledger by API. Amounts are decimal strings of wei."""
 
 from typing import Any
+from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import generics, serializers
@@ -20,6 +22,9 @@ from ledger.services.claims import ClaimProof, claim_proof
 
 
 class PostingSerializer(serializers.ModelSerializer[Posting]):
+    account = serializers.SerializerMethodField(
+        help_text="Null where it is another person's spendable balance, or what they have held."
+    )
     account_kind = serializers.CharField(source="account.kind")
 
     class Meta:
@@ -28,9 +33,16 @@ class PostingSerializer(serializers.ModelSerializer[Posting]):
             "id", "account", "account_kind", "amount", "datanet_id", "model_id", "completion_id",
         )
 
+    def get_account(self, posting: Posting) -> UUID | None:
+        visible = posting.account.is_visible_to(self.context["request"].user)
+        return posting.account_id if visible else None
+
 
 class EntrySerializer(serializers.ModelSerializer[Entry]):
     postings = PostingSerializer(many=True)
+    cause_id = serializers.SerializerMethodField(
+        help_text="Null where it is the account of another person."
+    )
 
     class Meta:
         model = Entry
@@ -38,6 +50,9 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
             "id", "kind", "effective_at", "cause_kind", "cause_id", "parameter_version",
             "reverses", "body_hash", "postings",
         )
+
+    def get_cause_id(self, entry: Entry) -> UUID | None:
+        return selectors.cause_for(entry, self.context["request"].user)
 
 
 class AccountSerializer(serializers.ModelSerializer[Account]):
@@ -66,8 +81,13 @@ class EntryView(generics.RetrieveAPIView[Entry]):
 
 
 class AccountView(generics.RetrieveAPIView[Account]):
-    queryset = Account.objects.all()
+    """An account. What people may spend or have held is for themselves and staff: 404."""
+
+    queryset = Account.objects.none()
     serializer_class = AccountSerializer
+
+    def get_queryset(self) -> QuerySet[Account]:
+        return Account.objects.visible_to(self.request.user)
 
 
 class AccountPostingsView(generics.ListAPIView[Posting]):
@@ -75,7 +95,7 @@ class AccountPostingsView(generics.ListAPIView[Posting]):
     serializer_class = PostingSerializer
 
     def get_queryset(self) -> Any:
-        found = Account.objects.filter(pk=self.kwargs["pk"]).first()
+        found = Account.objects.visible_to(self.request.user).filter(pk=self.kwargs["pk"]).first()
         if found is None:
             raise Http404
         return found.postings.select_related("account").order_by("-id")

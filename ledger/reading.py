@@ -12,12 +12,14 @@ from django.db.models import QuerySet
 from accounts import pages
 from ledger import calldata, selectors
 from ledger.errors import LedgerError
-from ledger.models import Account, Claim, Intent, Posting
+from ledger.models import Account, Claim, Entry, Intent, Posting
 from ledger.onchain import current_deployment, raw_wallet_call
 
 # The kinds of things that a posting is about, and the filter of each in an address.
 ABOUT = ("datanet", "model", "completion")
 SHOWN_GROUPS = 20
+# Entries about a fee, in which whoever's account is private is the payer.
+OF_A_FEE = frozenset({Entry.Kind.HOLD, Entry.Kind.CAPTURE, Entry.Kind.RELEASE})
 # A model's owner earns from fees, whatever the Datanets are.
 NAMELESS = {"datanet": "As a model's owner", "model": "No model", "day": ""}
 
@@ -34,10 +36,11 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A posting as a table shows it."""
+    """A posting as a table shows it; an account that the reader may not see has no page."""
 
     posting: Posting
     holder: str
+    account_url: str
     about: Sequence[Thing]
 
 
@@ -72,8 +75,8 @@ class Progress:
     tx_url: str
 
 
-def with_names(postings: Iterable[Posting]) -> list[Row]:
-    """Postings with the names of what they are about, in one call for each kind."""
+def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
+    """Postings as `user` may see them, with the names of what they are about."""
     rows = list(postings)
     handles = selectors.owner_handles([row.account for row in rows])
     names = {
@@ -83,7 +86,10 @@ def with_names(postings: Iterable[Posting]) -> list[Row]:
     return [
         Row(
             posting=row,
-            holder=handles.get(row.account.owner_id, "") if row.account.owner_id else "",
+            holder=_holder(row, handles, user),
+            account_url=(
+                pages.url("account", row.account_id) if row.account.is_visible_to(user) else ""
+            ),
             about=[
                 Thing(kind, pk, names[kind][pk], pages.url(kind, pk))
                 for kind in ABOUT
@@ -92,6 +98,12 @@ def with_names(postings: Iterable[Posting]) -> list[Row]:
         )
         for row in rows
     ]
+
+
+def _holder(posting: Posting, handles: dict[UUID, str], user: Any) -> str:
+    if not posting.account.is_visible_to(user):
+        return "payer" if posting.entry.kind in OF_A_FEE else ""
+    return handles.get(posting.account.owner_id, "") if posting.account.owner_id else ""
 
 
 def groups_of(income: QuerySet[Posting]) -> dict[str, list[Bar]]:

@@ -27,6 +27,9 @@ from ledger.models import (
 # Entries that earn: a model owner's part at capture, a contributor's at settlement.
 EARNING = (Entry.Kind.CAPTURE, Entry.Kind.SETTLEMENT)
 
+# Kinds of causes whose id is an account's.
+OF_AN_ACCOUNT = ("account", "deposit")
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -190,6 +193,14 @@ def payee_by_address(address: str) -> PayoutAddress | None:
 
 def account_of(user: User, kind: Account.Kind) -> Account | None:
     return Account.objects.filter(kind=kind, owner_id=user.pk).first()
+
+
+def cause_for(entry: Entry, user: Any) -> UUID | None:
+    """The id of the entry's cause, but of an account that `user` may not see."""
+    if entry.cause_kind in OF_AN_ACCOUNT and entry.cause_id is not None:
+        visible = Account.objects.visible_to(user).filter(pk=entry.cause_id)
+        return entry.cause_id if visible.exists() else None
+    return entry.cause_id
 
 
 def owner_handle(account: Account) -> str:

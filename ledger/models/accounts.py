@@ -1,12 +1,24 @@
 """Who holds how much: one row and one running balance per kind and owner."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import pgtrigger
 from django.db import models
 
 from accounts.fields import WeiField
 from accounts.models.base import Entity
+
+
+class AccountQuerySet(models.QuerySet["Account"]):
+    def visible_to(self, user: Any) -> AccountQuerySet:
+        """All but what other people may spend or have held; staff see those too."""
+        if user.is_staff:
+            return self
+        private = models.Q(kind__in=Account.PRIVATE)
+        own = models.Q(owner_id=user.pk) if user.is_authenticated else models.Q(pk__in=[])
+        return self.filter(~private | own)
 
 
 class Account(Entity):
@@ -36,10 +48,15 @@ class Account(Entity):
     # Kinds whose owner is a user; the others belong to a Datanet, a completion or the house.
     OF_A_USER: ClassVar[frozenset[str]] = frozenset({Kind.USER, Kind.EARNINGS, Kind.HOLD})
 
+    # With the public receipts, the statement of one of these tells who asked what, and when.
+    PRIVATE: ClassVar[frozenset[str]] = frozenset({Kind.USER, Kind.HOLD})
+
     kind = models.CharField(max_length=12, choices=Kind.choices)
     owner_id = models.UUIDField(null=True, blank=True)
     overdraft = models.BooleanField(default=False)
     balance = WeiField(default=0)
+
+    objects = AccountQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -82,6 +99,12 @@ class Account(Entity):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.owner_id or ''}".strip()
+
+    def is_visible_to(self, user: Any) -> bool:
+        """The same as `AccountQuerySet.visible_to`, for a row that is at hand."""
+        if self.kind not in self.PRIVATE or user.is_staff:
+            return True
+        return bool(user.is_authenticated and user.pk == self.owner_id)
 
     @property
     def is_external(self) -> bool:

@@ -40,7 +40,7 @@ def earnings(request: HttpRequest) -> HttpResponse:
             "account": selectors.account_of(user, Account.Kind.EARNINGS),
             "wallet": selectors.payout_wallet(user),
             "groups": reading.groups_of(income),
-            "latest": reading.with_names(income[:10]),
+            "latest": reading.with_names(income[:10], user=user),
             "claims": [reading.claim_progress(c) for c in selectors.claims_of(user)[:20]],
             "chain": reading.chain_for_wallets(),
             "form": AmountForm(),
@@ -58,7 +58,8 @@ def entries(request: HttpRequest) -> HttpResponse:
         request,
         "ledger/earnings_entries.html",
         {
-            "page": page, "rows": reading.with_names(page.object_list), "about": about,
+            "page": page, "about": about,
+            "rows": reading.with_names(page.object_list, user=request.user),
             "total": selectors.total_of(income), "query": request.GET.urlencode(),
         },
     )

@@ -1,4 +1,7 @@
-"""Public pages of entries, accounts and distributions. People are shown by handle alone."""
+"""Public pages of entries, accounts and distributions.
+
+Who earns is shown by handle; who pays is shown to themselves and to staff.
+"""
 
 from uuid import UUID
 
@@ -23,24 +26,30 @@ PAGE = 50
 @require_safe
 def entry(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(Entry.objects.select_related("reverses", "reversed_by"), pk=pk)
-    rows = reading.with_names(found.postings.select_related("account", "entry").order_by("id"))
+    rows = reading.with_names(
+        found.postings.select_related("account", "entry").order_by("id"), user=request.user
+    )
     return render(
         request,
         "ledger/entry.html",
-        {"entry": found, "rows": rows, "total": sum(row.posting.amount for row in rows)},
+        {
+            "entry": found, "rows": rows, "total": sum(row.posting.amount for row in rows),
+            "cause_id": selectors.cause_for(found, request.user),
+        },
     )
 
 
 @require_safe
 def account(request: HttpRequest, pk: UUID) -> HttpResponse:
-    found = get_object_or_404(Account, pk=pk)
+    found = get_object_or_404(Account.objects.visible_to(request.user), pk=pk)
     postings = found.postings.select_related("entry", "account").order_by("-id")
     page = Paginator(postings, PAGE).get_page(request.GET.get("page"))
     return render(
         request,
         "ledger/account.html",
         {
-            "account": found, "page": page, "rows": reading.with_names(page.object_list),
+            "account": found, "page": page,
+            "rows": reading.with_names(page.object_list, user=request.user),
             "handle": selectors.owner_handle(found), "owner": reading.owner_of(found),
             "posted": selectors.total_of(found.postings.all()),
         },

@@ -35,7 +35,7 @@ def wallet(request: HttpRequest) -> HttpResponse:
         {
             **_figures(user),
             "page": page,
-            "rows": reading.with_names(page.object_list),
+            "rows": reading.with_names(page.object_list, user=user),
             "holds": selectors.holds(user)[:20],
             "faucet": _faucet(),
             "form": AmountForm(initial={"amount": "10"}),

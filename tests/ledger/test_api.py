@@ -5,6 +5,8 @@ from django.urls import reverse
 
 from accounts.ids import uuid7
 from ledger.chain import distribution as trees
+from ledger.models import Account
+from ledger.selectors import account_of
 from tests.ledger.books import (
     FIRST,
     OPEN,
@@ -43,10 +45,34 @@ def test_an_entry_is_told_in_strings_of_wei(client, payer):
     assert answer["kind"] == "CAPTURE"
 
 
-def test_an_account_and_its_postings_are_public(client, payer):
-    from ledger.selectors import Account, account_of
-
+def test_a_spendable_balance_is_for_its_owner(client, payer, stranger):
     account = account_of(payer, Account.Kind.USER)
+    addresses = [
+        reverse("api-account", args=[account.pk]),
+        reverse("api-account-postings", args=[account.pk]),
+    ]
+    assert [client.get(address).status_code for address in addresses] == [404, 404]
+    client.force_login(stranger)
+    assert [client.get(address).status_code for address in addresses] == [404, 404]
+
+
+def test_an_entry_names_no_account_of_the_payer(client, payer):
+    deposit = account_of(payer, Account.Kind.USER).postings.get().entry
+    entry = capture(hold_for(payer, 1000), 900)
+    private = {str(a.pk) for a in Account.objects.filter(kind__in=Account.PRIVATE)}
+    addresses = [reverse("api-entry", args=[one.pk]) for one in (deposit, entry)]
+
+    for address in addresses:
+        told = client.get(address).content.decode()
+        assert not [pk for pk in private if pk in told]
+    client.force_login(payer)
+    for address in addresses:
+        assert [pk for pk in private if pk in client.get(address).content.decode()]
+
+
+def test_the_owner_reads_an_account_and_its_postings(client, payer):
+    account = account_of(payer, Account.Kind.USER)
+    client.force_login(payer)
 
     told = client.get(reverse("api-account", args=[account.pk])).json()
     postings = client.get(reverse("api-account-postings", args=[account.pk])).json()

@@ -1,4 +1,4 @@
-"""Entries, accounts and distributions are public; people on them are handles."""
+"""Entries, accounts and distributions are public, but not who pays and what they have left."""
 
 import hashlib
 
@@ -48,18 +48,56 @@ def test_anybody_reads_an_entry_and_finds_no_address_of_a_person(client, fee, pa
 
     assert page.status_code == 200
     assert page.context["total"] == 0
-    assert payer.handle in page.content.decode()
     assert payer.email not in page.content.decode()
 
 
-def test_anybody_reads_an_account(client, fee, payer):
+@pytest.mark.parametrize("who", ["nobody", "stranger"])
+def test_others_see_that_somebody_paid_but_not_who(client, fee, payer, stranger, who):
+    if who == "stranger":
+        client.force_login(stranger)
+    main = client.get(pages.url("entry", fee.pk)).content.decode().split("<main", 1)[1]
+
+    assert '<span class="muted">payer</span>' in main
+    for account in Account.objects.filter(owner_id=payer.pk):
+        assert str(account.pk) not in main
+        assert client.get(reverse("ledger:account", args=[account.pk])).status_code == 404
+
+
+def test_an_entry_of_a_deposit_does_not_tell_whose_it_is(client, payer):
     account = Account.objects.get(kind=Account.Kind.USER, owner_id=payer.pk)
+    deposit = account.postings.get().entry
+
+    main = client.get(pages.url("entry", deposit.pk)).content.decode().split("<main", 1)[1]
+
+    assert str(account.pk) not in main
+    assert payer.handle not in main
+
+
+@pytest.mark.parametrize("who", ["owner", "staff"])
+def test_the_owner_and_staff_read_a_private_account(client, fee, payer, who):
+    staff = person("clerk")
+    staff.is_staff = True
+    staff.save()
+    client.force_login(payer if who == "owner" else staff)
+    for kind in Account.PRIVATE:
+        account = Account.objects.get(kind=kind, owner_id=payer.pk)
+
+        page = client.get(pages.url("account", account.pk))
+
+        assert page.context["posted"] == account.balance
+        assert "EQUAL" in page.content.decode()
+        assert str(account.pk) in client.get(pages.url("entry", fee.pk)).content.decode()
+
+
+def test_anybody_reads_who_earned(client, contributor):
+    earn(contributor, 100)
+    account = Account.objects.get(kind=Account.Kind.EARNINGS, owner_id=contributor.pk)
 
     page = client.get(pages.url("account", account.pk))
 
-    assert page.context["posted"] == account.balance
-    assert "EQUAL" in page.content.decode()
-    assert payer.email not in page.content.decode()
+    assert (page.context["posted"], account.balance) == (100, 100)
+    assert contributor.handle in page.content.decode()
+    assert contributor.email not in page.content.decode()
 
 
 def test_anybody_reads_a_distribution_and_its_file(client, distribution):
