@@ -79,11 +79,14 @@ def record_list(
     datanet: Datanet, user: Any, *, state: str = "", words: str = "", contributor: str = "",
     contribution: UUID | None = None,
 ) -> QuerySet[Record]:  # fmt: skip
-    """Records of one Datanet that the user sees, filtered; without filter the accepted ones."""
+    """Records of one Datanet that the user sees, filtered; without filter the accepted ones.
+
+    Words find no text that the user may not read: the answer would spell it out word by word.
+    """
     found = Record.objects.visible_to(user).filter(datanet=datanet).select_related("contributor")
     found = found.filter(state=state if state in RecordState.values else RecordState.ACCEPTED)
     if words:
-        found = found.matching(words)
+        found = found.readable_by(user).matching(words)
     if contributor:
         found = found.filter(contributor__handle=contributor)
     if contribution:

@@ -60,6 +60,15 @@ class RecordQuerySet(models.QuerySet["Record"]):
             public | mine | Exists(works) | (Q(state=RecordState.ACCEPTED) & Exists(trains))
         )
 
+    def readable_by(self, user: Viewer) -> "RecordQuerySet":
+        """Without the records whose text is withheld from the user."""
+        if user.is_staff:
+            return self
+        readable = ~Q(state__in=WITHHELD)
+        if user.is_authenticated:
+            readable |= Q(contributor=user)
+        return self.filter(readable)
+
     def matching(self, words: str) -> "RecordQuerySet":
         """Records that contain all the words (web search syntax)."""
         query = SearchQuery(words, config="simple", search_type="websearch")

@@ -10,7 +10,15 @@ from accounts.models import User
 from accounts.notifications import notify
 from datanets import access
 from datanets.errors import DatanetError
-from datanets.models import Datanet, Record, RecordState, Report, ReportReason, ReportState
+from datanets.models import (
+    Datanet,
+    Record,
+    RecordState,
+    RecordText,
+    Report,
+    ReportReason,
+    ReportState,
+)
 
 
 def report(
@@ -141,6 +149,7 @@ def _withhold(
         ) from None
     if not moved:
         raise DatanetError("STATE", f"This record is already {record.state.lower()}.")
+    RecordText.objects.filter(record=record.pk).delete()
     record.refresh_from_db()
     verb = state.lower()
     audit.record(

@@ -12,7 +12,7 @@ from django.urls import reverse
 from accounts import events
 from accounts.models import AuditEvent, Notification, OutboxMessage, User
 from datanets.errors import DatanetError
-from datanets.models import Contribution, Datanet, Record, Report
+from datanets.models import Contribution, Datanet, Record, RecordText, Report
 from datanets.selectors import version_records
 from datanets.services import datanets as services
 from datanets.services import imports, moderation, versions
@@ -88,6 +88,36 @@ def test_a_text_that_was_taken_down_does_not_come_back(
             datanet=record.datanet, path=jsonl(ROWS[:1]), acting_user=contributor, at=NOON
         )
     assert "taken down" in caught.value.message
+
+
+@pytest.mark.parametrize("state", ["WITHDRAWN", "TAKEN_DOWN"])
+def test_search_does_not_spell_out_a_withheld_text(
+    record: Record, state: str, contributor: User, stranger: User, staff: User, owner: User,
+    browser: Browser,
+) -> None:  # fmt: skip
+    Record.objects.filter(pk=record.pk).update(state=state)
+    slug = record.datanet.slug
+
+    def found(user: User | None, words: str) -> list[int]:
+        asked = {"state": state, "q": words}
+        page = browser(user).get(f"/datanets/{slug}/records/", asked)
+        api = browser(user).get(f"/api/v1/datanets/{slug}/records/", asked)
+        return [page.context["page"].paginator.count, api.json()["count"]]
+
+    for user in (None, stranger, owner):
+        assert found(user, "item") == found(user, "absent") == [0, 0]
+        assert found(user, "") == [1, 1]
+    for user in (contributor, staff):
+        assert (found(user, "item"), found(user, "absent")) == ([1, 1], [0, 0])
+
+
+def test_a_withheld_text_leaves_the_search(record: Record, contributor: User, staff: User) -> None:
+    moderation.withdraw_record(record=record, acting_user=contributor, at=NOON)
+    assert not RecordText.objects.filter(record=record).exists()
+    other = Record.objects.exclude(pk=record.pk).earliest("id")
+    moderation.take_down_record(record=other, statement="Private.", acting_user=staff, at=NOON)
+    assert not RecordText.objects.filter(record=other).exists()
+    assert RecordText.objects.count() == Record.objects.count() - 2
 
 
 def test_a_contributor_withdraws_and_the_text_may_come_again(
