@@ -15,6 +15,7 @@ from accounts.notifications import notify
 from accounts.workers import live_workers
 from modelfactory.limits import HIGHEST_PRICE
 from modelfactory.models import BaseModel, Model
+from modelfactory.selectors import may_have_price
 from serving.errors import NotDeployable, NoWorker
 from serving.limits import BASE_INPUT_PRICE, BASE_OUTPUT_PRICE
 from serving.models import Deployment, DeploymentState
@@ -36,7 +37,8 @@ def deploy(
     can be asked side by side. Prices are wei per token; None takes the model's own. Deploying
     what is LIVE or REQUESTED already returns it as it stands.
 
-    Raises NotDeployable (not yours, taken down, price out of range) and NoWorker.
+    Raises NotDeployable (not yours, taken down, price out of range or against the records'
+    licence) and NoWorker.
     """
     if (model is None) == (base_model is None):
         raise ValueError("Deploy either a model or a base.")
@@ -116,10 +118,11 @@ def set_prices(
 ) -> Deployment:
     """Set wei per token for requests from now on; those that are held keep their price.
 
-    Raises NotDeployable where it is somebody else's or a price is out of range.
+    Raises NotDeployable where it is somebody else's or a price is out of range, or where the
+    records' licence allows none.
     """
     _check_owner(deployment, acting_user)
-    _check_prices(input_price, output_price)
+    _check_prices(deployment.model, input_price, output_price)
     with transaction.atomic():
         before = {"input": str(deployment.input_price), "output": str(deployment.output_price)}
         deployment.input_price, deployment.output_price = input_price, output_price
@@ -214,7 +217,7 @@ def _request(
     acting_user: User,
     at: datetime,
 ) -> Deployment:
-    _check_prices(*prices)
+    _check_prices(model, *prices)
     deployment, created = Deployment.objects.select_for_update(of=("self",)).get_or_create(
         base_model=base,
         model=model,
@@ -277,9 +280,13 @@ def _check_owner(deployment: Deployment, acting_user: User) -> None:
         raise NotDeployable("Only the owner of a deployment changes it.")
 
 
-def _check_prices(*prices: int) -> None:
+def _check_prices(model: Model | None, *prices: int) -> None:
     if any(not 0 <= price <= HIGHEST_PRICE for price in prices):
         raise NotDeployable("A price is from 0 to 1 OPEN per token.")
+    if model is not None and any(prices) and not may_have_price(model):
+        raise NotDeployable(
+            "Its records may not be used commercially, so it is deployed at a price of 0."
+        )
 
 
 def _given(value: int | None, otherwise: int) -> int:

@@ -14,6 +14,7 @@ from serving.errors import NotDeployable, NoWorker, UnknownModel
 from serving.models import Deployment, DeploymentState
 from serving.selectors import usable_deployment
 from serving.services import deployments
+from tests.modelfactory import world
 from tests.serving.conftest import beat
 
 pytestmark = pytest.mark.django_db
@@ -100,6 +101,22 @@ def test_prices_are_set_by_the_owner_within_limits(tuned, builder, stranger):
     for price in (-1, 2**256):
         with pytest.raises(NotDeployable, match="A price is"):
             deployments.set_prices(**{**given, "input_price": price}, acting_user=builder)
+
+
+def test_a_model_of_non_commercial_records_is_deployed_without_a_price(
+    make_model, live_worker, builder
+):
+    model = make_model(input_price=0, output_price=0)
+    version = world.version(builder, slug="nc", licence="CC-BY-NC-4.0")
+    model.run.run_versions.create(version=version)
+    with pytest.raises(NotDeployable, match="commercially"):
+        deploy(model=model, output_price=1, acting_user=builder)
+    made = deploy(model=model, acting_user=builder)
+    assert (made.input_price, made.output_price) == (0, 0)
+    given = {"deployment": made, "acting_user": builder, "at": timezone.now()}
+    with pytest.raises(NotDeployable, match="commercially"):
+        deployments.set_prices(**given, input_price=1, output_price=0)
+    deployments.set_prices(**given, input_price=0, output_price=0)
 
 
 def test_what_a_worker_could_not_load_is_stopped_and_its_owner_told(

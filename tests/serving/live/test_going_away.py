@@ -79,6 +79,16 @@ def test_a_client_that_hangs_up_pays_for_what_was_written(house, live, secret, c
     assert Attribution.objects.filter(completion_id=done.pk).exists()
 
 
+def test_each_of_many_that_hang_up_is_noticed(house, live, secret):
+    """A Redis client that swallowed a cancellation let one in ten run on, and pay."""
+    for _ in range(15):
+        with streaming(house, secret) as chunks:
+            until_text(chunks)
+        done = ended(Completion.objects.order_by("id").last().pk)
+        assert done.state == "CANCELLED"
+        assert done.completion_tokens < 480
+
+
 def test_a_client_that_does_not_wait_for_the_whole_answer_cancels_it(house, live, secret):
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
