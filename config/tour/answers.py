@@ -68,18 +68,21 @@ def attribute(journey: Journey) -> dict[str, Any]:
 def complete(journey: Journey, question: str) -> dict[str, Any]:
     """One chat completion over HTTP, as a client would; its id is kept on the journey."""
     deployment = journey.need("deployment")
-    reply = httpx.post(
-        f"{journey.base_url}/v1/chat/completions",
-        headers={"Authorization": f"Bearer {journey.need('api_key')}"},
-        json={
-            "model": deployment.name,
-            "messages": [{"role": "user", "content": question}],
-            "max_tokens": ANSWER_TOKENS,
-            "temperature": 0.7,
-            "seed": 7,
-        },
-        timeout=120,
-    )
+    try:
+        reply = httpx.post(
+            f"{journey.base_url}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {journey.need('api_key')}"},
+            json={
+                "model": deployment.name,
+                "messages": [{"role": "user", "content": question}],
+                "max_tokens": ANSWER_TOKENS,
+                "temperature": 0.7,
+                "seed": 7,
+            },
+            timeout=120,
+        )
+    except httpx.ConnectError as error:
+        raise StepFailed(f"The web process does not answer at {journey.base_url}.") from error
     if reply.status_code != 200:
         raise StepFailed(f"The API answered {reply.status_code}: {reply.text[:300]}")
     body: dict[str, Any] = reply.json()
