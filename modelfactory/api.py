@@ -35,6 +35,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     versions = RunVersionSerializer(source="run_versions", many=True, read_only=True)
     model: Any = serializers.SlugRelatedField(slug_field="slug", read_only=True)
     queue_position = serializers.SerializerMethodField()
+    result = serializers.SerializerMethodField()
 
     class Meta:
         model = Run
@@ -46,6 +47,11 @@ class RunSerializer(serializers.ModelSerializer[Run]):
 
     def get_queue_position(self, run: Run) -> int:
         return selectors.queue_position(run)
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_result(self, run: Run) -> dict[str, Any]:
+        """Figures without the held-out texts."""
+        return run.result and {**run.result, "evaluation": _figures(run.result["evaluation"])}
 
 
 class RunEventSerializer(serializers.ModelSerializer[RunEvent]):
@@ -70,9 +76,14 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_evaluation(self, model: Model) -> dict[str, Any]:
         """Figures without the held-out texts."""
-        figures = {k: v for k, v in model.evaluation.items() if not isinstance(v, dict | list)}
-        answers = model.evaluation.get("answers", {})
-        return figures | {k: v for k, v in answers.items() if k != "samples"}
+        return _figures(model.evaluation)
+
+
+def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation without its samples: they hold records that not every reader may see."""
+    figures = {k: v for k, v in evaluation.items() if not isinstance(v, dict | list)}
+    answers = evaluation.get("answers", {})
+    return figures | {k: v for k, v in answers.items() if k != "samples"}
 
 
 class BaseModelViewSet(viewsets.ReadOnlyModelViewSet[BaseModel]):

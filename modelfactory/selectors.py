@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User, WorkerHeartbeat
 from accounts.workers import live_workers
-from datanets.models import VersionRecord
+from datanets.models import Record, RecordState, VersionRecord
 from modelfactory import checks
 from modelfactory.errors import RunError
 from modelfactory.licences import Verdict
@@ -20,6 +20,8 @@ from modelfactory.models import BaseModel, Model, Run, RunEvent
 from modelfactory.training.data import BLOCKING, MINIMUM_RECORDS, Finding, Problem
 from modelfactory.training.estimate import Estimate, Shape, estimate
 
+SHOWN_SAMPLES = 3
+WITHHELD = (RecordState.WITHDRAWN, RecordState.TAKEN_DOWN)
 NOT_TRAINED = {str(problem) for problem in BLOCKING} | {"WITHDRAWN"}
 
 
@@ -128,6 +130,12 @@ def review(run: Run, user: User, *, at: datetime) -> Review:
         workers=len(workers),
         queue_position=queue_length() + 1,
     )
+
+
+def may_have_price(model: Model) -> bool:
+    """Whether the licences of all its records allow that somebody pays for it."""
+    versions = [rv.version for rv in model.run.run_versions.select_related("version")]
+    return check_licences(versions, model.base_model.licence).commercial
 
 
 def records_read(run: Run) -> int:
@@ -259,3 +267,14 @@ def latest_figures(run: Run) -> dict[str, Any]:
 
 def contributors_of(model: Model) -> tuple[list[Credit], int]:
     return credited(model.run)
+
+
+def samples_of(model: Model, user: Any) -> list[dict[str, Any]]:
+    """The first held-out questions and answers whose records this reader may see now."""
+    if model.state == Model.State.TAKEN_DOWN:
+        return []
+    samples = model.evaluation.get("answers", {}).get("samples", [])
+    records = Record.objects.visible_to(user).exclude(state__in=WITHHELD)
+    readable = records.filter(pk__in=[sample["record"] for sample in samples])
+    seen = {str(pk) for pk in readable.values_list("pk", flat=True)}
+    return [sample for sample in samples if sample["record"] in seen][:SHOWN_SAMPLES]

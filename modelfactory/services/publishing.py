@@ -15,7 +15,7 @@ from accounts.blobs import put_bytes, put_file
 from accounts.models import User
 from accounts.notifications import notify
 from attribution.translog import canonical
-from modelfactory import signing
+from modelfactory import selectors, signing
 from modelfactory.errors import ModelError
 from modelfactory.licences import check as check_licences
 from modelfactory.limits import HIGHEST_PRICE, INPUT_PRICE, OUTPUT_PRICE, SHOWN_FINDINGS
@@ -239,8 +239,7 @@ def _free_slug(wish: str) -> str:
 def _check_prices(model: Model, prices: tuple[int, int]) -> None:
     if not all(0 <= price <= HIGHEST_PRICE for price in prices):
         raise ModelError("PRICE", "A price is between 0 and 1 OPEN a token.")
-    versions = [rv.version for rv in model.run.run_versions.select_related("version")]
-    if any(prices) and not check_licences(versions, model.base_model.licence).commercial:
+    if any(prices) and not selectors.may_have_price(model):
         raise ModelError(
             "LICENCE", "Its records may not be used commercially, so the model has no price."
         )

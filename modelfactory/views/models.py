@@ -50,6 +50,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "versions": model.run.run_versions.select_related("version__datanet"),
         "people": people,
         "people_total": total,
+        "samples": selectors.samples_of(model, request.user),
         "signature_holds": signing.verify(model.manifest),
         "is_owner": model.owner_id == request.user.pk,
         "is_withheld": model.state == Model.State.TAKEN_DOWN,
