@@ -78,6 +78,8 @@ class VerdictForm(forms.Form):
 
 
 class MemberForm(forms.Form):
+    is_by_email = False
+
     person = forms.CharField(
         max_length=254, label="Person", help_text="A handle or an e-mail address."
     )
@@ -85,12 +87,17 @@ class MemberForm(forms.Form):
         choices=[(role.value, role.label) for role in Role if role is not Role.OWNER]
     )
 
-    def clean_person(self) -> User:
+    def clean_person(self) -> User | None:
+        """The person; None for an e-mail address that nobody has, which the page never says.
+
+        Handles are public, so that a wrong one may be named.
+        """
         text = self.cleaned_data["person"].strip()
-        lookup = {"email__iexact": text} if "@" in text else {"handle": text}
+        self.is_by_email = "@" in text
+        lookup = {"email__iexact": text} if self.is_by_email else {"handle": text}
         user = User.objects.filter(kind=User.Kind.PERSON, is_active=True, **lookup).first()
-        if user is None:
-            raise forms.ValidationError("Nobody here has this handle or e-mail address.")
+        if user is None and not self.is_by_email:
+            raise forms.ValidationError("Nobody here has this handle.")
         return user
 
 

@@ -135,18 +135,26 @@ def _add_member(
         return refused(request)
     if form.is_valid():
         try:
-            services.add_member(
-                datanet=datanet,
-                user=form.cleaned_data["person"],
-                role=form.cleaned_data["role"],
-                acting_user=person(request),
-                at=timezone.now(),
-            )
-            messages.success(request, f"{form.cleaned_data['person']} has the role now.")
+            if form.cleaned_data["person"] is not None:
+                services.add_member(
+                    datanet=datanet,
+                    user=form.cleaned_data["person"],
+                    role=form.cleaned_data["role"],
+                    acting_user=person(request),
+                    at=timezone.now(),
+                )
+            messages.success(request, _role_given(form))
             return redirect("datanets:people", datanet.slug)
         except DatanetError as error:
             form.add_error(None, error.message)
     return _people_page(request, datanet, form, context, status=422)
+
+
+def _role_given(form: MemberForm) -> str:
+    """Neither whether an e-mail address has an account, nor whose it is."""
+    if form.is_by_email:
+        return "If somebody has this address, they have the role now and were told."
+    return f"{form.cleaned_data['person']} has the role now."
 
 
 def _people_page(

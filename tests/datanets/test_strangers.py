@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import Notification, User
 from datanets.models import Contribution, Datanet, Membership, Record, Report, Upload, Version
 from datanets.services import moderation, uploads, versions
 from datanets.urls import urlpatterns
@@ -163,6 +163,30 @@ def test_only_the_owner_gives_and_takes_roles(
     assert owner.get(take).status_code == 405
     assert owner.post(take).status_code == 302
     assert not Membership.objects.filter(user=stranger).exists()
+
+
+@pytest.mark.parametrize("role", ["REVIEWER", "BUILDER", "CONTRIBUTOR"])
+def test_giving_a_role_by_email_does_not_say_who_has_the_address(
+    published: Datanet, stranger: User, browsers: Any, role: str
+) -> None:
+    User.objects.filter(pk=stranger.pk).update(display_name="Zoe Stranger")
+    url = reverse("datanets:people", args=[published.slug])
+    said = []
+    for address in ("nobody@openledger.test", " Stranger@openledger.test"):
+        answer = browsers[3].post(url, {"person": address, "role": role}, follow=True)
+        assert answer.redirect_chain == [(url, 302)]
+        said.append([str(message) for message in answer.context["messages"]])
+    assert said[0] == said[1]
+    assert "If somebody has this address" in said[0][0]
+    assert Membership.objects.get(user=stranger).role == role
+    assert Notification.objects.get(user=stranger).kind == "datanets.role_given"
+
+
+def test_a_wrong_handle_is_named(published: Datanet, browsers: Any) -> None:
+    url = reverse("datanets:people", args=[published.slug])
+    answer = browsers[3].post(url, {"person": "nobody", "role": "REVIEWER"})
+    assert answer.status_code == 422
+    assert "person" in answer.context["form"].errors
 
 
 def test_moderation_is_for_staff(
