@@ -6,6 +6,7 @@ they run in jinja2's immutable sandbox and see nothing but strings.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+ZERO_WIDTH_SPACE = "\u200b"
 ROLES = ("system", "user", "assistant")
 # For a base model that brings no template of its own.
 PLAIN_TEMPLATE = (
@@ -55,6 +57,9 @@ class PromptTokenizer:
         self.special = dict(special or {})
         self.has_own_template = template is not PLAIN_TEMPLATE
         self._template = _environment().from_string(template)
+        added = tokenizer.get_added_tokens_decoder().values()
+        spelt = [re.escape(token.content) for token in added if token.special]
+        self._spelt_special = re.compile("|".join(spelt)) if spelt else None
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`; special tokens that are spelt out in it become themselves."""
@@ -72,9 +77,16 @@ class PromptTokenizer:
     def vocabulary_size(self) -> int:
         return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
+    def _as_text(self, content: str) -> str:
+        """`content` with spelt-out special tokens broken, so that nobody's words end their turn
+        and begin another's."""
+        return self._spelt_special.sub(_broken, content) if self._spelt_special else content
+
     def render(self, messages: Sequence[Mapping[str, str]], *, for_answer: bool) -> str:
         """Text of a conversation; `for_answer` ends it where the assistant would begin."""
-        plain = [{"role": str(m["role"]), "content": str(m["content"])} for m in messages]
+        plain = [
+            {"role": str(m["role"]), "content": self._as_text(str(m["content"]))} for m in messages
+        ]
         try:
             return self._template.render(
                 messages=plain,
@@ -85,6 +97,10 @@ class PromptTokenizer:
             )
         except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as error:
             raise PromptError(f"The model's chat template refuses this: {error}") from error
+
+
+def _broken(token: re.Match[str]) -> str:
+    return f"{token[0][:1]}{ZERO_WIDTH_SPACE}{token[0][1:]}"
 
 
 def load_tokenizer(folder: Path | str) -> PromptTokenizer:
