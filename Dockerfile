@@ -28,7 +28,11 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=config.settings \
-    DATA_DIR=/data
+    DATA_DIR=/data \
+    STATIC_ROOT=/srv/static \
+    STATIC_FROM_SOURCE=0
+# With names that carry the hash of the content, so a browser keeps what has not changed.
+RUN SECRET_KEY=of-this-step-only DATA_DIR=/tmp/none python manage.py collectstatic --no-input
 USER openledger
 EXPOSE 8000
 CMD ["gunicorn", "config.asgi:application", "--worker-class", "uvicorn_worker.UvicornWorker", \

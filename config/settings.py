@@ -140,7 +140,7 @@ if BLOB_BUCKET:
         },
     }
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = Path(env("STATIC_ROOT", default=str(DATA_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Development and tests serve files as they stand; a manifest needs collectstatic first.
 WHITENOISE_USE_FINDERS = env.bool("STATIC_FROM_SOURCE", default=True)
