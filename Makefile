@@ -51,6 +51,7 @@ lint: install ## the checks alone: style, types, imports, migrations, deployment
 
 bench: install ## one benchmark: make bench NAME=attribution [ARGS="--json out.json"]
 	@test -n "$(NAME)" || { echo "make bench NAME=attribution" >&2; exit 2; }
+	@test -e "bench/$(NAME)" -o -e "bench/$(NAME).py" || { echo "There is no benchmark bench/$(NAME) in this version." >&2; exit 2; }
 	$(BIN)/python -m pip install -qq --constraint constraints.txt '.[bench]'
 	@exec $(BIN)/python -m config.embedded services -- $(BIN)/python -m bench.$(NAME) $(ARGS)
 
