@@ -20,6 +20,7 @@ from datanets.ingest.mapping import Mapping
 from datanets.licences import allowed_for
 from datanets.models import Contribution, ContributionState, Datanet, Upload
 from datanets.models.contributions import DISCARDABLE, MAPPABLE, SUBMITTABLE
+from datanets.services.notices import notify_once
 
 QUEUE = "ingest"
 WORKER_LOST = "WORKER"
@@ -179,17 +180,32 @@ def requeue(pk: UUID, at: datetime) -> None:
 
 def fail(pk: UUID, reason: str, at: datetime) -> None:
     """The sweeper's way out: FAILED with a reason that the person reads."""
-    contribution = Contribution.objects.get(pk=pk)
-    Contribution.objects.filter(pk=pk, state=contribution.state).update(
-        state=ContributionState.FAILED,
-        failure_code=WORKER_LOST,
-        failure_reason=reason,
-        lease_owner="",
-        lease_expires_at=None,
-    )
-    audit.record(
-        actor=None, verb="contribution.failed", target=contribution, data={"reason": reason}, at=at
-    )
+    contribution = Contribution.objects.select_related("submitter").get(pk=pk)
+    with transaction.atomic():
+        moved = Contribution.objects.filter(pk=pk, state=contribution.state).update(
+            state=ContributionState.FAILED,
+            failure_code=WORKER_LOST,
+            failure_reason=reason,
+            lease_owner="",
+            lease_expires_at=None,
+        )
+        if not moved:
+            return
+        audit.record(
+            actor=None,
+            verb="contribution.failed",
+            target=contribution,
+            data={"code": WORKER_LOST, "reason": reason},
+            at=at,
+        )
+        notify_once(
+            user=contribution.submitter,
+            kind="datanets.contribution_failed",
+            title=f"{contribution.name} came to a stop",
+            body=reason,
+            url=contribution.get_absolute_url(),
+            at=at,
+        )
 
 
 def _require_submitter(contribution: Contribution, acting_user: User) -> None:

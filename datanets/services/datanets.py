@@ -82,7 +82,17 @@ def request_publication(*, datanet: Datanet, acting_user: User, at: datetime) ->
     missing = missing_for_publication(datanet)
     if missing:
         raise DatanetError("INCOMPLETE", "Before publication, " + " and ".join(missing) + ".")
-    _move(datanet, DatanetState.DRAFT, DatanetState.IN_REVIEW, acting_user, at, "")
+    with transaction.atomic():
+        _move(datanet, DatanetState.DRAFT, DatanetState.IN_REVIEW, acting_user, at, "")
+        for member in User.objects.filter(is_staff=True, is_active=True):
+            notify(
+                user=member,
+                kind="datanets.publication_requested",
+                title=f"{datanet.name} waits for publication",
+                body=f"{acting_user} asks to have it published.",
+                url="/staff/moderation/",
+                at=at,
+            )
 
 
 def missing_for_publication(datanet: Datanet) -> list[str]:

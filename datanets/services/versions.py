@@ -73,13 +73,15 @@ def build_version(*, build_id: UUID, clock: Clock = timezone.now) -> bool:
             VersionBuild.objects.filter(pk=build_id).update(version=version)
             leases.finish(VersionBuild, build_id, owner=owner, to_state=VersionBuildState.DONE)
     except DatanetError as error:
-        leases.finish(
-            VersionBuild,
-            build_id,
-            owner=owner,
-            to_state=VersionBuildState.FAILED,
-            failure_reason=error.message,
-        )
+        with transaction.atomic():
+            if leases.finish(
+                VersionBuild,
+                build_id,
+                owner=owner,
+                to_state=VersionBuildState.FAILED,
+                failure_reason=error.message,
+            ):
+                _tell_failure(build, error.message, clock())
     return True
 
 
@@ -121,8 +123,28 @@ def requeue(pk: UUID, at: datetime) -> None:
 
 def fail(pk: UUID, reason: str, at: datetime) -> None:
     """The sweeper's way out."""
-    VersionBuild.objects.filter(pk=pk).update(
-        state=VersionBuildState.FAILED, failure_reason=reason, lease_owner="", lease_expires_at=None
+    build = VersionBuild.objects.select_related("datanet", "requested_by").get(pk=pk)
+    with transaction.atomic():
+        moved = VersionBuild.objects.filter(pk=pk, state=build.state).update(
+            state=VersionBuildState.FAILED,
+            failure_reason=reason,
+            lease_owner="",
+            lease_expires_at=None,
+        )
+        if moved:
+            _tell_failure(build, reason, at)
+
+
+def _tell_failure(build: VersionBuild, reason: str, at: datetime) -> None:
+    data = {"build": str(build.pk), "reason": reason}
+    audit.record(actor=None, verb="version.failed", target=build.datanet, data=data, at=at)
+    notify(
+        user=build.requested_by,
+        kind="datanets.version_failed",
+        title=f"The new version of {build.datanet.name} was not published",
+        body=reason,
+        url=f"{build.datanet.get_absolute_url()}versions/",
+        at=at,
     )
 
 

@@ -14,7 +14,7 @@ from datanets.models import Contribution, Datanet
 from datanets.services import datanets as services
 from datanets.services import imports
 
-from .conftest import NOON, ROWS
+from .conftest import NOON, ROWS, make_person
 
 Browser = Callable[..., Client]
 
@@ -95,6 +95,17 @@ def test_staff_publish_what_was_asked_for(
     assert [datanet.pk for datanet in listed] == [ready.pk]
     verbs = list(AuditEvent.objects.values_list("verb", flat=True))
     assert verbs.count("datanet.in_review") == verbs.count("datanet.published") == 1
+
+
+def test_all_staff_hear_of_what_waits_for_publication(
+    ready: Datanet, owner: User, staff: User
+) -> None:
+    second = make_person("second", is_staff=True)
+    make_person("gone", is_staff=True, is_active=False)
+    services.request_publication(datanet=ready, acting_user=owner, at=NOON)
+    told = Notification.objects.filter(kind="datanets.publication_requested")
+    assert {notice.user for notice in told} == {staff, second}
+    assert all(ready.name in notice.title for notice in told)
 
 
 def test_staff_send_back_with_a_reason_that_the_owner_reads(

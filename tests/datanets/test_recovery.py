@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from accounts import leases
-from accounts.models import OutboxMessage, User
+from accounts.models import AuditEvent, Notification, OutboxMessage, User
 from datanets.errors import DatanetError
 from datanets.models import Contribution, Datanet, Record, VersionBuild
 from datanets.services import checking, contributions, submission, versions
@@ -95,6 +95,9 @@ def test_three_deaths_are_a_failure_with_a_reason(
     assert (uploaded.state, uploaded.failure_code) == ("FAILED", "WORKER")
     assert "start this again" in uploaded.failure_reason
     assert not Record.objects.exists()
+    told = Notification.objects.get(kind="datanets.contribution_failed")
+    assert (told.user, told.url) == (uploaded.submitter, uploaded.get_absolute_url())
+    assert told.body == uploaded.failure_reason
     OutboxMessage.objects.all().delete()
     contributions.retry_contribution(
         contribution=uploaded, acting_user=uploaded.submitter, at=LATER
@@ -142,6 +145,31 @@ def test_a_lost_build_is_built_again(accepted: Contribution, owner: User) -> Non
     assert run_tasks() == 1
     build.refresh_from_db()
     assert build.state == "DONE"
+
+
+def test_a_build_that_is_lost_for_good_is_told_and_kept(
+    accepted: Contribution, owner: User, settings: Any
+) -> None:
+    build = versions.request_version(datanet=accepted.datanet, acting_user=owner, at=NOON)
+    for _ in range(settings.WORK_ATTEMPTS):
+        leases.claim(VersionBuild, build.pk, from_states=["QUEUED"], to_state="BUILDING",
+                     owner="killed", at=NOON)  # fmt: skip
+        leases.sweep(at=LATER)
+    build.refresh_from_db()
+    assert build.state == "FAILED"
+    told = Notification.objects.get(user=owner, kind="datanets.version_failed")
+    assert told.body == build.failure_reason
+    kept = AuditEvent.objects.get(verb="version.failed")
+    assert kept.data == {"build": str(build.pk), "reason": build.failure_reason}
+
+
+def test_a_build_without_news_is_told_and_kept(accepted: Contribution, owner: User) -> None:
+    for _ in range(2):
+        versions.request_version(datanet=accepted.datanet, acting_user=owner, at=NOON)
+        run_tasks()
+    told = Notification.objects.get(user=owner, kind="datanets.version_failed")
+    assert "Nothing has changed" in told.body
+    assert AuditEvent.objects.filter(verb="version.failed").count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
