@@ -38,15 +38,17 @@ def check(base_id: UUID) -> bool:
         facts = inspect(folder)
         load(folder)
     except BaseFolderError as error:
-        bases.fail(base_id, str(error), timezone.now())
+        bases.fail(base_id, str(error), timezone.now(), owner=owner)
         return True
     except Exception as error:
         logger.exception("base model %s", base.slug)
-        bases.fail(base_id, f"It does not load: {type(error).__name__}: {error}", timezone.now())
+        reason = f"It does not load: {type(error).__name__}: {error}"
+        bases.fail(base_id, reason, timezone.now(), owner=owner)
         return True
     with transaction.atomic():
+        if not leases.finish(BaseModel, base_id, owner=owner, to_state=BaseModel.State.READY):
+            return True  # somebody else has it, and its end
         BaseModel.objects.filter(pk=base_id).update(folder=str(folder), **bases.columns(facts))
-        leases.finish(BaseModel, base_id, owner=owner, to_state=BaseModel.State.READY)
         audit.record(
             actor=None,
             verb="base.registered",

@@ -122,15 +122,21 @@ def requeue(pk: UUID, at: datetime) -> None:
         _enqueue(pk, at)
 
 
-def fail(pk: UUID, reason: str, at: datetime) -> None:
-    """It does not load: say why to whoever asked for it."""
+def fail(pk: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
+    """It does not load: say why to whoever asked for it, unless `owner` is named and has lost
+    the lease."""
     with transaction.atomic():
-        BaseModel.objects.filter(pk=pk).update(
+        checked = BaseModel.objects.filter(pk=pk, state=BaseModel.State.CHECKING)
+        if owner is not None:
+            checked = checked.filter(lease_owner=owner)
+        moved = checked.update(
             state=BaseModel.State.FAILED,
             failure_reason=reason,
             lease_owner="",
             lease_expires_at=None,
         )
+        if not moved:
+            return
         base = BaseModel.objects.select_related("registered_by").get(pk=pk)
         audit.record(actor=None, verb="base.failed", target=base, data={"reason": reason}, at=at)
         if base.registered_by:

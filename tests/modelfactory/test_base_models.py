@@ -11,6 +11,7 @@ from modelfactory import basejobs
 from modelfactory.errors import BaseModelError
 from modelfactory.models import BaseModel
 from modelfactory.services import bases
+from modelfactory.training.bases import BaseFolderError
 from tests.modelfactory.world import NOW, STARTER, starter
 
 
@@ -50,6 +51,24 @@ def test_a_folder_that_does_not_load_fails_with_the_reason(staff, tiny_base, tmp
     bases.check_again(base=base, acting_user=staff, at=NOW)
     base.refresh_from_db()
     assert base.state == "REQUESTED"
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_a_worker_that_lost_the_lease_leaves_the_base_to_the_other(
+    staff, tiny_base, monkeypatch, loads
+):
+    base = register(staff, tiny_base)
+
+    def stall(folder):
+        BaseModel.objects.filter(pk=base.pk).update(lease_owner="worker-2")
+        if not loads:
+            raise BaseFolderError("It does not load here.")
+
+    monkeypatch.setattr(basejobs, "load", stall)
+    check(base)
+    assert (base.state, base.lease_owner) == ("CHECKING", "worker-2")
+    assert (base.folder, base.failure_reason) == ("", "")
+    assert not Notification.objects.filter(user=staff).exists()
 
 
 def test_a_hub_that_cannot_be_reached_says_so(staff, monkeypatch):
