@@ -7,9 +7,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from kombu import Connection
+from redis import Redis
 
 from config.embedded import paths, postgres, redis
 from config.embedded.supervisor import Service, Supervisor
+from serving import streams
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ASK = (
@@ -82,13 +85,47 @@ def test_a_server_that_was_left_behind_gives_way(tmp_path: Path) -> None:
         first.stop()
 
 
-def test_redis_needs_nothing_later_than_6_2(tmp_path: Path) -> None:
-    binary = redis.executable()
-    if binary is None:
-        pytest.skip("no redis-server for this machine")
-    said = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=True)
-    assert "v=" in said.stdout
-    assert "127.0.0.1" in redis.command(tmp_path, port=6399)
+def test_redis_needs_nothing_later_than_6_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    if redis.executable() is None:
+        pytest.skip("no Redis in a wheel for this machine")
+    port = paths.free_port(6500)
+    server = subprocess.Popen(redis.command(tmp_path, port=port), stdout=subprocess.DEVNULL)
+    try:
+        address = redis.url(port)
+        redis.wait_until_ready(address)
+        with Redis.from_url(address) as client:
+            assert client.info("server")["redis_version"].startswith("6.2.")
+            assert client.config_get("bind") == {"bind": "127.0.0.1"}
+            assert _streamed(client, monkeypatch) == [{b"text": b"Hi", b"at": b"0"}, {b"end": b"1"}]
+        assert _queued(address) == {"args": [7]}
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _streamed(client: Redis, monkeypatch: pytest.MonkeyPatch) -> list[dict[bytes, bytes]]:
+    """What stands in a completion's stream after its worker wrote an answer."""
+    monkeypatch.setattr(streams, "connection_of_this_process", lambda: client)
+    writer = streams.Writer("6-2")
+    writer.begin()
+    writer.text("Hi")
+    writer.end()
+    streams.announce_cancel("6-2")
+    assert streams.which_are_cancelled(["6-1", "6-2"]) == ["6-2"]
+    ((_, entries),) = client.xread({streams.key_of("6-2"): "0"}, block=1000)
+    return [fields for _, fields in entries]
+
+
+def _queued(address: str) -> dict[str, list[int]]:
+    """A message's way through the broker, as Celery sends and takes it."""
+    with Connection(address) as connection, connection.SimpleQueue("default") as queue:
+        queue.put({"args": [7]})
+        message = queue.get(timeout=5)
+        message.ack()
+        return message.payload
 
 
 def test_a_port_that_is_taken_is_passed_over() -> None:
