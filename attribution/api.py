@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
@@ -22,16 +22,23 @@ from attribution.models import ContributorShare, Index, Receipt
 
 class ShareSerializer(serializers.ModelSerializer[ContributorShare]):
     contributor = serializers.SlugRelatedField[Any](slug_field="handle", read_only=True)
-    datanet = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    datanet = serializers.SerializerMethodField(
+        help_text="Slug; null where you may not see the Datanet, whose id is in `public`."
+    )
     influence = WeiSerializerField(read_only=True, help_text="The integer score, as digits.")
 
     class Meta:
         model = ContributorShare
         fields = ["kind", "contributor", "datanet", "influence", "share_ppb", "amount"]
 
+    def get_datanet(self, share: Any) -> str | None:
+        return share.datanet.slug if share.datanet_is_visible else None
+
 
 class ReceiptSerializer(serializers.ModelSerializer[Receipt]):
-    model = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    model = serializers.SerializerMethodField(
+        help_text="Slug; null for a base model, and where you may not see the model."
+    )
     shares = ShareSerializer(many=True, read_only=True)
     log_index = serializers.IntegerField(read_only=True, allow_null=True)
 
@@ -41,6 +48,9 @@ class ReceiptSerializer(serializers.ModelSerializer[Receipt]):
             "id", "completion_id", "model", "outcome", "fee", "amount", "entry_id", "at",
             "leaf_hash", "log_index", "shares", "public",
         ]  # fmt: skip
+
+    def get_model(self, receipt: Any) -> str | None:
+        return receipt.model.slug if receipt.model_is_visible else None
 
 
 class IndexSerializer(serializers.ModelSerializer[Index]):
@@ -71,9 +81,12 @@ class ReceiptViewSet(viewsets.ReadOnlyModelViewSet[Receipt]):
 
     def get_queryset(self) -> QuerySet[Receipt]:
         asked = self.request.query_params
+        shares = ContributorShare.objects.seen_by(self.request.user).select_related(
+            "contributor", "datanet"
+        )
         found = selectors.receipts_for(
             self.request.user, mine=asked.get("mine", ""), model=asked.get("model", "")
-        ).prefetch_related("shares__contributor", "shares__datanet")
+        ).prefetch_related(Prefetch("shares", queryset=shares))
         if completion := asked.get("completion"):
             try:
                 return found.filter(completion_id=UUID(completion))

@@ -57,6 +57,7 @@ class RecordLine:
     width: float
     snippet: str
     readable: bool
+    datanet: Datanet | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class ReceiptView:
 
 def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Receipt]:
     """Newest first. `mine` is "paid" or "earned"; `model` is a slug."""
-    found = Receipt.objects.with_parts()
+    found = Receipt.objects.with_parts().seen_by(user)
     if mine and not user.is_authenticated:
         return found.none()
     if mine == "paid":
@@ -88,8 +89,9 @@ def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Rece
     elif mine == "earned":
         found = found.crediting(user)
     if model:
-        found = found.filter(model__slug=model)
-    return found.annotate(credited=Count("shares"))
+        found = found.filter(model__in=Model.objects.visible_to(user).filter(slug=model))
+    # Grouping drops the order that the class has.
+    return found.annotate(credited=Count("shares")).order_by("-id")
 
 
 def panel_state(attribution: Attribution) -> str:
@@ -104,7 +106,7 @@ def index_of(model_id: UUID) -> Index | None:
 
 def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
     """Everything that a receipt's page or, `brief`, its panel shows to `user`."""
-    shares = list(receipt.shares.select_related("contributor", "datanet"))
+    shares = list(receipt.shares.seen_by(user).select_related("contributor", "datanet"))
     shown = shares[:BRIEF_SHARES] if brief else shares
     largest = max((share.share_ppb for share in shares), default=1)
     is_private = Receipt.objects.private_to(user).filter(pk=receipt.pk).exists()
@@ -136,14 +138,15 @@ def private_of(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def groups_of(index: Index) -> list[dict[str, Any]]:
-    """The index's groups with their people and Datanets, most records first."""
+def groups_of(index: Index, user: Any) -> list[dict[str, Any]]:
+    """The index's groups with their people and the Datanets that `user` sees, by records."""
     parsed = [(parse(group["group"]), group) for group in index.manifest["groups"]]
     people = User.objects.in_bulk([group.contributor for group, _ in parsed])
-    datanets = Datanet.objects.in_bulk([group.datanet for group, _ in parsed])
+    datanets = Datanet.objects.visible_to(user).in_bulk([group.datanet for group, _ in parsed])
     lines = [
         {
             "contributor": people.get(group.contributor), "datanet": datanets.get(group.datanet),
+            "datanet_id": group.datanet,
             "version": group.version, "count": stated["count"],
             "records_root": stated["records_root"],
         }
@@ -160,16 +163,18 @@ def may_read_index(index: Index, user: Any) -> bool:
 
 def _record_lines(receipt: Receipt, user: Any, limit: int | None) -> list[RecordLine]:
     found = list(
-        receipt.record_influences.select_related("record__datanet", "contributor")[:limit]
+        receipt.record_influences.select_related("record", "contributor")[:limit]
     )
     largest = max((line.influence for line in found), default=0) or 1
     visible = Record.objects.visible_to(user).filter(pk__in=[line.record_id for line in found])
     readable = {record.pk for record in visible if not record.is_withheld}
+    datanets = Datanet.objects.visible_to(user).in_bulk({line.record.datanet_id for line in found})
     return [
         RecordLine(
             influence=line, width=100 * line.influence / largest,
             snippet=line.record.excerpt[:SNIPPET] if line.record_id in readable else "",
             readable=line.record_id in readable,
+            datanet=datanets.get(line.record.datanet_id),
         )
         for line in found
     ]

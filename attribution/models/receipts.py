@@ -75,6 +75,11 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
         credited = ContributorShare.objects.filter(receipt=OuterRef("pk"), contributor=user)
         return self.filter(Exists(credited))
 
+    def seen_by(self, user: Any) -> "ReceiptQuerySet":
+        """With `model_is_visible`: a receipt is public, the name of its model may not be."""
+        visible = Model.objects.visible_to(user).filter(pk=OuterRef("model_id"))
+        return self.annotate(model_is_visible=Exists(visible))
+
     def with_parts(self) -> "ReceiptQuerySet":
         return self.select_related("model__base_model", "model__owner", "payer")
 
@@ -172,6 +177,13 @@ class RecordInfluence(Entity):
         return f"{self.rank}: {self.record_id}"
 
 
+class ContributorShareQuerySet(models.QuerySet["ContributorShare"]):
+    def seen_by(self, user: Any) -> "ContributorShareQuerySet":
+        """With `datanet_is_visible`: whether `user` may know the Datanet's name."""
+        visible = Datanet.objects.visible_to(user).filter(pk=OuterRef("datanet_id"))
+        return self.annotate(datanet_is_visible=Exists(visible))
+
+
 class ContributorShare(Entity):
     """A credit of a receipt: to a contributor for one Datanet, or to a Datanet's treasury."""
 
@@ -189,6 +201,8 @@ class ContributorShare(Entity):
     influence = WeiField()
     share_ppb = models.BigIntegerField()
     amount = WeiField()
+
+    objects = ContributorShareQuerySet.as_manager()
 
     class Meta:
         ordering = ["-share_ppb", "id"]

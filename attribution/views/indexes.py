@@ -11,6 +11,7 @@ from accounts.blobs import open_blob
 from attribution import selectors
 from attribution.influence.index import MANIFEST, IndexManifest
 from attribution.models import Index
+from modelfactory.models import Model
 
 
 @require_safe
@@ -19,8 +20,10 @@ def index(request: HttpRequest, root: str) -> HttpResponse:
     return render(
         request, "attribution/index.html",
         {
-            "index": found, "header": found.manifest["header"],
-            "groups": selectors.groups_of(found),
+            "index": found,
+            "model": Model.objects.visible_to(request.user).filter(pk=found.model_id).first(),
+            "header": found.manifest["header"],
+            "groups": selectors.groups_of(found, request.user),
             "may_download": selectors.may_read_index(found, request.user),
         },
     )
@@ -43,5 +46,4 @@ def file(request: HttpRequest, root: str, name: str) -> HttpResponseBase:
 
 
 def _ready(root: str) -> Index:
-    rows = Index.objects.select_related("model__owner", "model__base_model")
-    return get_object_or_404(rows, root=root, state=Index.State.READY)
+    return get_object_or_404(Index, root=root, state=Index.State.READY)

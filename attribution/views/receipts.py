@@ -30,7 +30,7 @@ def listing(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
-    found = get_object_or_404(Receipt.objects.with_parts(), pk=pk)
+    found = get_object_or_404(Receipt.objects.with_parts().seen_by(request.user), pk=pk)
     view = selectors.view_of(found, request.user)
     return render(request, "attribution/receipt.html", {"receipt": found, "view": view})
 

@@ -179,6 +179,48 @@ def test_a_hidden_record_is_not_shown_to_the_payer(client, indexed, receipt):
     assert receipt.record_influences.first().record.excerpt[:40] not in text
 
 
+@pytest.fixture
+def draft(indexed, receipt):
+    """The owner asked before anything was published."""
+    indexed.model.name, indexed.model.slug = "Secret plan", "builder-secret"
+    indexed.datanet.name, indexed.datanet.slug = "Hidden sources", "hidden-sources"
+    for one in (indexed.model, indexed.datanet):
+        one.state = "DRAFT"
+        one.save()
+    return receipt
+
+
+SECRETS = ("Secret plan", "builder-secret", "Hidden sources", "hidden-sources")
+
+
+@pytest.mark.parametrize("who", ["nobody", "stranger", "payer"])
+def test_a_public_receipt_names_no_draft(client, indexed, draft, who):
+    if who != "nobody":
+        client.force_login(getattr(indexed, who))
+    addresses = [
+        reverse("attribution:receipts"), reverse("attribution:receipt", args=[draft.pk]),
+        reverse("attribution:panel", args=[draft.completion_id]),
+        reverse("attribution:index", args=[Index.objects.get().root]),
+        reverse("api-receipts"), reverse("api-receipt", args=[draft.pk]),
+    ]
+    for address in addresses:
+        told = client.get(address).content.decode()
+        assert not [name for name in SECRETS if name in told], address
+    assert str(indexed.model.pk) in page(client, "receipt", draft.pk).content.decode()
+    one = client.get(reverse("api-receipt", args=[draft.pk])).json()
+    assert (one["model"], one["shares"][0]["datanet"]) == (None, None)
+    found = client.get(reverse("api-receipts"), {"model": "builder-secret"}).json()
+    assert found["count"] == 0
+
+
+def test_its_owner_reads_the_names_of_a_draft(client, indexed, draft):
+    client.force_login(indexed.builder)
+    assert "Secret plan" in page(client, "receipts").content.decode()
+    assert client.get(reverse("api-receipts"), {"model": "builder-secret"}).json()["count"] == 1
+    client.force_login(indexed.owner)
+    assert "Hidden sources" in page(client, "receipt", draft.pk).content.decode()
+
+
 def test_the_api_reads_receipts_and_indexes(client, indexed, receipt):
     listed = client.get(reverse("api-receipts"), {"completion": str(receipt.completion_id)}).json()
     assert [row["id"] for row in listed["results"]] == [str(receipt.pk)]
