@@ -32,5 +32,11 @@ def register_names(kind: str, namer: Callable[[Iterable[UUID]], dict[UUID, str]]
 def names(kind: str, identifiers: Iterable[UUID]) -> dict[UUID, str]:
     """Names by id, in one call; an id without a name stands for itself, cut short."""
     wanted = set(identifiers)
-    known = _namers[kind](wanted) if kind in _namers and wanted else {}
+    known = known_names(kind, wanted)
     return {pk: known.get(pk) or f"{str(pk)[:8]}…{str(pk)[-4:]}" for pk in wanted}
+
+
+def known_names(kind: str, identifiers: Iterable[UUID]) -> dict[UUID, str]:
+    """The same without the ids that have no name, such as those of what is not public."""
+    wanted = set(identifiers)
+    return _namers[kind](wanted) if kind in _namers and wanted else {}

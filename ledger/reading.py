@@ -16,7 +16,8 @@ from ledger.models import Account, Claim, Entry, Intent, Posting
 from ledger.onchain import current_deployment, raw_wallet_call
 
 # The kinds of things that a posting is about, and the filter of each in an address.
-ABOUT = ("datanet", "model", "completion")
+NAMED = ("datanet", "model")
+ABOUT = (*NAMED, "completion")
 SHOWN_GROUPS = 20
 # Entries about a fee, in which whoever's account is private is the payer.
 OF_A_FEE = frozenset({Entry.Kind.HOLD, Entry.Kind.CAPTURE, Entry.Kind.RELEASE})
@@ -76,12 +77,18 @@ class Progress:
 
 
 def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
-    """Postings as `user` may see them, with the names of what they are about."""
+    """Postings as `user` may see them, with the names of what they are about.
+
+    What has no public name gets no link either: its address may spell the name.
+    """
     rows = list(postings)
     handles = selectors.owner_handles([row.account for row in rows])
-    names = {
-        kind: pages.names(kind, [pk for row in rows if (pk := getattr(row, f"{kind}_id"))])
-        for kind in ABOUT
+    ids = {
+        kind: [pk for row in rows if (pk := getattr(row, f"{kind}_id"))] for kind in ABOUT
+    }
+    names = {kind: pages.names(kind, found) for kind, found in ids.items()}
+    linked = {kind: pages.known_names(kind, ids[kind]) for kind in NAMED} | {
+        "completion": names["completion"]
     }
     return [
         Row(
@@ -91,7 +98,9 @@ def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
                 pages.url("account", row.account_id) if row.account.is_visible_to(user) else ""
             ),
             about=[
-                Thing(kind, pk, names[kind][pk], pages.url(kind, pk))
+                Thing(
+                    kind, pk, names[kind][pk], pages.url(kind, pk) if pk in linked[kind] else ""
+                )
                 for kind in ABOUT
                 if (pk := getattr(row, f"{kind}_id"))
             ],
@@ -125,9 +134,9 @@ def owner_of(account: Account) -> Thing | None:
     kind = kinds.get(Account.Kind(account.kind))
     if kind is None or account.owner_id is None:
         return None
-    return Thing(
-        kind, account.owner_id, name_of(kind, account.owner_id), pages.url(kind, account.owner_id)
-    )
+    pk = account.owner_id
+    has_page = kind not in NAMED or pages.known_names(kind, [pk])
+    return Thing(kind, pk, name_of(kind, pk), pages.url(kind, pk) if has_page else "")
 
 
 def claim_progress(claim: Claim) -> Progress:

@@ -9,6 +9,7 @@ from accounts import pages
 from accounts.ids import uuid7
 from ledger.models import Account, Distribution
 from ledger.services import roots
+from ledger.services.holds import Refs
 from tests.ledger.books import (
     FIRST,
     NOON,
@@ -87,6 +88,19 @@ def test_the_owner_and_staff_read_a_private_account(client, fee, payer, who):
         assert page.context["posted"] == account.balance
         assert "EQUAL" in page.content.decode()
         assert str(account.pk) in client.get(pages.url("entry", fee.pk)).content.decode()
+
+
+def test_what_has_no_public_name_has_no_link(client, payer, monkeypatch):
+    secret, public = uuid7(), uuid7()
+    monkeypatch.setitem(pages._builders, "model", lambda pk: f"/models/slug-of-{pk}/")
+    monkeypatch.setitem(pages._namers, "model", lambda ids: {public: "Known"})
+    for model in (secret, public):
+        hold = hold_for(payer, 1000)
+        entry = capture(hold, 900, refs=Refs(model=model, completion=hold.cause_id))
+
+        told = client.get(pages.url("entry", entry.pk)).content.decode()
+
+        assert (f"slug-of-{model}" in told) == (model == public)
 
 
 def test_anybody_reads_who_earned(client, contributor):
