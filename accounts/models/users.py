@@ -7,9 +7,11 @@ from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.text import slugify
 
 from accounts.ids import uuid7
 from accounts.models.base import Entity
+from accounts.naming import make_with_free_name, numbered, random_names
 
 # These stand for pages of the product under /people/.
 RESERVED_HANDLES = frozenset({"id", "me", "sign-in"})
@@ -18,8 +20,6 @@ RESERVED_HANDLES = frozenset({"id", "me", "sign-in"})
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str | None, password: str | None = None, **extra: Any) -> "User":
         user = self.model(email=self.normalize_email(email) or None, **extra)
-        if not user.handle:
-            user.handle = self.free_handle((email or "person").split("@")[0])
         user.set_password(password)
         user.save(using=self._db)
         return user
@@ -29,14 +29,11 @@ class UserManager(BaseUserManager["User"]):
 
     def free_handle(self, wish: str) -> str:
         """Return a handle made from `wish` that nobody has yet."""
-        from django.utils.text import slugify
-
         stem = slugify(wish)[:40] or "person"
-        handle, number = stem, 1
-        while handle in RESERVED_HANDLES or self.filter(handle=handle).exists():
-            number += 1
-            handle = f"{stem}-{number}"
-        return handle
+        return next(name for name in numbered(stem) if not self.is_handle_taken(name))
+
+    def is_handle_taken(self, handle: str) -> bool:
+        return handle in RESERVED_HANDLES or self.filter(handle=handle).exists()
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email__iexact=username)
@@ -94,9 +91,18 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.display_name or self.handle
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self.handle:
-            self.handle = User.objects.free_handle((self.email or "person").split("@")[0])
-        super().save(*args, **kwargs)
+        """A person without a handle gets one that tells nothing of their e-mail address."""
+
+        def save_as(handle: str) -> None:
+            self.handle = handle
+            super(User, self).save(*args, **kwargs)
+
+        if self.handle:
+            super().save(*args, **kwargs)
+            return
+        make_with_free_name(
+            random_names("person"), is_taken=User.objects.is_handle_taken, make=save_as
+        )
 
 
 class Wallet(Entity):

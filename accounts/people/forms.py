@@ -3,9 +3,22 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django import forms
+from django.core.validators import RegexValidator
 
 
 class ProfileForm(forms.Form):
+    handle = forms.CharField(
+        min_length=3,
+        max_length=40,
+        required=False,
+        strip=True,
+        validators=[
+            RegexValidator(
+                r"^[a-z0-9]+(-[a-z0-9]+)*\Z", "Use small letters, digits and single hyphens."
+            )
+        ],
+        help_text="Your public page has this name; links to the old one stop working.",
+    )
     display_name = forms.CharField(
         max_length=120,
         required=False,

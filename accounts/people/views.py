@@ -44,16 +44,17 @@ def person_by_id(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def me(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
-    form = ProfileForm(request.POST or None, initial={"display_name": user.display_name})
+    initial = {"display_name": user.display_name, "handle": user.handle}
+    form = ProfileForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        profile.update_profile(
-            user=user,
-            display_name=form.cleaned_data["display_name"],
-            acting_user=user,
-            at=timezone.now(),
-        )
-        messages.success(request, "Your profile was saved.")
-        return redirect("people:me")
+        try:
+            profile.update_profile(
+                user=user, acting_user=user, at=timezone.now(), **form.cleaned_data
+            )
+            messages.success(request, "Your profile was saved.")
+            return redirect("people:me")
+        except profile.HandleTaken:
+            form.add_error("handle", "This handle is taken.")
     return render(request, "people/me.html", {"form": form, "tab": "profile"})
 
 

@@ -25,7 +25,7 @@ def unclaimed_contributor(*, namespace: str, name: str, acting_user: User, at: d
     with transaction.atomic():
         return _named(key) or make_with_free_name(
             _handles(slugify(namespace), slugify(name), key),
-            is_taken=lambda handle: User.objects.filter(handle=handle).exists(),
+            is_taken=User.objects.is_handle_taken,
             make=lambda handle: _make(handle, key, name, acting_user, at),
         )
 

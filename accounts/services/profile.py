@@ -5,17 +5,33 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import ApiKey, AuditEvent, Notification, User
 
 
-def update_profile(*, user: User, display_name: str, acting_user: User, at: datetime) -> None:
-    with transaction.atomic():
-        user.display_name = display_name
-        user.save(update_fields=["display_name"])
-        audit.record(actor=acting_user, verb="user.profile_changed", target=user, at=at)
+class HandleTaken(Exception):
+    """Somebody else has this handle, or a page of ours does."""
+
+
+def update_profile(
+    *, user: User, display_name: str, acting_user: User, at: datetime, handle: str = ""
+) -> None:
+    """Change what others see; no `handle` keeps the one that is. Raises HandleTaken."""
+    before, handle = user.handle, handle or user.handle
+    if handle != before and User.objects.is_handle_taken(handle):
+        raise HandleTaken
+    try:
+        with transaction.atomic():
+            User.objects.filter(pk=user.pk).update(display_name=display_name, handle=handle)
+            data = {"handle": [before, handle]} if handle != before else None
+            audit.record(
+                actor=acting_user, verb="user.profile_changed", target=user, data=data, at=at
+            )
+    except IntegrityError:
+        raise HandleTaken from None
+    user.refresh_from_db(fields=["display_name", "handle"])
 
 
 def mark_read(*, user: User, at: datetime, notification: Notification | None = None) -> int:

@@ -48,7 +48,6 @@ def _join(*, address: str, at: datetime) -> User:
         user = User.objects.create_user(
             None,
             None,
-            handle=User.objects.free_handle(address[:8].lower()),
             display_name=f"{address[:6]}…{address[-4:]}",
             date_joined=at,
         )

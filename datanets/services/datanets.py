@@ -9,6 +9,7 @@ from django.utils.text import slugify
 
 from accounts import audit, events
 from accounts.models import User
+from accounts.naming import make_with_free_name, numbered
 from accounts.notifications import notify
 from datanets import access
 from datanets.errors import DatanetError
@@ -33,9 +34,10 @@ def create_datanet(
 ) -> Datanet:
     """Create a DRAFT Datanet that acting_user owns. Raises DatanetError LICENCE."""
     _require_licence(licence)
-    with transaction.atomic():
-        datanet = Datanet.objects.create(
-            slug=_free_slug(name),
+
+    def make(slug: str) -> Datanet:
+        return Datanet.objects.create(
+            slug=slug,
             name=name,
             summary=summary,
             description=description,
@@ -46,6 +48,10 @@ def create_datanet(
             owner=acting_user,
             state_changed_at=at,
         )
+
+    with transaction.atomic():
+        slugs = numbered(slugify(name)[:70] or "datanet")
+        datanet = make_with_free_name(slugs, is_taken=_is_slug_taken, make=make)
         Membership.objects.create(datanet=datanet, user=acting_user, role=Role.OWNER)
         audit.record(actor=acting_user, verb="datanet.created", target=datanet, at=at)
     return datanet
@@ -222,13 +228,8 @@ def _move(
     datanet.refresh_from_db()
 
 
-def _free_slug(name: str) -> str:
-    stem = slugify(name)[:70] or "datanet"
-    slug, number = stem, 1
-    while slug in RESERVED_SLUGS or Datanet.objects.filter(slug=slug).exists():
-        number += 1
-        slug = f"{stem}-{number}"
-    return slug
+def _is_slug_taken(slug: str) -> bool:
+    return slug in RESERVED_SLUGS or Datanet.objects.filter(slug=slug).exists()
 
 
 def _require_licence(licence: str) -> None:

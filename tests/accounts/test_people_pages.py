@@ -31,12 +31,12 @@ def fresh(settings: Settings) -> None:
 
 @pytest.fixture
 def ada() -> User:
-    return User.objects.create_user("ada@openledger.test", "correct horse battery")
+    return User.objects.create_user("ada@openledger.test", "correct horse battery", handle="ada")
 
 
 @pytest.fixture
 def bob() -> User:
-    return User.objects.create_user("bob@openledger.test", "correct horse battery")
+    return User.objects.create_user("bob@openledger.test", "correct horse battery", handle="bob")
 
 
 @pytest.fixture
@@ -157,6 +157,35 @@ def test_a_name_is_changed_and_written_down(as_ada: Client, ada: User) -> None:
     assert AuditEvent.objects.get(verb="user.profile_changed").actor == ada
     page = as_ada.get(reverse("people:person", args=[ada.handle])).content.decode()
     assert "<b>Lovelace" not in page
+
+
+def test_a_handle_is_changed_and_written_down(as_ada: Client, ada: User) -> None:
+    answer = as_ada.post(reverse("people:me"), {"handle": "countess", "display_name": "Ada"})
+    assert answer["Location"] == reverse("people:me")
+    assert as_ada.get("/people/countess/").status_code == 200
+    assert as_ada.get("/people/ada/").status_code == 404
+    kept = AuditEvent.objects.get(verb="user.profile_changed")
+    assert kept.data == {"handle": ["ada", "countess"]}
+
+
+@pytest.mark.parametrize("wish", ["bob", "sign-in", "a", "Ada", "a b", "a--b", "-ada", "x" * 41])
+def test_a_handle_that_is_taken_or_no_handle_is_refused(
+    as_ada: Client, ada: User, bob: User, wish: str
+) -> None:
+    answer = as_ada.post(reverse("people:me"), {"handle": wish, "display_name": "New"})
+    assert "handle" in answer.context["form"].errors
+    ada.refresh_from_db()
+    assert (ada.handle, ada.display_name) == ("ada", "")
+    assert ada.handle in answer.content.decode()
+
+
+def test_a_handle_taken_in_the_meantime_is_refused(
+    as_ada: Client, ada: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(User.objects, "is_handle_taken", lambda handle: False)
+    answer = as_ada.post(reverse("people:me"), {"handle": "bob"})
+    assert "handle" in answer.context["form"].errors
+    assert not AuditEvent.objects.filter(verb="user.profile_changed").exists()
 
 
 def test_a_key_is_shown_once(as_ada: Client, ada: User) -> None:

@@ -142,9 +142,7 @@ def test_another_chain_is_refused_and_the_right_one_named(client: Client) -> Non
     assert answer["error"]["chain_id"] == 31337
 
 
-def test_a_text_for_the_chain_of_yesterday_is_refused(
-    client: Client, settings: Settings
-) -> None:
+def test_a_text_for_the_chain_of_yesterday_is_refused(client: Client, settings: Settings) -> None:
     body = signed(asked(client))
     settings.CHAIN_ID = 8453
     assert post(client, "sign_in", body)[1]["error"]["code"] == "wrong_chain"

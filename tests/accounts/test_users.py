@@ -1,12 +1,13 @@
 """People are told apart by e-mail without regard to case; named contributors cannot sign in."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth import authenticate
 from django.db import IntegrityError
 
-from accounts.models import AuditEvent, User, Wallet
+from accounts.models import AuditEvent, User, Wallet, users
 from accounts.services.people import unclaimed_contributor
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -19,10 +20,32 @@ def test_an_email_is_taken_whatever_its_case() -> None:
         User.objects.create_user("ada@OPENLEDGER.test", "correct horse battery")
 
 
-def test_handles_never_collide() -> None:
-    one = User.objects.create_user("ada@one.test", "correct horse battery")
-    two = User.objects.create_user("ada@two.test", "correct horse battery")
-    assert (one.handle, two.handle) == ("ada", "ada-2")
+def test_a_handle_tells_nothing_of_the_email() -> None:
+    made = [User.objects.create_user(f"ada@{n}.test", "correct horse battery") for n in range(3)]
+    assert len({user.handle for user in made}) == 3
+    assert all(re.fullmatch(r"person-[a-z0-9]{8}", user.handle) for user in made)
+
+
+def test_a_given_handle_is_kept() -> None:
+    user = User.objects.create_user("a@b.test", "correct horse battery", handle="ada")
+    assert User.objects.get(pk=user.pk).handle == "ada"
+
+
+def test_who_loses_the_race_for_a_handle_gets_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    User.objects.create_user("ada@one.test", "correct horse battery", handle="person-a")
+    monkeypatch.setattr(users, "random_names", lambda stem: iter(["person-a", "person-b"]))
+    look, seen = User.objects.is_handle_taken, list[str]()
+
+    def too_early(handle: str) -> bool:
+        seen.append(handle)
+        return len(seen) > 1 and look(handle)
+
+    monkeypatch.setattr(User.objects, "is_handle_taken", too_early)
+    second = User.objects.create_user("ada@two.test", "correct horse battery")
+    assert (second.handle, seen) == ("person-b", ["person-a", "person-a", "person-b"])
+    assert User.objects.get(email="ada@two.test") == second
 
 
 def test_a_named_contributor_is_made_once_and_cannot_sign_in() -> None:

@@ -32,7 +32,9 @@ def shared(part: str) -> Path:
 
 
 def make_person(name: str, **extra: Any) -> User:
-    return User.objects.create_user(f"{name}@openledger.test", "correct horse", **extra)
+    return User.objects.create_user(
+        f"{name}@openledger.test", "correct horse", **{"handle": name, **extra}
+    )
 
 
 @pytest.fixture(autouse=True)

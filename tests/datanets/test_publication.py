@@ -44,6 +44,23 @@ def test_a_datanet_is_made_in_the_browser(browser: Browser, stranger: User) -> N
     assert AuditEvent.objects.filter(verb="datanet.created").count() == 1
 
 
+def test_who_loses_the_race_for_a_slug_gets_the_next_one(
+    draft: Datanet, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, seen = services._is_slug_taken, list[str]()
+
+    def too_early(slug: str) -> bool:
+        seen.append(slug)
+        return len(seen) > 1 and look(slug)
+
+    monkeypatch.setattr(services, "_is_slug_taken", too_early)
+    made = services.create_datanet(
+        name=draft.name, summary="s", licence="CC0-1.0", acting_user=owner, at=NOON
+    )
+    assert made.slug == f"{draft.slug}-2"
+    assert made.memberships.get().user == owner
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("name", ""), ("name", "x" * 81), ("licence", "BSD"), ("summary", ""),
