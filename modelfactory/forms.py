@@ -131,10 +131,11 @@ class PublishForm(forms.Form):
         max_length=2_000, required=False, widget=forms.Textarea(attrs={"rows": 4})
     )
     input_price = OpenAmountField(
-        label="Price of a token read, in OPEN", help_text="What the client sends."
+        label="Suggested price of a token read, in OPEN",
+        help_text="What the client sends. A new deployment begins with it and keeps its own price.",
     )
     output_price = OpenAmountField(
-        label="Price of a token written, in OPEN", help_text="What the model answers."
+        label="Suggested price of a token written, in OPEN", help_text="What the model answers."
     )
 
     def clean(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from accounts.models import User
 from modelfactory.models import Model
 from serving.errors import UnknownModel
-from serving.models import Completion, CompletionState, Deployment
+from serving.models import Completion, CompletionState, Deployment, DeploymentState
 from serving.models.deployments import Viewer
 
 
@@ -48,6 +48,13 @@ def base_deployment_of(deployment: Deployment) -> Deployment | None:
 
 def deployment_url(identifier: UUID | str) -> str:
     name = Deployment.objects.filter(pk=identifier).values_list("name", flat=True).first()
+    return reverse("serving:deployment", args=[name]) if name else ""
+
+
+def model_deployment_url(model_id: UUID | str) -> str:
+    """The page that says what the model costs, "" where it is not in service."""
+    found = Deployment.objects.filter(model=model_id).exclude(state=DeploymentState.STOPPED)
+    name = found.values_list("name", flat=True).first()
     return reverse("serving:deployment", args=[name]) if name else ""
 
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 from django.core.exceptions import PermissionDenied
 
+from accounts import pages
 from accounts.models import AuditEvent, Notification
 from modelfactory import signing
 from modelfactory.errors import ModelError
@@ -77,3 +78,15 @@ def test_a_changed_manifest_does_not_verify(model):
 def test_a_manifest_survives_the_database(model):
     fresh = Model.objects.get(pk=model.pk)
     assert signing.verify(fresh.manifest)
+
+
+def test_its_page_tells_the_suggested_price_from_the_one_of_its_deployment(
+    model, builder, as_user, monkeypatch
+):
+    monkeypatch.setitem(pages._builders, "deployment_of_model", lambda pk: "")
+    page = as_user(builder).get(model.get_absolute_url()).content.decode()
+    assert "Suggested price" in page
+    assert "not deployed" in page
+    monkeypatch.setitem(pages._builders, "deployment_of_model", lambda pk: f"/in-service/{pk}/")
+    page = as_user(builder).get(model.get_absolute_url()).content.decode()
+    assert f'<a href="/in-service/{model.pk}/">as its deployment says</a>' in page

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts import leases
+from accounts import leases, pages
 from accounts.models import AuditEvent, Notification, OutboxMessage
 from modelfactory.models import BaseModel, Model
 from serving.errors import NotDeployable, NoWorker, UnknownModel
@@ -117,6 +117,12 @@ def test_a_model_of_non_commercial_records_is_deployed_without_a_price(
     with pytest.raises(NotDeployable, match="commercially"):
         deployments.set_prices(**given, input_price=1, output_price=0)
     deployments.set_prices(**given, input_price=0, output_price=0)
+
+
+def test_a_model_names_the_page_with_its_price_while_it_is_in_service(tuned, builder):
+    assert pages.url("deployment_of_model", tuned.model_id) == tuned.get_absolute_url()
+    deployments.stop(deployment=tuned, acting_user=builder, at=timezone.now())
+    assert pages.url("deployment_of_model", tuned.model_id) == ""
 
 
 def test_what_a_worker_could_not_load_is_stopped_and_its_owner_told(
