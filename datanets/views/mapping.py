@@ -13,7 +13,8 @@ SHOWN_ROWS = 3
 HELP = {
     "system": "What the model is told before the conversation.",
     "input": "Text that the instruction is about.",
-    "contributor": "Each value becomes a contributor of its own, who can claim it later.",
+    "contributor": "Each name becomes a contributor of its own, without a login; "
+    "what they earn waits for them.",
 }
 
 

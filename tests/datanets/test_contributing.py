@@ -212,7 +212,10 @@ def test_only_an_owner_names_contributors_by_a_column(
     mine = check(me, upload(me, published, "a.jsonl", as_bytes(rows)), **mapping)
     assert mine.state == "MAPPING"
     theirs = browser(owner)
-    imported = check(theirs, upload(theirs, published, "a.jsonl", as_bytes(rows)), **mapping)
+    imported = upload(theirs, published, "a.jsonl", as_bytes(rows))
+    shown = theirs.get(imported.get_absolute_url()).content.decode()
+    assert "without a login; what they earn waits for them." in shown
+    imported = check(theirs, imported, **mapping)
     submit(theirs, imported)
     people = {r.contributor.display_name: r.contributor for r in Record.objects.all()}
     assert set(people) == {"Ann", "Bob", "李", "王"}
