@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def get_open(page: Any, amount: str) -> None:
     before = _spendable(page)
     page.locator("#faucet input[name=amount]").fill(amount)
     page.get_by_role("button", name="Get OPEN").click()
-    again_until("the faucet's OPEN", lambda: _spendable(page) >= before + float(amount))
+    again_until("the faucet's OPEN", lambda: _spendable(page) >= before + Decimal(amount))
 
 
 def deposit(page: Any, amount: str) -> None:
@@ -156,7 +157,7 @@ def deposit(page: Any, amount: str) -> None:
     page.locator("[data-deposit-amount]").fill(amount)
     page.locator("[data-deposit-start]").click()
     page.locator("#deposit").get_by_text("are in a block").wait_for()
-    again_until("the wallet's deposit", lambda: _spendable(page) >= before + float(amount))
+    again_until("the wallet's deposit", lambda: _spendable(page) >= before + Decimal(amount))
 
 
 def sign(box: Any) -> None:
@@ -196,16 +197,16 @@ def link_wallet(page: Any) -> str:
     return str(page.locator("article .mono").first.inner_text()).split()[0]
 
 
-def claimable(page: Any) -> float:
+def claimable(page: Any) -> Decimal:
     page.goto("/earnings/")
     figure = page.locator(".payout strong")
-    return float(figure.first.inner_text().split()[0]) if figure.count() else 0.0
+    return Decimal(figure.first.inner_text().split()[0] if figure.count() else 0)
 
 
-def _spendable(page: Any) -> float:
+def _spendable(page: Any) -> Decimal:
     page.goto("/wallet/")
     text = page.locator(".stat__value").first.inner_text()
-    return float(text.replace(",", "").split()[0])
+    return Decimal(text.replace(",", "").split()[0])
 
 
 # ------------------------------------------------------------------ rules
