@@ -7,6 +7,7 @@ a process of its own: cancelling is a signal, and its memory comes back when it 
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +24,10 @@ from accounts import leases
 from accounts.blobs import open_blob
 from accounts.models import WorkerHeartbeat
 from datanets.models import Record, RecordState
+from modelfactory.errors import RunError
 from modelfactory.models import Run, RunEvent
 from modelfactory.services import publishing, runs
-from modelfactory.training.job import Exit, Job, Kind, read_events
+from modelfactory.training.job import Exit, Job, JobError, Kind, alone_in, read_events
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +67,11 @@ def execute(run_id: UUID, *, device: str, dtype: str) -> bool:
         # The database went away: the lease runs out, and the sweeper has the run go on.
         logger.warning("run %s: left to the sweeper", run_id, exc_info=True)
         connection.close()
+    except (RunError, JobError) as error:
+        runs.fail(run_id, str(error), now(), owner=owner)
     except Exception as error:
         logger.exception("run %s", run_id)
-        if Run.objects.filter(pk=run_id, lease_owner=owner).exists():
-            runs.fail(run_id, f"{type(error).__name__}: {error}", now())
+        runs.fail(run_id, f"{type(error).__name__}: {error}", now(), owner=owner)
     return True
 
 
@@ -88,12 +91,21 @@ def folder_of(run_id: UUID) -> Path:
 
 
 def prepare(run: Run, *, device: str, dtype: str) -> Path:
-    """Write job.json and, at the first attempt, records.jsonl; keep the checkpoint of others."""
+    """Write job.json and records.jsonl; keep the checkpoint of an attempt on the same records.
+
+    Raises RunError (VERSION) where the builder may not train on one of the versions any more.
+    """
     assert run.base_model is not None
+    runs.require_versions(run)
     folder = folder_of(run.pk)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "records.jsonl").exists():
         write_records(run, folder)
+    elif left_out(run) != {f["record"] for f in run.findings if f["problem"] == "WITHDRAWN"}:
+        # Under the lock: a child that was given up may still write its checkpoint.
+        with alone_in(folder):
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+            write_records(run, folder)
     Job(
         base_folder=run.base_model.folder,
         base_name=f"openledger/{run.base_model.slug}",
@@ -141,6 +153,11 @@ def write_records(run: Run, folder: Path) -> None:
 def withheld(version_id: UUID) -> set[str]:
     rows = Record.objects.filter(version_entries__version=version_id, state__in=WITHHELD)
     return {str(pk) for pk in rows.values_list("pk", flat=True)}
+
+
+def left_out(run: Run) -> set[str]:
+    """Ids of all records that `write_records` would leave out now."""
+    return {record for rv in run.run_versions.all() for record in withheld(rv.version_id)}
 
 
 def supervise(run: Run, folder: Path, owner: str) -> tuple[int, str]:
@@ -217,13 +234,15 @@ def conclude(run: Run, folder: Path, owner: str, status: int, told: str) -> None
     if told == "LOST":
         return  # somebody else has the run, and its end
     if status == Exit.FINISHED:
-        publishing.complete(run=run, folder=folder, owner=owner, at=now())
+        if publishing.complete(run=run, folder=folder, owner=owner, at=now()) is not None:
+            # The model is kept whole elsewhere; copies of records need not stay.
+            shutil.rmtree(folder, ignore_errors=True)
     elif status == Exit.STOPPED and told == "CANCEL":
-        runs.cancelled(run_id=run.pk, at=now())
+        runs.cancelled(run_id=run.pk, at=now(), owner=owner)
     elif status == Exit.STOPPED:
         runs.give_back(run_id=run.pk, owner=owner, at=now())
     elif status == Exit.FAILED:
-        runs.fail(run.pk, last_reason(folder), now())
+        runs.fail(run.pk, last_reason(folder), now(), owner=owner)
     else:
         runs.crash(
             run_id=run.pk,

@@ -5,10 +5,8 @@ from uuid import UUID
 
 from celery import shared_task
 from celery.signals import worker_shutting_down
-from django.utils import timezone
 
 from modelfactory import basejobs, jobs
-from modelfactory.services import runs
 
 
 @shared_task
@@ -20,11 +18,6 @@ def execute_run(run_id: str) -> None:
 @shared_task
 def check_base(base_id: str) -> None:
     basejobs.check(UUID(base_id))
-
-
-@shared_task
-def nudge_queued() -> None:
-    runs.nudge_queued(at=timezone.now())
 
 
 @worker_shutting_down.connect

@@ -7,12 +7,13 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.urls import reverse
 
 from accounts import audit, outbox
 from accounts.models import User
 from accounts.notifications import notify
+from datanets.models import Version
 from modelfactory import selectors
 from modelfactory.errors import RunError
 from modelfactory.limits import RUNS_PER_BUILDER
@@ -74,11 +75,12 @@ def cancel_run(*, run: Run, acting_user: User, at: datetime) -> Run:
 def restart_run(*, run: Run, acting_user: User, at: datetime) -> Run:
     """FAILED or CANCELLED → QUEUED. It goes on from its checkpoint where one stands.
 
-    Raises PermissionDenied, RunError (STATE, BASE, QUOTA).
+    Raises PermissionDenied, RunError (STATE, BASE, VERSION, QUOTA).
     """
     _require_builder(run, acting_user)
     if run.base_model is None or not run.base_model.is_ready:
         raise RunError("BASE", "The base model does not load any more.")
+    require_versions(run)
     with transaction.atomic():
         _require_quota(acting_user)
         moved = Run.objects.filter(pk=run.pk, state__in=RESTARTABLE).update(
@@ -95,6 +97,19 @@ def restart_run(*, run: Run, acting_user: User, at: datetime) -> Run:
         audit.record(actor=acting_user, verb="run.restarted", target=run, at=at)
     run.refresh_from_db()
     return run
+
+
+def require_versions(run: Run) -> None:
+    """Raises RunError (VERSION) where its builder may not train on all its versions now."""
+    chosen = run.versions.select_related("datanet")
+    usable = set(Version.objects.usable_by(run.builder).filter(pk__in=chosen).values_list("pk"))
+    closed = sorted({v.datanet.name for v in chosen if (v.pk,) not in usable})
+    if closed:
+        raise RunError(
+            "VERSION",
+            f"You may not train on {', '.join(closed)} any more. Make a new run without it.",
+            url=reverse("modelfactory:wizard"),
+        )
 
 
 def begin(*, run: Run, device: str, dtype: str, at: datetime) -> None:
@@ -149,7 +164,7 @@ def crash(*, run_id: UUID, owner: str, reason: str, at: datetime) -> None:
         if run.attempts < settings.WORK_ATTEMPTS:
             requeue(run_id, at)
         else:
-            fail(run_id, reason, at)
+            fail(run_id, reason, at, owner=owner)
 
 
 def requeue(pk: UUID, at: datetime) -> None:
@@ -164,8 +179,9 @@ def requeue(pk: UUID, at: datetime) -> None:
         _enqueue(pk, at)
 
 
-def cancelled(*, run_id: UUID, at: datetime) -> None:
-    Run.objects.filter(pk=run_id, state__in=[Run.State.RUNNING, Run.State.QUEUED]).update(
+def cancelled(*, run_id: UUID, at: datetime, owner: str | None = None) -> None:
+    """→ CANCELLED, unless `owner` is named and has lost the lease."""
+    _held(run_id, owner).filter(state__in=[Run.State.RUNNING, Run.State.QUEUED]).update(
         state=Run.State.CANCELLED,
         finished_at=at,
         cancel_requested=False,
@@ -174,11 +190,12 @@ def cancelled(*, run_id: UUID, at: datetime) -> None:
     )
 
 
-def fail(pk: UUID, reason: str, at: datetime) -> None:
-    """→ FAILED with the reason; the builder is told."""
+def fail(pk: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
+    """→ FAILED with the reason, unless `owner` is named and has lost the lease. The builder is
+    told."""
     with transaction.atomic():
         moved = (
-            Run.objects.filter(pk=pk)
+            _held(pk, owner)
             .exclude(state__in=[Run.State.SUCCEEDED, Run.State.CANCELLED])
             .update(
                 state=Run.State.FAILED,
@@ -202,14 +219,10 @@ def fail(pk: UUID, reason: str, at: datetime) -> None:
         )
 
 
-def nudge_queued(*, at: datetime) -> int:
-    """Send waiting runs once more where nothing runs: the broker may have lost their message."""
-    if Run.objects.filter(state=Run.State.RUNNING).exists():
-        return 0
-    waiting = Run.objects.filter(state=Run.State.QUEUED, queued_at__lt=at - settings.WORK_LEASE)
-    for pk in waiting.values_list("pk", flat=True):
-        _enqueue(pk, at)
-    return len(waiting)
+def _held(pk: UUID, owner: str | None) -> QuerySet[Run]:
+    """The run, where `owner` holds its lease; no owner stands for the sweeper."""
+    rows = Run.objects.filter(pk=pk)
+    return rows if owner is None else rows.filter(lease_owner=owner)
 
 
 def _enqueue(pk: UUID, at: datetime) -> None:

@@ -1,11 +1,12 @@
 """Cancelling, restarting, and what the sweeper does with a run whose worker is gone."""
 
 from datetime import timedelta
+from importlib.util import find_spec
 
 import pytest
 from django.core.exceptions import PermissionDenied
 
-from accounts import leases
+from accounts import leases, outbox
 from accounts.models import Notification, OutboxMessage
 from modelfactory.errors import RunError
 from modelfactory.models import Run, RunEvent
@@ -106,12 +107,35 @@ def test_events_that_are_told_twice_are_kept_once(running):
     assert (running.step, running.steps) == (3, 9)
 
 
-def test_a_message_that_the_broker_lost_is_sent_again(queued, settings):
-    soon, late = NOW + timedelta(seconds=1), NOW + 2 * settings.WORK_LEASE
-    assert runs.nudge_queued(at=soon) == 0
-    assert runs.nudge_queued(at=late) == 1
-    assert OutboxMessage.objects.filter(queue="train").count() == 2
+def test_a_message_that_the_broker_lost_is_sent_again_without_a_second_one(queued, settings):
+    sent = []
+    outbox.publish_due(send=lambda *message: sent.append(message), at=NOW)
+    late = NOW + 2 * settings.WORK_LEASE
+    assert outbox.publish_again(send=lambda *message: sent.append(message), at=late) == 1
+    assert [message[1] for message in sent] == [[str(queued.pk)]] * 2
+    assert OutboxMessage.objects.filter(queue="train").count() == 1
 
 
-def test_nothing_is_sent_again_while_a_run_works(running):
-    assert runs.nudge_queued(at=NOW + timedelta(hours=9)) == 0
+def test_the_clock_writes_no_messages_of_runs():
+    assert find_spec("modelfactory.schedule") is None
+
+
+def test_a_worker_that_lost_the_lease_neither_fails_nor_cancels(running):
+    runs.fail(running.pk, "no", NOW, owner="worker-2")
+    runs.cancelled(run_id=running.pk, at=NOW, owner="worker-2")
+    running.refresh_from_db()
+    assert (running.state, running.lease_owner) == ("RUNNING", "worker-1")
+    assert not Notification.objects.filter(user=running.builder).exists()
+
+
+def test_a_run_that_waits_again_is_not_failed_by_its_former_worker(running):
+    runs.requeue(running.pk, NOW)
+    runs.fail(running.pk, "no", NOW, owner="worker-1")
+    running.refresh_from_db()
+    assert running.state == "QUEUED"
+
+
+def test_the_worker_that_holds_a_run_fails_it(running):
+    runs.fail(running.pk, "The records are gone.", NOW, owner="worker-1")
+    running.refresh_from_db()
+    assert (running.state, running.failure_reason) == ("FAILED", "The records are gone.")

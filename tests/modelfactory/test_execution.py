@@ -251,8 +251,10 @@ def test_the_child_sees_no_keys_of_the_house(monkeypatch):
 
 def test_a_version_with_a_weight_is_read_as_often(draft, builder, version):
     drafts.set_data(run=draft, versions=[(version, 3)], acting_user=builder)
-    run = execute(queue(draft, builder))
-    assert run.state == Run.State.SUCCEEDED
-    lines = (jobs.folder_of(run.pk) / "records.jsonl").read_text().splitlines()
+    run = queue(draft, builder)
+    folder = jobs.prepare(run, device="cpu", dtype="float32")
+    lines = (folder / "records.jsonl").read_text().splitlines()
     assert len(lines) == 3 * VersionRecord.objects.filter(version=version).count()
+    run = execute(run)
+    assert run.state == Run.State.SUCCEEDED
     assert len(list(selectors.training_records(run.model.pk))) == 16
