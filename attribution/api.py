@@ -106,9 +106,9 @@ class ReceiptViewSet(viewsets.ReadOnlyModelViewSet[Receipt]):
     @extend_schema(responses=OpenApiTypes.OBJECT)
     @action(detail=True)
     def private(self, request: Request, pk: str) -> Response:
-        """Salts, sketch and top records: for the payer, who is credited, and staff."""
+        """Sketch and top records: for the payer, who is credited, and staff. Salts: the payer."""
         found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
-        return Response(selectors.private_of(found))
+        return Response(selectors.private_of(found, request.user))
 
 
 class IndexViewSet(viewsets.ReadOnlyModelViewSet[Index]):

@@ -1,7 +1,9 @@
 """The two parts of a receipt as JSON.
 
-The public part carries no text: prompt and answer stand in it as hashes with a salt that only the
-private part knows, and the private part as the hash of its canonical form, which holds that salt.
+The public part carries no text: prompt and answer stand in it as hashes with salts, and the private
+part as the hash of its canonical form. The salts are the payer's alone, since whoever has one can
+try guesses at a prompt; in what is hashed of the private part they stand as a hash themselves, so
+that the other parties check it without them.
 Wei and influences are decimal strings, since JSON's own numbers end at 2**53 - 1.
 """
 
@@ -62,13 +64,14 @@ def salted_sha256(salt: str, text: str) -> str:
 
 
 def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]:
-    """Salts, the answer's sketch by hash, and the top records. Read by those who may."""
+    """The payer's salts, the answer's sketch by hash, and the top records."""
+    payer = {"prompt_salt": secrets.token_hex(32), "answer_salt": secrets.token_hex(32)}
     return {
         "schema": SCHEMA,
         "completion": str(attribution.completion_id),
         "salt": secrets.token_hex(32),
-        "prompt_salt": secrets.token_hex(32),
-        "answer_salt": secrets.token_hex(32),
+        "payer": payer,
+        "payer_sha256": canonical.sha256(payer),
         "sketch": {
             "sha256": hashlib.sha256(evidence.sketch).hexdigest(),
             "bits": evidence.sketch_bits, "step": repr(evidence.sketch_step),
@@ -81,6 +84,11 @@ def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]
             for top in evidence.records
         ],
     }
+
+
+def without_salts(private: Mapping[str, Any]) -> dict[str, Any]:
+    """What every party of a receipt may read, and what `private_sha256` is the hash of."""
+    return {name: value for name, value in private.items() if name != "payer"}
 
 
 def public_part(
@@ -101,9 +109,9 @@ def public_part(
         } if model else None,
         "index_root": evidence.index_root or None,
         "method": dict(evidence.method) if evidence.method else None,
-        "prompt_sha256": salted_sha256(private["prompt_salt"], attribution.prompt),
-        "answer_sha256": salted_sha256(private["answer_salt"], attribution.answer),
-        "private_sha256": canonical.sha256(dict(private)),
+        "prompt_sha256": salted_sha256(private["payer"]["prompt_salt"], attribution.prompt),
+        "answer_sha256": salted_sha256(private["payer"]["answer_salt"], attribution.answer),
+        "private_sha256": canonical.sha256(without_salts(private)),
         "outcome": crediting.outcome,
         "influence": {
             "groups": {name: str(value) for name, value in evidence.influences.items()},

@@ -12,6 +12,7 @@ from django.db.models import Count, QuerySet
 
 from accounts.blobs import read_bytes
 from accounts.models import User
+from attribution import bodies
 from attribution.groups import Group, parse
 from attribution.models import Attribution, ContributorShare, Index, Receipt, RecordInfluence
 from attribution.services.log import inclusion_bundle
@@ -129,11 +130,13 @@ def bundle_of(receipt: Receipt) -> dict[str, Any] | None:
     return None if bundle is None else {"receipt": receipt.public, **bundle}
 
 
-def private_of(receipt: Receipt) -> dict[str, Any]:
-    """The private part with the bytes of the answer's sketch in base64."""
+def private_of(receipt: Receipt, user: Any) -> dict[str, Any]:
+    """The private part with the bytes of the answer's sketch in base64; salts for the payer."""
     sketch = read_bytes(receipt.sketch_id) if receipt.sketch_id else b""
+    private = receipt.private
     return {
-        "receipt": str(receipt.pk), "private": receipt.private,
+        "receipt": str(receipt.pk),
+        "private": private if receipt.payer_id == user.pk else bodies.without_salts(private),
         "sketch_base64": b64encode(sketch).decode(),
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.blobs import read_bytes
-from attribution import crediting, index_files, selectors
+from attribution import bodies, crediting, index_files, selectors
 from attribution.bodies import SCHEMA
 from attribution.influence.errors import InfluenceError
 from attribution.influence.index import Index
@@ -67,8 +67,12 @@ def _check_private(receipt: Receipt) -> str | None:
     """That the private part and the sketch are the ones that were hashed; None where erased."""
     if not receipt.private:
         return None
-    if canonical.sha256(receipt.private) != receipt.public["private_sha256"]:
+    private = bodies.without_salts(receipt.private)
+    if canonical.sha256(private) != receipt.public["private_sha256"]:
         raise BundleError("it is not the one whose hash is in the public part")
+    salts = receipt.private.get("payer")
+    if salts is not None and canonical.sha256(salts) != private["payer_sha256"]:
+        raise BundleError("the salts are not the ones that were hashed")
     sketch = receipt.private["sketch"]
     if sketch and hashlib.sha256(_sketch(receipt)).hexdigest() != sketch["sha256"]:
         raise BundleError("the answer's sketch is not the one that was hashed")

@@ -85,8 +85,9 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
 
 
 class Receipt(Entity):
-    """`public` is what the log commits to and everyone reads; `private` holds salts, the hash of
-    the answer's sketch and the top records. The public part is never changed."""
+    """`public` is what the log commits to and everyone reads; `private` holds salts (the
+    payer's alone), the hash of the answer's sketch and the top records. The public part is never
+    changed."""
 
     class Outcome(models.TextChoices):
         CREDITED = "CREDITED", "Contributors were credited"

@@ -67,9 +67,12 @@ def proof(request: HttpRequest, pk: UUID) -> JsonResponse:
 @require_safe
 @never_cache
 def private(request: HttpRequest, pk: UUID) -> JsonResponse:
-    """Salts, the answer's sketch and the top records: for the payer, who is credited, and staff."""
+    """The answer's sketch and the top records: for the payer, who is credited, and staff.
+
+    The salts of prompt and answer are for the payer alone.
+    """
     found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
-    return _download(selectors.private_of(found), f"receipt-{pk}-private.json")
+    return _download(selectors.private_of(found, request.user), f"receipt-{pk}-private.json")
 
 
 def _download(value: dict[str, object], name: str) -> JsonResponse:

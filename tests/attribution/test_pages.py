@@ -8,6 +8,7 @@ from django.urls import reverse
 from accounts.ids import uuid7
 from attribution import workers
 from attribution.models import Index
+from attribution.translog import canonical
 from tests.attribution.world import NOON
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +31,7 @@ def test_everybody_sees_who_was_credited_but_not_which_records(client, indexed, 
         answer = page(client, "receipt", receipt.pk)
         text = answer.content.decode()
         assert answer.status_code == 200
-        assert "alice" in text
+        assert indexed.alice.handle in text
         assert "estimated influence" in text
         assert "caused by" not in text
         assert receipt.record_influences.first().record.excerpt[:40] not in text
@@ -43,7 +44,29 @@ def test_the_parties_and_staff_see_the_records(client, indexed, receipt, who):
     assert f"/records/{receipt.record_influences.first().record_id}" in text
     answer = page(client, "private", receipt.pk)
     assert answer.status_code == 200
-    assert answer.json()["private"]["prompt_salt"]
+    assert len(answer.json()["private"]["records"]) == receipt.record_influences.count()
+
+
+@pytest.mark.parametrize("who", ["payer", "alice", "staff"])
+def test_the_salts_are_for_the_payer_alone(client, indexed, receipt, who):
+    """With a salt, guesses at a prompt could be tried against the public hash."""
+    client.force_login(getattr(indexed, who))
+    salts = set(receipt.private["payer"].values())
+    assert len(salts) == 2
+    for address in (
+        reverse("attribution:private", args=[receipt.pk]),
+        reverse("api-receipt-private", args=[receipt.pk]),
+        reverse("attribution:receipt", args=[receipt.pk]),
+    ):
+        answer = client.get(address)
+        shown = {salt for salt in salts if salt in answer.content.decode()}
+        assert shown == (salts if who == "payer" and "private" in address else set())
+
+
+def test_who_is_credited_checks_the_private_part_without_salts(client, indexed, receipt):
+    client.force_login(indexed.alice)
+    private = page(client, "private", receipt.pk).json()["private"]
+    assert canonical.sha256(private) == receipt.public["private_sha256"]
 
 
 def test_a_stranger_gets_no_private_part(client, indexed, receipt):
@@ -97,7 +120,7 @@ def test_the_panel_waits_then_shows_the_credit(client, indexed):
     done = page(client, "panel", attribution.completion_id).content.decode()
     assert 'data-state="DONE"' in done
     assert "hx-get" not in done
-    assert "alice" in done
+    assert indexed.alice.handle in done
     assert "<svg" in done
     assert "/records/" in done
 
@@ -227,7 +250,7 @@ def test_the_api_reads_receipts_and_indexes(client, indexed, receipt):
     one = client.get(reverse("api-receipt", args=[receipt.pk])).json()
     assert one["public"]["schema"] == "openledger-attribution/1"
     assert one["amount"] == str(receipt.amount)
-    assert one["shares"][0]["contributor"] == "alice"
+    assert one["shares"][0]["contributor"] == indexed.alice.handle
     assert one["log_index"] == 0
     assert client.get(reverse("api-receipt-proof", args=[receipt.pk])).json()["index"] == 0
     index = client.get(reverse("api-index", args=["builder-run"])).json()

@@ -200,7 +200,7 @@ def test_no_guessed_prompt_matches_without_the_salt(indexed):
     receipt = indexed.receipt()
     guess = "What is door number 3?"
     assert hashlib.sha256(guess.encode()).hexdigest() != receipt.public["prompt_sha256"]
-    salt = bytes.fromhex(receipt.private["prompt_salt"])
+    salt = bytes.fromhex(receipt.private["payer"]["prompt_salt"])
     assert (
         hashlib.sha256(salt + guess.encode()).hexdigest() == receipt.public["prompt_sha256"]
     )

@@ -65,7 +65,13 @@ def test_a_changed_body_is_found(receipt):
 
 
 def test_a_changed_private_part_is_found(receipt):
-    receipt.private["prompt_salt"] = "00" * 32
+    receipt.private["salt"] = "00" * 32
+    receipt.save(update_fields=["private"])
+    assert failures(receipt.pk) == {"private part"}
+
+
+def test_a_changed_salt_is_found(receipt):
+    receipt.private["payer"]["prompt_salt"] = "00" * 32
     receipt.save(update_fields=["private"])
     assert failures(receipt.pk) == {"private part"}
 
