@@ -30,7 +30,13 @@ class PostingSerializer(serializers.ModelSerializer[Posting]):
     class Meta:
         model = Posting
         fields = (
-            "id", "account", "account_kind", "amount", "datanet_id", "model_id", "completion_id",
+            "id",
+            "account",
+            "account_kind",
+            "amount",
+            "datanet_id",
+            "model_id",
+            "completion_id",
         )
 
     def get_account(self, posting: Posting) -> UUID | None:
@@ -47,8 +53,15 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
     class Meta:
         model = Entry
         fields = (
-            "id", "kind", "effective_at", "cause_kind", "cause_id", "parameter_version",
-            "reverses", "body_hash", "postings",
+            "id",
+            "kind",
+            "effective_at",
+            "cause_kind",
+            "cause_id",
+            "parameter_version",
+            "reverses",
+            "body_hash",
+            "postings",
         )
 
     def get_cause_id(self, entry: Entry) -> UUID | None:
@@ -70,8 +83,19 @@ class DistributionSerializer(serializers.ModelSerializer[Distribution]):
     class Meta:
         model = Distribution
         fields = (
-            "id", "epoch", "state", "amount", "total", "leaf_count", "chain_id", "distributor",
-            "root", "data_sha256", "entry", "created_at", "active_at",
+            "id",
+            "epoch",
+            "state",
+            "amount",
+            "total",
+            "leaf_count",
+            "chain_id",
+            "distributor",
+            "root",
+            "data_sha256",
+            "entry",
+            "created_at",
+            "active_at",
         )
 
 
@@ -144,7 +168,8 @@ class PayoutView(APIView):
             unknown = UnknownAccount("Nothing was ever published for this address.")
             return Response(reading.failure_of(unknown), status=404)
         known = {
-            "address": payee.address, "published": str(payee.published),
+            "address": payee.address,
+            "published": str(payee.published),
             "claimed": str(payee.claimed),
         }
         try:
@@ -191,26 +216,38 @@ class EarningsView(APIView):
         earnings = selectors.earnings(user)
         return Response(
             {
-                "available": str(earnings.available), "pending": str(earnings.pending_total),
-                "claimable": str(earnings.claimable), "claimed": str(earnings.claimed),
+                "available": str(earnings.available),
+                "pending": str(earnings.pending_total),
+                "claimable": str(earnings.claimable),
+                "claimed": str(earnings.claimed),
                 "received": str(earnings.received),
             }
         )
 
 
 NOTHING: dict[str, Any] = {
-    "claimable": "0", "cumulative": None, "epoch": None, "root": None, "chain_id": None,
-    "distributor": None, "proof": None, "call": None,
+    "claimable": "0",
+    "cumulative": None,
+    "epoch": None,
+    "root": None,
+    "chain_id": None,
+    "distributor": None,
+    "proof": None,
+    "call": None,
 }
 
 
 def _proof(ready: ClaimProof) -> dict[str, Any]:
     distribution = ready.distribution
     return {
-        "claimable": str(ready.claimable), "cumulative": str(ready.cumulative),
-        "epoch": distribution.epoch, "root": distribution.root,
-        "chain_id": distribution.chain_id, "distributor": distribution.distributor,
+        "claimable": str(ready.claimable),
+        "cumulative": str(ready.cumulative),
+        "epoch": distribution.epoch,
+        "root": distribution.root,
+        "chain_id": distribution.chain_id,
+        "distributor": distribution.distributor,
         "proof": [hex_data(node) for node in ready.proof],
         "call": raw_wallet_call(distribution.distributor, ready.calldata),
-        "code": "", "message": "",
+        "code": "",
+        "message": "",
     }

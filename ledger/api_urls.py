@@ -6,7 +6,8 @@ urlpatterns = [
     path("entries/<uuid:pk>/", api.EntryView.as_view(), name="api-entry"),
     path("accounts/<uuid:pk>/", api.AccountView.as_view(), name="api-account"),
     path(
-        "accounts/<uuid:pk>/postings/", api.AccountPostingsView.as_view(),
+        "accounts/<uuid:pk>/postings/",
+        api.AccountPostingsView.as_view(),
         name="api-account-postings",
     ),
     path("distributions/", api.DistributionsView.as_view(), name="api-distributions"),

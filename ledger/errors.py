@@ -1,7 +1,6 @@
 """What the ledger refuses, each with a code for machines and a sentence for people."""
 
 
-
 class LedgerError(Exception):
     """Base of all refusals. Nothing was written where one is raised."""
 

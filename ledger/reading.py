@@ -83,9 +83,7 @@ def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
     """
     rows = list(postings)
     handles = selectors.owner_handles([row.account for row in rows])
-    ids = {
-        kind: [pk for row in rows if (pk := getattr(row, f"{kind}_id"))] for kind in ABOUT
-    }
+    ids = {kind: [pk for row in rows if (pk := getattr(row, f"{kind}_id"))] for kind in ABOUT}
     names = {kind: pages.names(kind, found) for kind, found in ids.items()}
     linked = {kind: pages.known_names(kind, ids[kind]) for kind in NAMED} | {
         "completion": names["completion"]
@@ -98,9 +96,7 @@ def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
                 pages.url("account", row.account_id) if row.account.is_visible_to(user) else ""
             ),
             about=[
-                Thing(
-                    kind, pk, names[kind][pk], pages.url(kind, pk) if pk in linked[kind] else ""
-                )
+                Thing(kind, pk, names[kind][pk], pages.url(kind, pk) if pk in linked[kind] else "")
                 for kind in ABOUT
                 if (pk := getattr(row, f"{kind}_id"))
             ],
@@ -146,15 +142,21 @@ def claim_progress(claim: Claim) -> Progress:
     failed = claim.state == Claim.State.FAILED
     reached = _reached(intent) if intent else 1
     return _progress(
-        claim, min(reached, 3), settled=failed, failure=claim.failure_reason,
+        claim,
+        min(reached, 3),
+        settled=failed,
+        failure=claim.failure_reason,
         tx_hash=intent.tx_hash if intent else "",
     )
 
 
 def intent_progress(intent: Intent) -> Progress:
     return _progress(
-        intent, _reached(intent), settled=intent.state in Intent.SETTLED,
-        failure=intent.failure_reason, tx_hash=intent.tx_hash,
+        intent,
+        _reached(intent),
+        settled=intent.state in Intent.SETTLED,
+        failure=intent.failure_reason,
+        tx_hash=intent.tx_hash,
     )
 
 
@@ -192,8 +194,13 @@ def _reached(intent: Intent) -> int:
     """How many of STEPS an intent has behind it."""
     state = Intent.State
     return {
-        state.NEW: 1, state.SIGNED: 1, state.SEEN: 2, state.MINED: 3, state.SAFE: 3,
-        state.FINAL: 4, state.FAILED: 1,
+        state.NEW: 1,
+        state.SIGNED: 1,
+        state.SEEN: 2,
+        state.MINED: 3,
+        state.SAFE: 3,
+        state.FINAL: 4,
+        state.FAILED: 1,
     }[state(intent.state)]
 
 
@@ -206,7 +213,11 @@ def _progress(
     ]
     explorer = settings.CHAIN_EXPLORER_URL
     return Progress(
-        subject=subject, steps=steps, settled=settled, failure=failure, tx_hash=tx_hash,
+        subject=subject,
+        steps=steps,
+        settled=settled,
+        failure=failure,
+        tx_hash=tx_hash,
         tx_url=f"{explorer.rstrip('/')}/tx/{tx_hash}" if explorer and tx_hash else "",
     )
 
@@ -220,7 +231,8 @@ def _bars(kind: str, groups: Sequence[selectors.Group]) -> list[Bar]:
             key="none" if group.key is None else str(group.key),
             name=_group_name(kind, group.key, names),
             url=pages.url(kind, group.key) if isinstance(group.key, UUID) else "",
-            amount=group.amount, count=group.count,
+            amount=group.amount,
+            count=group.count,
             percent=max(0, group.amount) * 100 // largest if largest > 0 else 0,
         )
         for group in shown

@@ -134,8 +134,9 @@ def check_contracts(*, gateway_wei: int, distributor_wei: int) -> list[Finding]:
     """Compare what the contracts hold with the ledger's accounts of them, which are negative."""
     return [
         Finding("OPEN in the Gateway contract", -_external("GATEWAY"), gateway_wei),
-        Finding("OPEN in the RewardDistributor contract", -_external("DISTRIBUTOR"),
-                distributor_wei),
+        Finding(
+            "OPEN in the RewardDistributor contract", -_external("DISTRIBUTOR"), distributor_wei
+        ),
     ]
 
 
@@ -157,9 +158,9 @@ def captured_amounts(completion_ids: Sequence[UUID]) -> dict[UUID, int]:
 
 def settled_completions() -> QuerySet[Entry, UUID | None]:
     """Completions whose suspense was settled."""
-    return Entry.objects.filter(
-        kind=Entry.Kind.SETTLEMENT, reversed_by__isnull=True
-    ).values_list("cause_id", flat=True)
+    return Entry.objects.filter(kind=Entry.Kind.SETTLEMENT, reversed_by__isnull=True).values_list(
+        "cause_id", flat=True
+    )
 
 
 def _by_cause(postings: QuerySet[Posting]) -> dict[UUID, int]:

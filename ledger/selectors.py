@@ -102,7 +102,8 @@ def income(user: User) -> QuerySet[Posting]:
     """Postings by which the user earned, and reversals of them; the newest first."""
     return (
         Posting.objects.filter(
-            account__kind=Account.Kind.EARNINGS, account__owner_id=user.pk,
+            account__kind=Account.Kind.EARNINGS,
+            account__owner_id=user.pk,
         )
         .filter(Q(entry__kind__in=EARNING) | Q(entry__reverses__kind__in=EARNING))
         .select_related("entry")
@@ -114,9 +115,7 @@ def income_by(postings: QuerySet[Posting], name: str) -> list[Group]:
     """Group income by "datanet_id", "model_id" or "day", the largest (the newest day) first."""
     if name == "day":
         postings = postings.annotate(day=TruncDate("entry__effective_at"))
-    groups = (
-        postings.order_by().values(name).annotate(total=Sum("amount"), count=Count("id"))
-    )
+    groups = postings.order_by().values(name).annotate(total=Sum("amount"), count=Count("id"))
     rows = [Group(row[name], row["total"], row["count"]) for row in groups]
     if name == "day":
         return sorted(rows, key=lambda row: str(row.key), reverse=True)
@@ -155,9 +154,7 @@ def faucet_intents(user: User) -> QuerySet[Intent]:
 
 def intents_of(distribution: Distribution) -> QuerySet[Intent]:
     """What was asked of the chain for a distribution, in order."""
-    return Intent.objects.filter(
-        cause_kind="distribution", cause_id=distribution.pk
-    ).order_by("id")
+    return Intent.objects.filter(cause_kind="distribution", cause_id=distribution.pk).order_by("id")
 
 
 def holds(user: User) -> QuerySet[Hold]:

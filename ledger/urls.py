@@ -19,7 +19,8 @@ urlpatterns = [
     path("explorer/distributions/", explorer.distributions, name="distributions"),
     path("explorer/distributions/<uuid:pk>/", explorer.distribution, name="distribution"),
     path(
-        "explorer/distributions/<uuid:pk>/leaves.json", explorer.distribution_data,
+        "explorer/distributions/<uuid:pk>/leaves.json",
+        explorer.distribution_data,
         name="distribution_data",
     ),
     path("explorer/distributions/<uuid:pk>/retry/", explorer.retry, name="distribution_retry"),

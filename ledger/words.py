@@ -17,7 +17,7 @@ def open_text(wei: int) -> str:
 
 
 def parse_open(text: str) -> int:
-    """"1.5" -> 1500000000000000000. Raises InvalidAmount for anything but a positive decimal."""
+    """ "1.5" -> 1500000000000000000. Raises InvalidAmount for anything but a positive decimal."""
     match = AMOUNT.fullmatch(text.strip())
     if match is None:
         raise InvalidAmount(

@@ -44,8 +44,12 @@ WORK = "work"
 
 
 def build(
-    config: InfluenceConfig, base_folder: Path | str, adapter_folder: Path | str,
-    examples: Sequence[IndexedExample], out_folder: Path | str, device: str = "cpu",
+    config: InfluenceConfig,
+    base_folder: Path | str,
+    adapter_folder: Path | str,
+    examples: Sequence[IndexedExample],
+    out_folder: Path | str,
+    device: str = "cpu",
     on_progress: Progress | None = None,
 ) -> IndexManifest:
     """Build, resume or find finished the index of ``adapter_folder`` over ``examples``.
@@ -58,8 +62,11 @@ def build(
 
 
 def build_with(
-    model: AdaptedModel, config: InfluenceConfig, examples: Sequence[IndexedExample],
-    out_folder: Path, on_progress: Progress | None = None,
+    model: AdaptedModel,
+    config: InfluenceConfig,
+    examples: Sequence[IndexedExample],
+    out_folder: Path,
+    on_progress: Progress | None = None,
 ) -> IndexManifest:
     """The same for a model that is loaded already."""
     check_examples(examples, model.context_length)
@@ -90,9 +97,13 @@ def _fingerprint(
     records = hashlib.sha256("".join(example.digest() for example in ordered).encode())
     return canonical.sha256(
         {
-            "format": FORMAT, "method": METHOD, "version": METHOD_VERSION,
-            "parameters": config.published(), "base": model.base_sha256,
-            "adapter": model.adapter_sha256, "records": records.hexdigest(),
+            "format": FORMAT,
+            "method": METHOD,
+            "version": METHOD_VERSION,
+            "parameters": config.published(),
+            "base": model.base_sha256,
+            "adapter": model.adapter_sha256,
+            "records": records.hexdigest(),
         }
     )
 
@@ -121,8 +132,11 @@ def _ticker(on_progress: Progress | None, total: int) -> Callable[[], None]:
 
 
 def _factors(
-    model: AdaptedModel, sample: Sequence[IndexedExample], config: InfluenceConfig,
-    work: Path, tick: Callable[[], None],
+    model: AdaptedModel,
+    sample: Sequence[IndexedExample],
+    config: InfluenceConfig,
+    work: Path,
+    tick: Callable[[], None],
 ) -> Factors:
     path = work / "factors.npz"
     try:
@@ -135,8 +149,12 @@ def _factors(
 
 
 def _selection(
-    model: AdaptedModel, factors: Factors, sample: Sequence[IndexedExample],
-    ordered: Sequence[IndexedExample], config: InfluenceConfig, work: Path,
+    model: AdaptedModel,
+    factors: Factors,
+    sample: Sequence[IndexedExample],
+    ordered: Sequence[IndexedExample],
+    config: InfluenceConfig,
+    work: Path,
     tick: Callable[[], None],
 ) -> Selection:
     path = work / "selection.npz"
@@ -151,22 +169,35 @@ def _selection(
 
 
 def _header(
-    model: AdaptedModel, config: InfluenceConfig, selection: Selection,
-    ordered: Sequence[IndexedExample], fingerprint: str,
+    model: AdaptedModel,
+    config: InfluenceConfig,
+    selection: Selection,
+    ordered: Sequence[IndexedExample],
+    fingerprint: str,
 ) -> dict[str, Any]:
     return {
-        "format": FORMAT, "method": METHOD, "version": METHOD_VERSION,
-        "parameters": config.published(), "base_sha256": model.base_sha256,
-        "adapter_sha256": model.adapter_sha256, "fingerprint": fingerprint,
-        "dimension": model.dimension, "width": len(selection.coordinates),
-        "sketch_width": len(selection.weights), "clip": repr(selection.clip),
+        "format": FORMAT,
+        "method": METHOD,
+        "version": METHOD_VERSION,
+        "parameters": config.published(),
+        "base_sha256": model.base_sha256,
+        "adapter_sha256": model.adapter_sha256,
+        "fingerprint": fingerprint,
+        "dimension": model.dimension,
+        "width": len(selection.coordinates),
+        "sketch_width": len(selection.weights),
+        "clip": repr(selection.clip),
         "record_count": len(ordered),
     }
 
 
 def _assemble(
-    out_folder: Path, work: Path, header: dict[str, Any], selection: Selection,
-    ordered: Sequence[IndexedExample], config: InfluenceConfig,
+    out_folder: Path,
+    work: Path,
+    header: dict[str, Any],
+    selection: Selection,
+    ordered: Sequence[IndexedExample],
+    config: InfluenceConfig,
 ) -> IndexManifest:
     """Put the shards together, write the files, then the manifest."""
     entries = [
@@ -185,14 +216,15 @@ def _assemble(
     shutil.copyfile(work / "factors.npz", out_folder / "factors.npz")
     header |= {
         f"{name}_sha256": file_sha256(out_folder / file)
-        for name, file in (("coordinates", "coordinates.npy"), ("weights", "weights.npy"),
-                           ("factors", "factors.npz"))
+        for name, file in (
+            ("coordinates", "coordinates.npy"),
+            ("weights", "weights.npy"),
+            ("factors", "factors.npz"),
+        )
     }
     groups = _group_entries(group_ids, entries, arrays)
     files = {
-        name: {
-            "size": (out_folder / name).stat().st_size, "sha256": file_sha256(out_folder / name)
-        }
+        name: {"size": (out_folder / name).stat().st_size, "sha256": file_sha256(out_folder / name)}
         for name in FILES
     }
     manifest = IndexManifest(header, groups, files, commit.index_root(header, groups))
@@ -227,7 +259,9 @@ def _group_entries(
     leaves: dict[str, list[bytes]] = {name: [] for name in group_ids}
     for row, entry in enumerate(entries):
         leaf = commit.record_leaf(
-            entry, arrays["codes"][row].tobytes(), int(arrays["norms"][row]),
+            entry,
+            arrays["codes"][row].tobytes(),
+            int(arrays["norms"][row]),
             arrays["vectors"][row].tobytes(),
         )
         leaves[entry.group_id].append(leaf)

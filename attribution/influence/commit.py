@@ -34,23 +34,25 @@ class RecordEntry:
 
     def to_json(self) -> dict[str, str]:
         return {
-            "record": self.record_id, "group": self.group_id,
-            "content_hash": self.content_hash, "tokens_sha256": self.tokens_sha256,
+            "record": self.record_id,
+            "group": self.group_id,
+            "content_hash": self.content_hash,
+            "tokens_sha256": self.tokens_sha256,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, str]) -> RecordEntry:
-        return cls(
-            value["record"], value["group"], value["content_hash"], value["tokens_sha256"]
-        )
+        return cls(value["record"], value["group"], value["content_hash"], value["tokens_sha256"])
 
 
 def record_leaf(entry: RecordEntry, code: bytes, norm: int, vector_sha256: bytes) -> bytes:
     return canonical.dumps(
         {
-            "record": entry.record_id, "content_hash": entry.content_hash,
+            "record": entry.record_id,
+            "content_hash": entry.content_hash,
             "tokens_sha256": entry.tokens_sha256,
-            "sketch_sha256": hashlib.sha256(code).hexdigest(), "norm": norm,
+            "sketch_sha256": hashlib.sha256(code).hexdigest(),
+            "norm": norm,
             "vector_sha256": vector_sha256.hex(),
         }
     )
@@ -61,7 +63,8 @@ def group_entry(
 ) -> dict[str, Any]:
     """A group's line in the manifest; its canonical form is its leaf."""
     return {
-        "group": group_id, "count": count,
+        "group": group_id,
+        "count": count,
         "records_root": merkle.root(record_leaves).hex(),
         "sum_sha256": sum_sha256(total),
     }

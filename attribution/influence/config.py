@@ -55,8 +55,16 @@ class InfluenceConfig:
             raise ValueError("damping and damping_floor are positive.")
         if self.query_bits not in (8, 16):
             raise ValueError("query_bits is 8 or 16.")
-        positive = ("fit_min", "fit_max", "covariance_max", "group_width", "group_budget_bytes",
-                    "sketch_width", "shard_records", "batch_tokens")
+        positive = (
+            "fit_min",
+            "fit_max",
+            "covariance_max",
+            "group_width",
+            "group_budget_bytes",
+            "sketch_width",
+            "shard_records",
+            "batch_tokens",
+        )
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1.")

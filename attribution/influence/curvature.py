@@ -62,13 +62,15 @@ class Factors:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 count = len(arrays.files) // 3
-                return cls(*(
-                    tuple(
-                        torch.from_numpy(arrays[f"{number:05d}.{name}"]).to(device)
-                        for number in range(count)
+                return cls(
+                    *(
+                        tuple(
+                            torch.from_numpy(arrays[f"{number:05d}.{name}"]).to(device)
+                            for number in range(count)
+                        )
+                        for name in ("rows", "columns", "inverse_roots")
                     )
-                    for name in ("rows", "columns", "inverse_roots")
-                ))
+                )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise IndexFileError(path, f"it cannot be read ({error}).") from error
 
@@ -99,9 +101,7 @@ def whiten(factors: Factors, number: int, gradients: Tensor) -> Tensor:
     return rotated * factors.inverse_roots[number]
 
 
-def whitened_gradients(
-    model: AdaptedModel, factors: Factors, examples: Sequence[Tokens]
-) -> Tensor:
+def whitened_gradients(model: AdaptedModel, factors: Factors, examples: Sequence[Tokens]) -> Tensor:
     """Whitened gradients of the true loss, (batch, dimension) fp32 on the model's device."""
     out = torch.zeros(len(examples), model.dimension, device=model.device)
 
@@ -147,8 +147,12 @@ def _eigenvectors(model: AdaptedModel, moments: Sequence[Tensor]) -> tuple[Tenso
 
 
 def _eigenvalues(
-    model: AdaptedModel, examples: Sequence[Tokens], rows: tuple[Tensor, ...],
-    columns: tuple[Tensor, ...], config: InfluenceConfig, beat: Beat,
+    model: AdaptedModel,
+    examples: Sequence[Tokens],
+    rows: tuple[Tensor, ...],
+    columns: tuple[Tensor, ...],
+    config: InfluenceConfig,
+    beat: Beat,
 ) -> list[Tensor]:
     """Mean squares of the sampled gradients in the eigenbasis, (rows, columns) a block."""
     moments = [torch.zeros(b.rows, b.columns, device=model.device) for b in model.blocks]

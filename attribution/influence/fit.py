@@ -61,8 +61,12 @@ def group_width(dimension: int, groups: int, config: InfluenceConfig) -> int:
 
 
 def select(
-    model: AdaptedModel, factors: Factors, examples: Sequence[IndexedExample],
-    groups: int, config: InfluenceConfig, beat: Beat,
+    model: AdaptedModel,
+    factors: Factors,
+    examples: Sequence[IndexedExample],
+    groups: int,
+    config: InfluenceConfig,
+    beat: Beat,
 ) -> Selection:
     """Choose coordinates, weights and clip from the sample's whitened gradients.
 

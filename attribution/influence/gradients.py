@@ -59,9 +59,7 @@ def make_batch(examples: Sequence[Tokens], device: torch.device) -> Batch:
     return Batch(ids.to(device), present.to(device), targets.to(device))
 
 
-def batches(
-    lengths: Sequence[int], order: Sequence[int], batch_tokens: int
-) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], order: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Positions of ``order`` in batches of similar length, ``batch_tokens`` with padding."""
     batch: list[int] = []
     widest = 0

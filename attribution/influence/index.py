@@ -50,7 +50,8 @@ class IndexManifest:
     def to_bytes(self) -> bytes:
         return canonical.dumps(
             {
-                "header": dict(self.header), "groups": [dict(group) for group in self.groups],
+                "header": dict(self.header),
+                "groups": [dict(group) for group in self.groups],
                 "files": {name: dict(file) for name, file in self.files.items()},
                 "root": self.root,
             }
@@ -177,8 +178,12 @@ class Index:
         width = int(self.manifest.header["width"])
         sketch_width = int(self.manifest.header["sketch_width"])
         wanted: dict[str, tuple[int, ...]] = {
-            "codes": (count, (sketch_width + 7) // 8), "norms": (count,), "vectors": (count, 32),
-            "sums": (groups, width), "coordinates": (width,), "weights": (sketch_width,),
+            "codes": (count, (sketch_width + 7) // 8),
+            "norms": (count,),
+            "vectors": (count, 32),
+            "sums": (groups, width),
+            "coordinates": (width,),
+            "weights": (sketch_width,),
         }
         for name, shape in wanted.items():
             found = getattr(self, name).shape

@@ -78,7 +78,9 @@ def load(base_folder: Path | str, adapter_folder: Path | str, device: str) -> Ad
         )
         network = PeftModel.from_pretrained(base, str(adapter_folder))
     return adapt(
-        network, device=device, base_sha256=base_sha256(base_folder),
+        network,
+        device=device,
+        base_sha256=base_sha256(base_folder),
         adapter_sha256=file_sha256(adapter_folder / ADAPTER_FILE),
     )
 
@@ -95,9 +97,13 @@ def adapt(
     config: Any = network.config
     last = blocks[-1]
     return AdaptedModel(
-        network=network, blocks=blocks, dimension=last.offset + last.size,
+        network=network,
+        blocks=blocks,
+        dimension=last.offset + last.size,
         context_length=int(getattr(config, "max_position_embeddings", 0) or 2**20),
-        device=torch.device(device), base_sha256=base_sha256, adapter_sha256=adapter_sha256,
+        device=torch.device(device),
+        base_sha256=base_sha256,
+        adapter_sha256=adapter_sha256,
     )
 
 

@@ -57,9 +57,7 @@ def record_scores(
     return scores * norms.astype(np.int64)
 
 
-def _byte_table(
-    weights: NDArray[np.uint8], query: Query, width_bytes: int
-) -> NDArray[np.int64]:
+def _byte_table(weights: NDArray[np.uint8], query: Query, width_bytes: int) -> NDArray[np.int64]:
     """For each byte of a sketch and each of its 256 values, what it adds to the score."""
     products = np.zeros(width_bytes * 8, dtype=np.int64)
     width = weights.shape[0]

@@ -39,8 +39,12 @@ class Shard:
         """Write under another name first: a file with this name is whole."""
         partial = path.with_suffix(".partial.npz")
         np.savez(
-            partial, codes=self.codes, norms=self.norms, vectors=self.vectors,
-            groups=self.groups, sums=self.sums,
+            partial,
+            codes=self.codes,
+            norms=self.norms,
+            vectors=self.vectors,
+            groups=self.groups,
+            sums=self.sums,
         )
         partial.replace(path)
 
@@ -49,8 +53,9 @@ class Shard:
         """The shard, or None where it must be made (again): missing or damaged."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(*(arrays[name] for name in
-                             ("codes", "norms", "vectors", "groups", "sums")))
+                return cls(
+                    *(arrays[name] for name in ("codes", "norms", "vectors", "groups", "sums"))
+                )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -66,8 +71,12 @@ def shard_spans(count: int, config: InfluenceConfig) -> list[range]:
 
 
 def make_shard(
-    model: AdaptedModel, factors: Factors, selection: Selection,
-    examples: Sequence[IndexedExample], config: InfluenceConfig, beat: Beat,
+    model: AdaptedModel,
+    factors: Factors,
+    selection: Selection,
+    examples: Sequence[IndexedExample],
+    config: InfluenceConfig,
+    beat: Beat,
 ) -> Shard:
     """Sketch the shard's records and add up its groups. Raises RecordError."""
     groups = sorted({example.group_id for example in examples})

@@ -13,7 +13,6 @@ import accounts.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -22,348 +21,812 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Claim',
+            name="Claim",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('state', models.CharField(choices=[('REQUESTED', 'On its way'), ('PAID', 'Paid'), ('FAILED', 'Failed')], max_length=9)),
-                ('amount', accounts.fields.WeiField()),
-                ('cumulative', accounts.fields.WeiField()),
-                ('intent_id', models.UUIDField(blank=True, null=True)),
-                ('tx_hash', models.CharField(blank=True, default='', max_length=66)),
-                ('log_index', models.PositiveIntegerField(blank=True, null=True)),
-                ('paid_at', models.DateTimeField(blank=True, null=True)),
-                ('failure_reason', models.TextField(blank=True, default='')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("REQUESTED", "On its way"),
+                            ("PAID", "Paid"),
+                            ("FAILED", "Failed"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                ("amount", accounts.fields.WeiField()),
+                ("cumulative", accounts.fields.WeiField()),
+                ("intent_id", models.UUIDField(blank=True, null=True)),
+                ("tx_hash", models.CharField(blank=True, default="", max_length=66)),
+                ("log_index", models.PositiveIntegerField(blank=True, null=True)),
+                ("paid_at", models.DateTimeField(blank=True, null=True)),
+                ("failure_reason", models.TextField(blank=True, default="")),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='Distribution',
+            name="Distribution",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('epoch', models.PositiveIntegerField(unique=True)),
-                ('state', models.CharField(choices=[('DRAFT', 'Recorded'), ('FUNDING', 'Being funded'), ('ROOT_SUBMITTED', 'Root submitted'), ('ACTIVE', 'Active'), ('FAILED', 'Failed')], default='DRAFT', max_length=14)),
-                ('amount', accounts.fields.WeiField()),
-                ('total', accounts.fields.WeiField()),
-                ('leaf_count', models.PositiveIntegerField()),
-                ('chain_id', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('distributor', models.CharField(blank=True, default='', max_length=42)),
-                ('root', models.CharField(blank=True, default='', max_length=66)),
-                ('data_sha256', models.CharField(blank=True, default='', max_length=64)),
-                ('nodes_sha256', models.CharField(blank=True, default='', max_length=64)),
-                ('funding_intent_id', models.UUIDField(blank=True, null=True)),
-                ('root_intent_id', models.UUIDField(blank=True, null=True)),
-                ('funded_at', models.DateTimeField(blank=True, null=True)),
-                ('active_at', models.DateTimeField(blank=True, null=True)),
-                ('failure_reason', models.TextField(blank=True, default='')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("epoch", models.PositiveIntegerField(unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("DRAFT", "Recorded"),
+                            ("FUNDING", "Being funded"),
+                            ("ROOT_SUBMITTED", "Root submitted"),
+                            ("ACTIVE", "Active"),
+                            ("FAILED", "Failed"),
+                        ],
+                        default="DRAFT",
+                        max_length=14,
+                    ),
+                ),
+                ("amount", accounts.fields.WeiField()),
+                ("total", accounts.fields.WeiField()),
+                ("leaf_count", models.PositiveIntegerField()),
+                ("chain_id", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("distributor", models.CharField(blank=True, default="", max_length=42)),
+                ("root", models.CharField(blank=True, default="", max_length=66)),
+                ("data_sha256", models.CharField(blank=True, default="", max_length=64)),
+                ("nodes_sha256", models.CharField(blank=True, default="", max_length=64)),
+                ("funding_intent_id", models.UUIDField(blank=True, null=True)),
+                ("root_intent_id", models.UUIDField(blank=True, null=True)),
+                ("funded_at", models.DateTimeField(blank=True, null=True)),
+                ("active_at", models.DateTimeField(blank=True, null=True)),
+                ("failure_reason", models.TextField(blank=True, default="")),
             ],
             options={
-                'ordering': ('-epoch',),
+                "ordering": ("-epoch",),
             },
         ),
         migrations.CreateModel(
-            name='DistributionCredit',
+            name="DistributionCredit",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('amount', accounts.fields.WeiField()),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("amount", accounts.fields.WeiField()),
             ],
         ),
         migrations.CreateModel(
-            name='DistributionLeaf',
+            name="DistributionLeaf",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('amount', accounts.fields.WeiField()),
-                ('cumulative', accounts.fields.WeiField()),
-                ('position', models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("amount", accounts.fields.WeiField()),
+                ("cumulative", accounts.fields.WeiField()),
+                ("position", models.PositiveIntegerField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Entry',
+            name="Entry",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('kind', models.CharField(choices=[('DEPOSIT', 'Deposit'), ('GRANT', 'Grant'), ('HOLD', 'Held'), ('CAPTURE', 'Fee'), ('RELEASE', 'Hold released'), ('SETTLEMENT', 'Shares of a fee'), ('TRANSFER', 'Earnings made spendable'), ('DISTRIBUTION', 'Published for claiming'), ('FUNDING', 'Distribution funded'), ('CLAIM', 'Claimed'), ('REVERSAL', 'Reversal')], max_length=12)),
-                ('idempotency_key', models.CharField(max_length=200, unique=True)),
-                ('body_hash', models.CharField(max_length=64)),
-                ('legs', models.PositiveIntegerField()),
-                ('cause_kind', models.CharField(blank=True, default='', max_length=40)),
-                ('cause_id', models.UUIDField(blank=True, null=True)),
-                ('parameter_version', models.PositiveIntegerField(blank=True, null=True)),
-                ('effective_at', models.DateTimeField()),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("DEPOSIT", "Deposit"),
+                            ("GRANT", "Grant"),
+                            ("HOLD", "Held"),
+                            ("CAPTURE", "Fee"),
+                            ("RELEASE", "Hold released"),
+                            ("SETTLEMENT", "Shares of a fee"),
+                            ("TRANSFER", "Earnings made spendable"),
+                            ("DISTRIBUTION", "Published for claiming"),
+                            ("FUNDING", "Distribution funded"),
+                            ("CLAIM", "Claimed"),
+                            ("REVERSAL", "Reversal"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("idempotency_key", models.CharField(max_length=200, unique=True)),
+                ("body_hash", models.CharField(max_length=64)),
+                ("legs", models.PositiveIntegerField()),
+                ("cause_kind", models.CharField(blank=True, default="", max_length=40)),
+                ("cause_id", models.UUIDField(blank=True, null=True)),
+                ("parameter_version", models.PositiveIntegerField(blank=True, null=True)),
+                ("effective_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='Hold',
+            name="Hold",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('state', models.CharField(choices=[('PENDING', 'Held'), ('CAPTURED', 'Captured'), ('RELEASED', 'Released')], default='PENDING', max_length=8)),
-                ('amount', accounts.fields.WeiField()),
-                ('captured', accounts.fields.WeiField(default=0)),
-                ('cause_kind', models.CharField(max_length=40)),
-                ('cause_id', models.UUIDField()),
-                ('split_version', models.PositiveIntegerField()),
-                ('expires_at', models.DateTimeField()),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
-                ('reason', models.CharField(blank=True, default='', max_length=200)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("PENDING", "Held"),
+                            ("CAPTURED", "Captured"),
+                            ("RELEASED", "Released"),
+                        ],
+                        default="PENDING",
+                        max_length=8,
+                    ),
+                ),
+                ("amount", accounts.fields.WeiField()),
+                ("captured", accounts.fields.WeiField(default=0)),
+                ("cause_kind", models.CharField(max_length=40)),
+                ("cause_id", models.UUIDField()),
+                ("split_version", models.PositiveIntegerField()),
+                ("expires_at", models.DateTimeField()),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                ("reason", models.CharField(blank=True, default="", max_length=200)),
             ],
         ),
         migrations.CreateModel(
-            name='PayoutAddress',
+            name="PayoutAddress",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('address', models.CharField(max_length=42)),
-                ('published', accounts.fields.WeiField(default=0)),
-                ('claimed', accounts.fields.WeiField(default=0)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("address", models.CharField(max_length=42)),
+                ("published", accounts.fields.WeiField(default=0)),
+                ("claimed", accounts.fields.WeiField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='Posting',
+            name="Posting",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('amount', accounts.fields.WeiField()),
-                ('datanet_id', models.UUIDField(blank=True, null=True)),
-                ('model_id', models.UUIDField(blank=True, null=True)),
-                ('completion_id', models.UUIDField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("amount", accounts.fields.WeiField()),
+                ("datanet_id", models.UUIDField(blank=True, null=True)),
+                ("model_id", models.UUIDField(blank=True, null=True)),
+                ("completion_id", models.UUIDField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('kind', models.CharField(choices=[('USER', 'Spendable balance'), ('EARNINGS', 'Earnings'), ('PLATFORM', 'Platform'), ('STAKERS', 'Stakers'), ('TREASURY', 'Datanet treasury'), ('SUSPENSE', 'Waiting for a receipt'), ('HOLD', 'Held'), ('ESCROW', 'Published, not yet claimed'), ('UNASSIGNED', 'Deposits to an unknown account'), ('GATEWAY', 'OPEN in the Gateway contract'), ('DISTRIBUTOR', 'OPEN in the RewardDistributor contract'), ('ISSUED', 'OPEN issued by an instance without a chain')], max_length=12)),
-                ('owner_id', models.UUIDField(blank=True, null=True)),
-                ('overdraft', models.BooleanField(default=False)),
-                ('balance', accounts.fields.WeiField(default=0)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("USER", "Spendable balance"),
+                            ("EARNINGS", "Earnings"),
+                            ("PLATFORM", "Platform"),
+                            ("STAKERS", "Stakers"),
+                            ("TREASURY", "Datanet treasury"),
+                            ("SUSPENSE", "Waiting for a receipt"),
+                            ("HOLD", "Held"),
+                            ("ESCROW", "Published, not yet claimed"),
+                            ("UNASSIGNED", "Deposits to an unknown account"),
+                            ("GATEWAY", "OPEN in the Gateway contract"),
+                            ("DISTRIBUTOR", "OPEN in the RewardDistributor contract"),
+                            ("ISSUED", "OPEN issued by an instance without a chain"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("owner_id", models.UUIDField(blank=True, null=True)),
+                ("overdraft", models.BooleanField(default=False)),
+                ("balance", accounts.fields.WeiField(default=0)),
             ],
             options={
-                'indexes': [models.Index(fields=['owner_id'], name='ledger_account_by_owner')],
-                'constraints': [models.UniqueConstraint(fields=('kind', 'owner_id'), name='ledger_account_once', nulls_distinct=False), models.CheckConstraint(condition=models.Q(('overdraft', True), ('balance__gte', 0), _connector='OR'), name='ledger_account_no_overdraft')],
+                "indexes": [models.Index(fields=["owner_id"], name="ledger_account_by_owner")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("kind", "owner_id"),
+                        name="ledger_account_once",
+                        nulls_distinct=False,
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("overdraft", True), ("balance__gte", 0), _connector="OR"
+                        ),
+                        name="ledger_account_no_overdraft",
+                    ),
+                ],
             },
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='account',
-            trigger=pgtrigger.compiler.Trigger(name='is_never_deleted', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;", hash='8dd5bf714a4049718ca7a773189dde867e842577', operation='DELETE', pgid='pgtrigger_is_never_deleted_397fc', table='ledger_account', when='BEFORE')),
+            model_name="account",
+            trigger=pgtrigger.compiler.Trigger(
+                name="is_never_deleted",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;",
+                    hash="8dd5bf714a4049718ca7a773189dde867e842577",
+                    operation="DELETE",
+                    pgid="pgtrigger_is_never_deleted_397fc",
+                    table="ledger_account",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='account',
-            trigger=pgtrigger.compiler.Trigger(name='keeps_its_owner', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."id" IS DISTINCT FROM (NEW."id") OR OLD."kind" IS DISTINCT FROM (NEW."kind") OR OLD."owner_id" IS DISTINCT FROM (NEW."owner_id") OR OLD."overdraft" IS DISTINCT FROM (NEW."overdraft"))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='3ceed6483f160d0cf4d0dc8aeefbca5e2bc7f7d6', operation='UPDATE', pgid='pgtrigger_keeps_its_owner_eba07', table='ledger_account', when='BEFORE')),
+            model_name="account",
+            trigger=pgtrigger.compiler.Trigger(
+                name="keeps_its_owner",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (OLD."id" IS DISTINCT FROM (NEW."id") OR OLD."kind" IS DISTINCT FROM (NEW."kind") OR OLD."owner_id" IS DISTINCT FROM (NEW."owner_id") OR OLD."overdraft" IS DISTINCT FROM (NEW."overdraft"))',
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="3ceed6483f160d0cf4d0dc8aeefbca5e2bc7f7d6",
+                    operation="UPDATE",
+                    pgid="pgtrigger_keeps_its_owner_eba07",
+                    table="ledger_account",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='account',
-            trigger=pgtrigger.compiler.Trigger(name='opens_empty', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (NOT (NEW."balance" = 0))', func="RAISE EXCEPTION 'an account opens with a balance of zero' USING ERRCODE = 'check_violation';", hash='e0008ddd1a348c7af23d3b5c39d048b46660ea5d', operation='INSERT', pgid='pgtrigger_opens_empty_7c4c2', table='ledger_account', when='BEFORE')),
+            model_name="account",
+            trigger=pgtrigger.compiler.Trigger(
+                name="opens_empty",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (NOT (NEW."balance" = 0))',
+                    func="RAISE EXCEPTION 'an account opens with a balance of zero' USING ERRCODE = 'check_violation';",
+                    hash="e0008ddd1a348c7af23d3b5c39d048b46660ea5d",
+                    operation="INSERT",
+                    pgid="pgtrigger_opens_empty_7c4c2",
+                    table="ledger_account",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='account',
-            trigger=pgtrigger.compiler.Trigger(name='balance_follows_postings', sql=pgtrigger.compiler.UpsertTriggerSql(func="\n                IF pg_trigger_depth() < 2 THEN\n                    RAISE EXCEPTION 'a balance is changed by postings alone'\n                        USING ERRCODE = 'check_violation';\n                END IF;\n                RETURN NEW;\n                ", hash='8282486c514ff4154f19cd746eceaf7fe723da5c', operation='UPDATE OF "balance"', pgid='pgtrigger_balance_follows_postings_fa36b', table='ledger_account', when='BEFORE')),
+            model_name="account",
+            trigger=pgtrigger.compiler.Trigger(
+                name="balance_follows_postings",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="\n                IF pg_trigger_depth() < 2 THEN\n                    RAISE EXCEPTION 'a balance is changed by postings alone'\n                        USING ERRCODE = 'check_violation';\n                END IF;\n                RETURN NEW;\n                ",
+                    hash="8282486c514ff4154f19cd746eceaf7fe723da5c",
+                    operation='UPDATE OF "balance"',
+                    pgid="pgtrigger_balance_follows_postings_fa36b",
+                    table="ledger_account",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddField(
-            model_name='claim',
-            name='requested_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='claims_requested', to=settings.AUTH_USER_MODEL),
+            model_name="claim",
+            name="requested_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="claims_requested",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='claim',
-            name='distribution',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='claims', to='ledger.distribution'),
+            model_name="claim",
+            name="distribution",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="claims",
+                to="ledger.distribution",
+            ),
         ),
         migrations.AddField(
-            model_name='distributioncredit',
-            name='distribution',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='credits', to='ledger.distribution'),
+            model_name="distributioncredit",
+            name="distribution",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="credits",
+                to="ledger.distribution",
+            ),
         ),
         migrations.AddField(
-            model_name='distributioncredit',
-            name='user',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='distribution_credits', to=settings.AUTH_USER_MODEL),
+            model_name="distributioncredit",
+            name="user",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="distribution_credits",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='distributionleaf',
-            name='distribution',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='leaves', to='ledger.distribution'),
+            model_name="distributionleaf",
+            name="distribution",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="leaves",
+                to="ledger.distribution",
+            ),
         ),
         migrations.AddField(
-            model_name='entry',
-            name='actor',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="entry",
+            name="actor",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='entry',
-            name='reverses',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='reversed_by', to='ledger.entry'),
+            model_name="entry",
+            name="reverses",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="reversed_by",
+                to="ledger.entry",
+            ),
         ),
         migrations.AddField(
-            model_name='distribution',
-            name='entry',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='ledger.entry'),
+            model_name="distribution",
+            name="entry",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="ledger.entry"
+            ),
         ),
         migrations.AddField(
-            model_name='claim',
-            name='entry',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='ledger.entry'),
+            model_name="claim",
+            name="entry",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="ledger.entry",
+            ),
         ),
         migrations.AddField(
-            model_name='hold',
-            name='closed_by',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='ledger.entry'),
+            model_name="hold",
+            name="closed_by",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="ledger.entry",
+            ),
         ),
         migrations.AddField(
-            model_name='hold',
-            name='opened_by',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='ledger.entry'),
+            model_name="hold",
+            name="opened_by",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="ledger.entry"
+            ),
         ),
         migrations.AddField(
-            model_name='hold',
-            name='payer',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='holds', to=settings.AUTH_USER_MODEL),
+            model_name="hold",
+            name="payer",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="holds",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='payoutaddress',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('address'), name='ledger_payout_address_once'),
+            model_name="payoutaddress",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("address"), name="ledger_payout_address_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='payoutaddress',
-            constraint=models.CheckConstraint(condition=models.Q(('claimed__gte', 0), ('claimed__lte', models.F('published')), ('published__lt', 340282366920938463463374607431768211456)), name='ledger_payout_claims_what_was_published'),
+            model_name="payoutaddress",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("claimed__gte", 0),
+                    ("claimed__lte", models.F("published")),
+                    ("published__lt", 340282366920938463463374607431768211456),
+                ),
+                name="ledger_payout_claims_what_was_published",
+            ),
         ),
         migrations.AddField(
-            model_name='distributionleaf',
-            name='payee',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='leaves', to='ledger.payoutaddress'),
+            model_name="distributionleaf",
+            name="payee",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="leaves",
+                to="ledger.payoutaddress",
+            ),
         ),
         migrations.AddField(
-            model_name='distributioncredit',
-            name='payee',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='credits', to='ledger.payoutaddress'),
+            model_name="distributioncredit",
+            name="payee",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="credits",
+                to="ledger.payoutaddress",
+            ),
         ),
         migrations.AddField(
-            model_name='claim',
-            name='payee',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='claims', to='ledger.payoutaddress'),
+            model_name="claim",
+            name="payee",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="claims",
+                to="ledger.payoutaddress",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='payoutaddress',
-            trigger=pgtrigger.compiler.Trigger(name='is_never_deleted', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;", hash='f00d7caeadced28f9681bf06125359f7b7ee1788', operation='DELETE', pgid='pgtrigger_is_never_deleted_ff921', table='ledger_payoutaddress', when='BEFORE')),
+            model_name="payoutaddress",
+            trigger=pgtrigger.compiler.Trigger(
+                name="is_never_deleted",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;",
+                    hash="f00d7caeadced28f9681bf06125359f7b7ee1788",
+                    operation="DELETE",
+                    pgid="pgtrigger_is_never_deleted_ff921",
+                    table="ledger_payoutaddress",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='payoutaddress',
-            trigger=pgtrigger.compiler.Trigger(name='never_falls', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (NEW."published" < (OLD."published") OR NEW."claimed" < (OLD."claimed"))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='953c777e3846f79b3cf6b152266e58c70284d516', operation='UPDATE', pgid='pgtrigger_never_falls_2195f', table='ledger_payoutaddress', when='BEFORE')),
+            model_name="payoutaddress",
+            trigger=pgtrigger.compiler.Trigger(
+                name="never_falls",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (NEW."published" < (OLD."published") OR NEW."claimed" < (OLD."claimed"))',
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="953c777e3846f79b3cf6b152266e58c70284d516",
+                    operation="UPDATE",
+                    pgid="pgtrigger_never_falls_2195f",
+                    table="ledger_payoutaddress",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddField(
-            model_name='posting',
-            name='account',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='postings', to='ledger.account'),
+            model_name="posting",
+            name="account",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="postings",
+                to="ledger.account",
+            ),
         ),
         migrations.AddField(
-            model_name='posting',
-            name='entry',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='postings', to='ledger.entry'),
+            model_name="posting",
+            name="entry",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="postings",
+                to="ledger.entry",
+            ),
         ),
         migrations.AddIndex(
-            model_name='entry',
-            index=models.Index(fields=['cause_kind', 'cause_id'], name='ledger_entry_by_cause'),
+            model_name="entry",
+            index=models.Index(fields=["cause_kind", "cause_id"], name="ledger_entry_by_cause"),
         ),
         migrations.AddConstraint(
-            model_name='entry',
-            constraint=models.CheckConstraint(condition=models.Q(('legs__gte', 2)), name='ledger_entry_two_legs'),
+            model_name="entry",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("legs__gte", 2)), name="ledger_entry_two_legs"
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='entry',
-            trigger=pgtrigger.compiler.Trigger(name='is_never_changed', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='8af9e210db7c6edba80364c0953c930a445d0141', operation='UPDATE OR DELETE', pgid='pgtrigger_is_never_changed_e2a41', table='ledger_entry', when='BEFORE')),
+            model_name="entry",
+            trigger=pgtrigger.compiler.Trigger(
+                name="is_never_changed",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="8af9e210db7c6edba80364c0953c930a445d0141",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_is_never_changed_e2a41",
+                    table="ledger_entry",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='entry',
-            trigger=pgtrigger.compiler.Trigger(name='balances', sql=pgtrigger.compiler.UpsertTriggerSql(constraint='CONSTRAINT', declare='DECLARE posted bigint; total numeric;', func="\n                SELECT count(*), coalesce(sum(amount), 0) INTO posted, total\n                    FROM ledger_posting WHERE entry_id = NEW.id;\n                IF posted <> NEW.legs OR total <> 0 THEN\n                    RAISE EXCEPTION 'entry % has % of % postings and a sum of %',\n                        NEW.id, posted, NEW.legs, total USING ERRCODE = 'check_violation';\n                END IF;\n                RETURN NULL;\n                ", hash='bdbc28c79f76395a1a338c13b19b15b76e15d21b', operation='INSERT', pgid='pgtrigger_balances_c3fe3', table='ledger_entry', timing='DEFERRABLE INITIALLY DEFERRED', when='AFTER')),
+            model_name="entry",
+            trigger=pgtrigger.compiler.Trigger(
+                name="balances",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    constraint="CONSTRAINT",
+                    declare="DECLARE posted bigint; total numeric;",
+                    func="\n                SELECT count(*), coalesce(sum(amount), 0) INTO posted, total\n                    FROM ledger_posting WHERE entry_id = NEW.id;\n                IF posted <> NEW.legs OR total <> 0 THEN\n                    RAISE EXCEPTION 'entry % has % of % postings and a sum of %',\n                        NEW.id, posted, NEW.legs, total USING ERRCODE = 'check_violation';\n                END IF;\n                RETURN NULL;\n                ",
+                    hash="bdbc28c79f76395a1a338c13b19b15b76e15d21b",
+                    operation="INSERT",
+                    pgid="pgtrigger_balances_c3fe3",
+                    table="ledger_entry",
+                    timing="DEFERRABLE INITIALLY DEFERRED",
+                    when="AFTER",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='distribution',
-            constraint=models.UniqueConstraint(models.Value(1), condition=models.Q(('state__in', ['FUNDING', 'ROOT_SUBMITTED', 'FAILED'])), name='ledger_distribution_one_in_flight'),
+            model_name="distribution",
+            constraint=models.UniqueConstraint(
+                models.Value(1),
+                condition=models.Q(("state__in", ["FUNDING", "ROOT_SUBMITTED", "FAILED"])),
+                name="ledger_distribution_one_in_flight",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='distribution',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0), ('total__gte', models.F('amount'))), name='ledger_distribution_pays_something'),
+            model_name="distribution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount__gt", 0), ("total__gte", models.F("amount"))),
+                name="ledger_distribution_pays_something",
+            ),
         ),
         migrations.AddIndex(
-            model_name='hold',
-            index=models.Index(condition=models.Q(('state', 'PENDING')), fields=['expires_at'], name='ledger_hold_expiring'),
+            model_name="hold",
+            index=models.Index(
+                condition=models.Q(("state", "PENDING")),
+                fields=["expires_at"],
+                name="ledger_hold_expiring",
+            ),
         ),
         migrations.AddIndex(
-            model_name='hold',
-            index=models.Index(fields=['payer', '-created_at'], name='ledger_hold_by_payer'),
+            model_name="hold",
+            index=models.Index(fields=["payer", "-created_at"], name="ledger_hold_by_payer"),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.UniqueConstraint(fields=('cause_kind', 'cause_id'), name='ledger_hold_one_per_cause'),
+            model_name="hold",
+            constraint=models.UniqueConstraint(
+                fields=("cause_kind", "cause_id"), name="ledger_hold_one_per_cause"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0), ('captured__gte', 0), ('captured__lte', models.F('amount'))), name='ledger_hold_captures_no_more'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("amount__gt", 0), ("captured__gte", 0), ("captured__lte", models.F("amount"))
+                ),
+                name="ledger_hold_captures_no_more",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed_by__isnull', True), ('state', 'PENDING')), models.Q(('closed_by__isnull', False), ('state__in', ['CAPTURED', 'RELEASED'])), _connector='OR'), name='ledger_hold_closed_by_an_entry'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("closed_by__isnull", True), ("state", "PENDING")),
+                    models.Q(("closed_by__isnull", False), ("state__in", ["CAPTURED", "RELEASED"])),
+                    _connector="OR",
+                ),
+                name="ledger_hold_closed_by_an_entry",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='distributionleaf',
-            constraint=models.UniqueConstraint(fields=('distribution', 'payee'), name='ledger_leaf_once_per_address'),
+            model_name="distributionleaf",
+            constraint=models.UniqueConstraint(
+                fields=("distribution", "payee"), name="ledger_leaf_once_per_address"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='distributionleaf',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gte', 0), ('cumulative__gte', models.F('amount')), ('cumulative__gt', 0)), name='ledger_leaf_cumulates'),
+            model_name="distributionleaf",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("amount__gte", 0),
+                    ("cumulative__gte", models.F("amount")),
+                    ("cumulative__gt", 0),
+                ),
+                name="ledger_leaf_cumulates",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='distributionleaf',
-            trigger=pgtrigger.compiler.Trigger(name='is_never_deleted', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;", hash='4fb394cf20a8c3a8797ac77d7fd2cb4ad8058671', operation='DELETE', pgid='pgtrigger_is_never_deleted_c4cd2', table='ledger_distributionleaf', when='BEFORE')),
+            model_name="distributionleaf",
+            trigger=pgtrigger.compiler.Trigger(
+                name="is_never_deleted",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;",
+                    hash="4fb394cf20a8c3a8797ac77d7fd2cb4ad8058671",
+                    operation="DELETE",
+                    pgid="pgtrigger_is_never_deleted_c4cd2",
+                    table="ledger_distributionleaf",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='distributionleaf',
-            trigger=pgtrigger.compiler.Trigger(name='keeps_its_amounts', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."distribution_id" IS DISTINCT FROM (NEW."distribution_id") OR OLD."payee_id" IS DISTINCT FROM (NEW."payee_id") OR OLD."amount" IS DISTINCT FROM (NEW."amount") OR OLD."cumulative" IS DISTINCT FROM (NEW."cumulative"))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='3ba62002b4437d36204fbb3d313e3b8332d259b6', operation='UPDATE', pgid='pgtrigger_keeps_its_amounts_6a917', table='ledger_distributionleaf', when='BEFORE')),
+            model_name="distributionleaf",
+            trigger=pgtrigger.compiler.Trigger(
+                name="keeps_its_amounts",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (OLD."distribution_id" IS DISTINCT FROM (NEW."distribution_id") OR OLD."payee_id" IS DISTINCT FROM (NEW."payee_id") OR OLD."amount" IS DISTINCT FROM (NEW."amount") OR OLD."cumulative" IS DISTINCT FROM (NEW."cumulative"))',
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="3ba62002b4437d36204fbb3d313e3b8332d259b6",
+                    operation="UPDATE",
+                    pgid="pgtrigger_keeps_its_amounts_6a917",
+                    table="ledger_distributionleaf",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='distributioncredit',
-            constraint=models.UniqueConstraint(fields=('distribution', 'user'), name='ledger_credit_once_per_user'),
+            model_name="distributioncredit",
+            constraint=models.UniqueConstraint(
+                fields=("distribution", "user"), name="ledger_credit_once_per_user"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='distributioncredit',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='ledger_credit_positive'),
+            model_name="distributioncredit",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount__gt", 0)), name="ledger_credit_positive"
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='distributioncredit',
-            trigger=pgtrigger.compiler.Trigger(name='is_never_changed', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='c6526bc7a61c16c81ce12f9ea712f97998cc3d8f', operation='UPDATE OR DELETE', pgid='pgtrigger_is_never_changed_5b88d', table='ledger_distributioncredit', when='BEFORE')),
+            model_name="distributioncredit",
+            trigger=pgtrigger.compiler.Trigger(
+                name="is_never_changed",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="c6526bc7a61c16c81ce12f9ea712f97998cc3d8f",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_is_never_changed_5b88d",
+                    table="ledger_distributioncredit",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='claim',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'REQUESTED')), fields=('payee',), name='ledger_claim_one_request'),
+            model_name="claim",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "REQUESTED")),
+                fields=("payee",),
+                name="ledger_claim_one_request",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='claim',
-            constraint=models.UniqueConstraint(condition=models.Q(('tx_hash', ''), _negated=True), fields=('tx_hash', 'log_index'), name='ledger_claim_once_per_log'),
+            model_name="claim",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("tx_hash", ""), _negated=True),
+                fields=("tx_hash", "log_index"),
+                name="ledger_claim_once_per_log",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='claim',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'PAID'), _negated=True), ('entry__isnull', False), _connector='OR'), name='ledger_claim_paid_by_an_entry'),
+            model_name="claim",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "PAID"), _negated=True),
+                    ("entry__isnull", False),
+                    _connector="OR",
+                ),
+                name="ledger_claim_paid_by_an_entry",
+            ),
         ),
         migrations.AddIndex(
-            model_name='posting',
-            index=models.Index(fields=['account', '-id'], name='ledger_posting_by_account'),
+            model_name="posting",
+            index=models.Index(fields=["account", "-id"], name="ledger_posting_by_account"),
         ),
         migrations.AddConstraint(
-            model_name='posting',
-            constraint=models.CheckConstraint(condition=models.Q(('amount', 0), _negated=True), name='ledger_posting_not_zero'),
+            model_name="posting",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount", 0), _negated=True), name="ledger_posting_not_zero"
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='posting',
-            trigger=pgtrigger.compiler.Trigger(name='is_never_changed', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='2de46fa0a883c666831284fd678caee328b3b507', operation='UPDATE OR DELETE', pgid='pgtrigger_is_never_changed_ccabc', table='ledger_posting', when='BEFORE')),
+            model_name="posting",
+            trigger=pgtrigger.compiler.Trigger(
+                name="is_never_changed",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="2de46fa0a883c666831284fd678caee328b3b507",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_is_never_changed_ccabc",
+                    table="ledger_posting",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='posting',
-            trigger=pgtrigger.compiler.Trigger(name='moves_balances', sql=pgtrigger.compiler.UpsertTriggerSql(func="\n                IF EXISTS (\n                    SELECT 1 FROM ledger_entry e\n                    WHERE e.id IN (SELECT entry_id FROM new_postings)\n                      AND e.legs < (SELECT count(*) FROM ledger_posting p WHERE p.entry_id = e.id)\n                ) THEN\n                    RAISE EXCEPTION 'an entry takes no further postings'\n                        USING ERRCODE = 'check_violation';\n                END IF;\n                UPDATE ledger_account a SET balance = a.balance + moved.amount\n                    FROM (SELECT account_id, sum(amount) AS amount FROM new_postings\n                          GROUP BY account_id) moved\n                    WHERE a.id = moved.account_id;\n                RETURN NULL;\n                ", hash='3fca61811cc5c3d5164410af476bced123f32929', level='STATEMENT', operation='INSERT', pgid='pgtrigger_moves_balances_d7cd7', referencing='REFERENCING NEW TABLE AS new_postings ', table='ledger_posting', when='AFTER')),
+            model_name="posting",
+            trigger=pgtrigger.compiler.Trigger(
+                name="moves_balances",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="\n                IF EXISTS (\n                    SELECT 1 FROM ledger_entry e\n                    WHERE e.id IN (SELECT entry_id FROM new_postings)\n                      AND e.legs < (SELECT count(*) FROM ledger_posting p WHERE p.entry_id = e.id)\n                ) THEN\n                    RAISE EXCEPTION 'an entry takes no further postings'\n                        USING ERRCODE = 'check_violation';\n                END IF;\n                UPDATE ledger_account a SET balance = a.balance + moved.amount\n                    FROM (SELECT account_id, sum(amount) AS amount FROM new_postings\n                          GROUP BY account_id) moved\n                    WHERE a.id = moved.account_id;\n                RETURN NULL;\n                ",
+                    hash="3fca61811cc5c3d5164410af476bced123f32929",
+                    level="STATEMENT",
+                    operation="INSERT",
+                    pgid="pgtrigger_moves_balances_d7cd7",
+                    referencing="REFERENCING NEW TABLE AS new_postings ",
+                    table="ledger_posting",
+                    when="AFTER",
+                ),
+            ),
         ),
     ]

@@ -4,20 +4,19 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('ledger', '0002_chain'),
+        ("ledger", "0002_chain"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='distribution',
-            name='activates_at',
+            model_name="distribution",
+            name="activates_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='distribution',
-            name='activation_intent_id',
+            model_name="distribution",
+            name="activation_intent_id",
             field=models.UUIDField(blank=True, null=True),
         ),
     ]

@@ -147,9 +147,7 @@ class DistributionCredit(Entity):
             models.UniqueConstraint(
                 fields=["distribution", "user"], name="ledger_credit_once_per_user"
             ),
-            models.CheckConstraint(
-                condition=models.Q(amount__gt=0), name="ledger_credit_positive"
-            ),
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="ledger_credit_positive"),
         ]
         triggers = [
             pgtrigger.Protect(
@@ -172,7 +170,10 @@ class Claim(Entity):
     state = models.CharField(max_length=9, choices=State.choices)
     payee = models.ForeignKey(PayoutAddress, on_delete=models.PROTECT, related_name="claims")
     requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT,
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
         related_name="claims_requested",
     )
     distribution = models.ForeignKey(
@@ -193,11 +194,13 @@ class Claim(Entity):
         ordering = ("-created_at",)
         constraints = [
             models.UniqueConstraint(
-                fields=["payee"], condition=models.Q(state="REQUESTED"),
+                fields=["payee"],
+                condition=models.Q(state="REQUESTED"),
                 name="ledger_claim_one_request",
             ),
             models.UniqueConstraint(
-                fields=["tx_hash", "log_index"], condition=~models.Q(tx_hash=""),
+                fields=["tx_hash", "log_index"],
+                condition=~models.Q(tx_hash=""),
                 name="ledger_claim_once_per_log",
             ),
             models.CheckConstraint(

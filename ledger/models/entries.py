@@ -42,7 +42,10 @@ class Entry(Entity):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="reversed_by"
     )
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT,
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
         related_name="+",
     )
     effective_at = models.DateTimeField()

@@ -50,7 +50,8 @@ class Hold(Entity):
         ]
         indexes = [
             models.Index(
-                fields=["expires_at"], name="ledger_hold_expiring",
+                fields=["expires_at"],
+                name="ledger_hold_expiring",
                 condition=models.Q(state="PENDING"),
             ),
             models.Index(fields=["payer", "-created_at"], name="ledger_hold_by_payer"),

@@ -42,9 +42,7 @@ class ClaimProof:
 
     @property
     def calldata(self) -> bytes:
-        return calldata.claim(
-            account=self.address, cumulative=self.cumulative, proof=self.proof
-        )
+        return calldata.claim(account=self.address, cumulative=self.cumulative, proof=self.proof)
 
 
 def claim_proof(address: str) -> ClaimProof:
@@ -59,7 +57,8 @@ def claim_proof(address: str) -> ClaimProof:
     active = active_distribution()
     if active is None:
         raise WaitingForChain(
-            "Published, and waiting for the chain." if settings.CHAIN_ENABLED
+            "Published, and waiting for the chain."
+            if settings.CHAIN_ENABLED
             else "This instance has no chain yet; nothing expires until it has one."
         )
     leaf = active.leaves.filter(payee=payee).first()
@@ -70,7 +69,9 @@ def claim_proof(address: str) -> ClaimProof:
             f"All {open_text(payee.claimed)} OPEN of this address were claimed already."
         )
     return ClaimProof(
-        distribution=active, address=payee.address, cumulative=leaf.cumulative,
+        distribution=active,
+        address=payee.address,
+        cumulative=leaf.cumulative,
         claimable=leaf.cumulative - payee.claimed,
         proof=published.proof(active.nodes_sha256, active.leaf_count, leaf.position),
     )
@@ -97,18 +98,31 @@ def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> C
             "Claim with your own wallet, or wait until more has gathered; nothing expires."
         )
     claim = Claim(
-        state=Claim.State.REQUESTED, payee=payee, requested_by=acting_user,
-        distribution=ready.distribution, amount=ready.claimable, cumulative=ready.cumulative,
+        state=Claim.State.REQUESTED,
+        payee=payee,
+        requested_by=acting_user,
+        distribution=ready.distribution,
+        amount=ready.claimable,
+        cumulative=ready.cumulative,
         created_at=at,
     )
     intent = chain.request_intent(
-        kind=Intent.Kind.CLAIM, to=ready.distribution.distributor, value=0, data=ready.calldata,
-        cause_kind="claim", cause_id=claim.pk, key=f"claim:{claim.pk}", at=at,
+        kind=Intent.Kind.CLAIM,
+        to=ready.distribution.distributor,
+        value=0,
+        data=ready.calldata,
+        cause_kind="claim",
+        cause_id=claim.pk,
+        key=f"claim:{claim.pk}",
+        at=at,
     )
     claim.intent_id = intent.pk
     claim.save(force_insert=True)
     audit.record(
-        actor=acting_user, verb="ledger.claim_requested", target=claim, at=at,
+        actor=acting_user,
+        verb="ledger.claim_requested",
+        target=claim,
+        at=at,
         data={"address": payee.address, "amount": str(claim.amount)},
     )
     return claim
@@ -116,7 +130,13 @@ def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> C
 
 @transaction.atomic
 def record_claim(
-    *, address: str, amount: int, cumulative: int, chain_id: int, tx_hash: str, log_index: int,
+    *,
+    address: str,
+    amount: int,
+    cumulative: int,
+    chain_id: int,
+    tx_hash: str,
+    log_index: int,
     at: datetime,
 ) -> Claim:
     """`RewardDistributor.Claimed` is final: the money leaves escrow, once per log.
@@ -132,7 +152,9 @@ def record_claim(
         return known
     claim = _asked_for(payee, cumulative) or Claim(payee=payee)
     entry = post_entry(
-        kind=Entry.Kind.CLAIM, key=f"claim:{chain_id}:{tx_hash.lower()}:{log_index}", at=at,
+        kind=Entry.Kind.CLAIM,
+        key=f"claim:{chain_id}:{tx_hash.lower()}:{log_index}",
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.ESCROW), -amount),
             Leg(account_for(Account.Kind.DISTRIBUTOR), amount),
@@ -165,8 +187,12 @@ def on_intent_failed(*, intent_id: UUID, reason: str, at: datetime) -> None:
     claim.save(update_fields=["state", "failure_reason"])
     if claim.requested_by is not None:
         notify(
-            user=claim.requested_by, kind="ledger.claim_failed", at=at, url="/earnings/",
-            title="Your claim was not sent; nothing is lost, claim again", body=reason,
+            user=claim.requested_by,
+            kind="ledger.claim_failed",
+            at=at,
+            url="/earnings/",
+            title="Your claim was not sent; nothing is lost, claim again",
+            body=reason,
         )
 
 
@@ -180,7 +206,10 @@ def _asked_for(payee: PayoutAddress, cumulative: int) -> Claim | None:
 
 def _announce(claim: Claim, at: datetime) -> None:
     audit.record(
-        actor=None, verb="ledger.claimed", target=claim, at=at,
+        actor=None,
+        verb="ledger.claimed",
+        target=claim,
+        at=at,
         data={"address": claim.payee.address, "amount": str(claim.amount), "tx": claim.tx_hash},
     )
     events.emit(
@@ -190,6 +219,9 @@ def _announce(claim: Claim, at: datetime) -> None:
     )
     for owner in User.objects.filter(wallets__address__iexact=claim.payee.address):
         notify(
-            user=owner, kind="ledger.claimed", url="/earnings/", at=at,
+            user=owner,
+            kind="ledger.claimed",
+            url="/earnings/",
+            at=at,
             title=f"{open_text(claim.amount)} OPEN were paid to {claim.payee.address[:10]}…",
         )

@@ -39,7 +39,10 @@ def credit_deposit(
     key = f"deposit:{chain_id}:{tx_hash.lower()}:{log_index}"
     known = Entry.objects.filter(idempotency_key=key).exists()
     entry = post_entry(
-        kind=Entry.Kind.DEPOSIT, key=key, at=at, cause=Cause("deposit", account_id),
+        kind=Entry.Kind.DEPOSIT,
+        key=key,
+        at=at,
+        cause=Cause("deposit", account_id),
         legs=[
             Leg(account_for(Account.Kind.GATEWAY), -amount),
             Leg(account or account_for(Account.Kind.UNASSIGNED), amount),
@@ -66,23 +69,32 @@ def grant_without_chain(
     # The row lock makes two grants at once wait for each other, so that the limit holds.
     Account.objects.select_for_update(no_key=True).get(pk=account.pk)
     known = Entry.objects.filter(idempotency_key=f"grant:{user.pk}:{key}").exists()
-    granted = Posting.objects.filter(
-        account=account, entry__kind=Entry.Kind.GRANT,
-        entry__effective_at__gt=at - timedelta(days=1),
-    ).aggregate(total=Sum("amount"))["total"] or 0
+    granted = (
+        Posting.objects.filter(
+            account=account,
+            entry__kind=Entry.Kind.GRANT,
+            entry__effective_at__gt=at - timedelta(days=1),
+        ).aggregate(total=Sum("amount"))["total"]
+        or 0
+    )
     if not known and granted + amount > GRANT_PER_DAY:
         raise LimitReached(
             f"At most {open_text(GRANT_PER_DAY)} OPEN are given out in 24 hours; "
             f"{open_text(GRANT_PER_DAY - granted)} are left."
         )
     entry = post_entry(
-        kind=Entry.Kind.GRANT, key=f"grant:{user.pk}:{key}", at=at,
+        kind=Entry.Kind.GRANT,
+        key=f"grant:{user.pk}:{key}",
+        at=at,
         legs=[Leg(account_for(Account.Kind.ISSUED), -amount), Leg(account, amount)],
         acting_user=acting_user,
     )
     if not known:
         audit.record(
-            actor=acting_user, verb="ledger.granted", target=entry, at=at,
+            actor=acting_user,
+            verb="ledger.granted",
+            target=entry,
+            at=at,
             data={"amount": str(amount), "user": str(user.pk)},
         )
     return entry
@@ -90,13 +102,17 @@ def grant_without_chain(
 
 def _announce(entry: Entry, account: Account | None, amount: int, at: datetime) -> None:
     audit.record(
-        actor=None, verb="ledger.deposit_credited", target=entry, at=at,
+        actor=None,
+        verb="ledger.deposit_credited",
+        target=entry,
+        at=at,
         data={"amount": str(amount)},
     )
     events.emit(
         "ledger.deposit_credited",
         {
-            "entry_id": str(entry.pk), "amount": str(amount),
+            "entry_id": str(entry.pk),
+            "amount": str(amount),
             "user_id": str(account.owner_id) if account else None,
         },
         at=at,
@@ -105,6 +121,9 @@ def _announce(entry: Entry, account: Account | None, amount: int, at: datetime) 
     owner = User.objects.filter(pk=owner_id).first() if owner_id else None
     if owner is not None:
         notify(
-            user=owner, kind="ledger.deposit_credited", url="/wallet/", at=at,
+            user=owner,
+            kind="ledger.deposit_credited",
+            url="/wallet/",
+            at=at,
             title=f"{open_text(amount)} OPEN arrived in your balance",
         )

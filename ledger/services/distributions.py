@@ -74,23 +74,34 @@ def _publish(at: datetime, acting_user: User | None, minimum: int) -> Distributi
     distribution_id = uuid7()
     total = sum(item.amount for item in owed)
     entry = post_entry(
-        kind=Entry.Kind.DISTRIBUTION, key=f"distribution:{distribution_id}", at=at,
+        kind=Entry.Kind.DISTRIBUTION,
+        key=f"distribution:{distribution_id}",
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.ESCROW), total),
             *(Leg(item.account, -item.amount) for item in owed),
         ],
-        cause=Cause("distribution", distribution_id), acting_user=acting_user,
+        cause=Cause("distribution", distribution_id),
+        acting_user=acting_user,
     )
     added = _raise_published(owed)
     leaves = list(PayoutAddress.objects.filter(published__gt=0).order_by("pk"))
     last = Distribution.objects.aggregate(epoch=Max("epoch"))["epoch"] or 0
     distribution = Distribution.objects.create(
-        id=distribution_id, epoch=last + 1, amount=total, entry=entry, leaf_count=len(leaves),
-        total=sum(payee.published for payee in leaves), created_at=at,
+        id=distribution_id,
+        epoch=last + 1,
+        amount=total,
+        entry=entry,
+        leaf_count=len(leaves),
+        total=sum(payee.published for payee in leaves),
+        created_at=at,
     )
     _write_leaves(distribution, leaves, added, owed)
     audit.record(
-        actor=acting_user, verb="ledger.distribution_published", target=distribution, at=at,
+        actor=acting_user,
+        verb="ledger.distribution_published",
+        target=distribution,
+        at=at,
         data={"epoch": distribution.epoch, "amount": str(total), "people": len(owed)},
     )
     return distribution
@@ -131,7 +142,8 @@ def _raise_published(owed: Sequence[Owed]) -> dict[UUID, int]:
         by_address[item.address] += item.amount
     PayoutAddress.objects.bulk_create(
         [PayoutAddress(address=address) for address in sorted(by_address)],
-        ignore_conflicts=True, batch_size=BATCH,
+        ignore_conflicts=True,
+        batch_size=BATCH,
     )
     payees = PayoutAddress.objects.select_for_update().filter(address__in=by_address)
     rows = payees.order_by("pk").values_list("pk", "address")
@@ -141,13 +153,17 @@ def _raise_published(owed: Sequence[Owed]) -> dict[UUID, int]:
 
 
 def _write_leaves(
-    distribution: Distribution, leaves: Sequence[PayoutAddress], added: dict[UUID, int],
+    distribution: Distribution,
+    leaves: Sequence[PayoutAddress],
+    added: dict[UUID, int],
     owed: Sequence[Owed],
 ) -> None:
     DistributionLeaf.objects.bulk_create(
         [
             DistributionLeaf(
-                distribution=distribution, payee=payee, cumulative=payee.published,
+                distribution=distribution,
+                payee=payee,
+                cumulative=payee.published,
                 amount=added.get(payee.pk, 0),
             )
             for payee in leaves
@@ -158,7 +174,9 @@ def _write_leaves(
     DistributionCredit.objects.bulk_create(
         [
             DistributionCredit(
-                distribution=distribution, user_id=item.user_id, payee=payees[item.address],
+                distribution=distribution,
+                user_id=item.user_id,
+                payee=payees[item.address],
                 amount=item.amount,
             )
             for item in owed

@@ -38,8 +38,15 @@ SWEEP = 200
 
 @transaction.atomic
 def open_hold(
-    *, payer: User, amount: int, cause_kind: str, cause_id: UUID, split_version: int,
-    expires_at: datetime, acting_user: User | None, at: datetime,
+    *,
+    payer: User,
+    amount: int,
+    cause_kind: str,
+    cause_id: UUID,
+    split_version: int,
+    expires_at: datetime,
+    acting_user: User | None,
+    at: datetime,
 ) -> Hold:
     """Set `amount` wei of the payer's spendable balance aside for one cause.
 
@@ -52,24 +59,34 @@ def open_hold(
     if expires_at <= at:
         raise HoldExpired("A hold must end in the future.")
     entry = post_entry(
-        kind=Entry.Kind.HOLD, key=f"hold:{cause_kind}:{cause_id}", at=at,
+        kind=Entry.Kind.HOLD,
+        key=f"hold:{cause_kind}:{cause_id}",
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.USER, payer.pk), -amount),
             Leg(account_for(Account.Kind.HOLD, payer.pk), amount),
         ],
-        cause=Cause(cause_kind, cause_id), parameter_version=split_version,
+        cause=Cause(cause_kind, cause_id),
+        parameter_version=split_version,
         acting_user=acting_user,
     )
     hold, created = Hold.objects.get_or_create(
         opened_by=entry,
         defaults={
-            "payer": payer, "amount": amount, "cause_kind": cause_kind, "cause_id": cause_id,
-            "split_version": split_version, "expires_at": expires_at,
+            "payer": payer,
+            "amount": amount,
+            "cause_kind": cause_kind,
+            "cause_id": cause_id,
+            "split_version": split_version,
+            "expires_at": expires_at,
         },
     )
     if created:
         audit.record(
-            actor=acting_user, verb="ledger.hold_opened", target=hold, at=at,
+            actor=acting_user,
+            verb="ledger.hold_opened",
+            target=hold,
+            at=at,
             data={"amount": str(amount), "cause": [cause_kind, str(cause_id)]},
         )
     return hold
@@ -77,8 +94,14 @@ def open_hold(
 
 @transaction.atomic
 def capture_hold(
-    *, hold: Hold, amount: int, split: Split, model_owner: User | None, refs: Refs,
-    acting_user: User | None, at: datetime,
+    *,
+    hold: Hold,
+    amount: int,
+    split: Split,
+    model_owner: User | None,
+    refs: Refs,
+    acting_user: User | None,
+    at: datetime,
 ) -> Entry:
     """Take `amount` of the hold as a fee, divide it by `split`, give the rest back to the payer.
 
@@ -105,19 +128,25 @@ def capture_hold(
             f"not {split.version}."
         )
     entry = post_entry(
-        kind=Entry.Kind.CAPTURE, key=f"capture:{hold.pk}", at=at,
+        kind=Entry.Kind.CAPTURE,
+        key=f"capture:{hold.pk}",
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.HOLD, hold.payer_id), -hold.amount, refs),
             Leg(account_for(Account.Kind.USER, hold.payer_id), hold.amount - amount, refs),
             *_fee_legs(amount, split, model_owner, refs),
         ],
-        cause=Cause(hold.cause_kind, hold.cause_id), parameter_version=split.version,
+        cause=Cause(hold.cause_kind, hold.cause_id),
+        parameter_version=split.version,
         acting_user=acting_user,
     )
     if hold.state == Hold.State.PENDING:
         _close(hold, Hold.State.CAPTURED, entry, captured=amount, reason="", at=at)
         audit.record(
-            actor=acting_user, verb="ledger.hold_captured", target=hold, at=at,
+            actor=acting_user,
+            verb="ledger.hold_captured",
+            target=hold,
+            at=at,
             data={"amount": str(amount), "entry": str(entry.pk)},
         )
     return entry
@@ -130,18 +159,24 @@ def release_hold(*, hold: Hold, reason: str, acting_user: User | None, at: datet
     if hold.state == Hold.State.CAPTURED:
         raise HoldClosed("This hold was captured; write a reversal to give the money back.")
     entry = post_entry(
-        kind=Entry.Kind.RELEASE, key=f"release:{hold.pk}", at=at,
+        kind=Entry.Kind.RELEASE,
+        key=f"release:{hold.pk}",
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.HOLD, hold.payer_id), -hold.amount),
             Leg(account_for(Account.Kind.USER, hold.payer_id), hold.amount),
         ],
-        cause=Cause(hold.cause_kind, hold.cause_id), parameter_version=hold.split_version,
+        cause=Cause(hold.cause_kind, hold.cause_id),
+        parameter_version=hold.split_version,
         acting_user=acting_user,
     )
     if hold.state == Hold.State.PENDING:
         _close(hold, Hold.State.RELEASED, entry, captured=0, reason=reason, at=at)
         audit.record(
-            actor=acting_user, verb="ledger.hold_released", target=hold, at=at,
+            actor=acting_user,
+            verb="ledger.hold_released",
+            target=hold,
+            at=at,
             data={"reason": reason, "entry": str(entry.pk)},
         )
     return entry
@@ -153,8 +188,9 @@ def release_expired_holds(*, at: datetime) -> int:
     count = 0
     for hold in expired.order_by("expires_at")[:SWEEP]:
         try:
-            release_hold(hold=hold, reason="It expired before the work ended.", acting_user=None,
-                         at=at)
+            release_hold(
+                hold=hold, reason="It expired before the work ended.", acting_user=None, at=at
+            )
         except HoldClosed:
             logger.info("hold %s was captured while it expired", hold.pk)
             continue

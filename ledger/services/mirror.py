@@ -42,13 +42,17 @@ def register() -> None:
 def deposited(log: ChainLog, at: datetime) -> None:
     deposits.credit_deposit(
         account_id=_uuid(log.arguments["accountId"]) or NO_ACCOUNT,
-        amount=int(log.arguments["amount"]), at=at, **_place(log),
+        amount=int(log.arguments["amount"]),
+        at=at,
+        **_place(log),
     )
 
 
 def distributor_funded(log: ChainLog, at: datetime) -> None:
     roots.on_funded(
-        batch_id=_uuid(log.arguments["batchId"]), amount=int(log.arguments["amount"]), at=at,
+        batch_id=_uuid(log.arguments["batchId"]),
+        amount=int(log.arguments["amount"]),
+        at=at,
         **_place(log),
     )
 
@@ -57,35 +61,37 @@ def funded(log: ChainLog, at: datetime) -> None:
     sender = log.arguments["from"]
     # What the Gateway sends is booked by the Gateway's own event.
     if sender.lower() != require_deployment().address("Gateway").lower():
-        roots.on_gift(
-            sender=sender, amount=int(log.arguments["amount"]), at=at, **_place(log)
-        )
+        roots.on_gift(sender=sender, amount=int(log.arguments["amount"]), at=at, **_place(log))
 
 
 def root_proposed(log: ChainLog, at: datetime) -> None:
     roots.on_root_proposed(
-        epoch=int(log.arguments["epoch"]), root=log.arguments["root"],
+        epoch=int(log.arguments["epoch"]),
+        root=log.arguments["root"],
         activates_at=datetime.fromtimestamp(int(log.arguments["activatesAt"]), UTC),
     )
 
 
 def root_revoked(log: ChainLog, at: datetime) -> None:
-    roots.on_root_revoked(
-        epoch=int(log.arguments["epoch"]), root=log.arguments["root"], at=at
-    )
+    roots.on_root_revoked(epoch=int(log.arguments["epoch"]), root=log.arguments["root"], at=at)
 
 
 def root_activated(log: ChainLog, at: datetime) -> None:
     roots.on_root_published(
-        epoch=int(log.arguments["epoch"]), root=log.arguments["root"],
-        chain_id=log.block.chain_id, at=at,
+        epoch=int(log.arguments["epoch"]),
+        root=log.arguments["root"],
+        chain_id=log.block.chain_id,
+        at=at,
     )
 
 
 def claimed(log: ChainLog, at: datetime) -> None:
     claims.record_claim(
-        address=log.arguments["account"], amount=int(log.arguments["amount"]),
-        cumulative=int(log.arguments["cumulative"]), at=at, **_place(log),
+        address=log.arguments["account"],
+        amount=int(log.arguments["amount"]),
+        cumulative=int(log.arguments["cumulative"]),
+        at=at,
+        **_place(log),
     )
 
 
@@ -101,7 +107,8 @@ def intent_changed(intent: Intent, at: datetime) -> None:
 
 def _place(log: ChainLog) -> Place:
     return {
-        "chain_id": log.block.chain_id, "tx_hash": log.tx_hash,
+        "chain_id": log.block.chain_id,
+        "tx_hash": log.tx_hash,
         "log_index": log.place_in_transaction,
     }
 

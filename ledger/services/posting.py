@@ -64,8 +64,14 @@ def check_amount(amount: object) -> int:
 
 
 def post_entry(
-    *, kind: Entry.Kind, key: str, legs: Iterable[Leg], at: datetime, cause: Cause | None = None,
-    parameter_version: int | None = None, reverses: Entry | None = None,
+    *,
+    kind: Entry.Kind,
+    key: str,
+    legs: Iterable[Leg],
+    at: datetime,
+    cause: Cause | None = None,
+    parameter_version: int | None = None,
+    reverses: Entry | None = None,
     acting_user: User | None = None,
 ) -> Entry:
     """Write an entry, or return the one that was written under `key` before.
@@ -79,9 +85,15 @@ def post_entry(
     merged = _merge(legs)
     body_hash = _hash(kind, merged, cause, parameter_version, reverses)
     entry = Entry(
-        kind=kind, idempotency_key=key, body_hash=body_hash, legs=len(merged),
-        cause_kind=cause.kind if cause else "", cause_id=cause.id if cause else None,
-        parameter_version=parameter_version, reverses=reverses, actor=acting_user,
+        kind=kind,
+        idempotency_key=key,
+        body_hash=body_hash,
+        legs=len(merged),
+        cause_kind=cause.kind if cause else "",
+        cause_id=cause.id if cause else None,
+        parameter_version=parameter_version,
+        reverses=reverses,
+        actor=acting_user,
         effective_at=at,
     )
     with transaction.atomic():
@@ -100,8 +112,11 @@ def post_entry(
         Posting.objects.bulk_create(
             [
                 Posting(
-                    entry=entry, account=leg.account, amount=leg.amount,
-                    datanet_id=leg.refs.datanet, model_id=leg.refs.model,
+                    entry=entry,
+                    account=leg.account,
+                    amount=leg.amount,
+                    datanet_id=leg.refs.datanet,
+                    model_id=leg.refs.model,
                     completion_id=leg.refs.completion,
                 )
                 for leg in merged
@@ -120,15 +135,21 @@ def reverse_entry(*, entry: Entry, at: datetime, acting_user: User | None) -> En
         raise InvalidEntry("A reversal is not reversed; write the first entry anew.")
     legs = [
         Leg(
-            posting.account, -posting.amount,
+            posting.account,
+            -posting.amount,
             Refs(posting.datanet_id, posting.model_id, posting.completion_id),
         )
         for posting in entry.postings.select_related("account")
     ]
     return post_entry(
-        kind=Entry.Kind.REVERSAL, key=f"reversal:{entry.pk}", legs=legs, at=at,
-        cause=Cause("entry", entry.pk), parameter_version=entry.parameter_version,
-        reverses=entry, acting_user=acting_user,
+        kind=Entry.Kind.REVERSAL,
+        key=f"reversal:{entry.pk}",
+        legs=legs,
+        at=at,
+        cause=Cause("entry", entry.pk),
+        parameter_version=entry.parameter_version,
+        reverses=entry,
+        acting_user=acting_user,
     )
 
 
@@ -153,7 +174,10 @@ def _merge(legs: Iterable[Leg]) -> list[Leg]:
 
 
 def _hash(
-    kind: Entry.Kind, legs: Sequence[Leg], cause: Cause | None, parameter_version: int | None,
+    kind: Entry.Kind,
+    legs: Sequence[Leg],
+    cause: Cause | None,
+    parameter_version: int | None,
     reverses: Entry | None,
 ) -> str:
     body = {

@@ -61,7 +61,12 @@ def advance_distributions(*, at: datetime) -> Distribution | None:
 
 @transaction.atomic
 def on_funded(
-    *, batch_id: UUID | None, amount: int, chain_id: int, tx_hash: str, log_index: int,
+    *,
+    batch_id: UUID | None,
+    amount: int,
+    chain_id: int,
+    tx_hash: str,
+    log_index: int,
     at: datetime,
 ) -> Entry:
     """`Gateway.DistributorFunded` is final: book it, and submit the root of that distribution.
@@ -70,15 +75,15 @@ def on_funded(
     amount is another one: the contracts did something that the ledger did not ask for.
     """
     named = [batch_id] if batch_id else []
-    distribution = (
-        Distribution.objects.select_for_update(of=("self",)).filter(pk__in=named).first()
-    )
+    distribution = Distribution.objects.select_for_update(of=("self",)).filter(pk__in=named).first()
     if distribution is None:
         raise UnknownAccount(f"The distributor was funded by {tx_hash} for no distribution.")
     if distribution.amount != amount:
         raise InvalidEntry(f"Distribution {distribution.epoch} was funded with {amount} wei.")
     entry = post_entry(
-        kind=Entry.Kind.FUNDING, key=f"funding:{chain_id}:{tx_hash.lower()}:{log_index}", at=at,
+        kind=Entry.Kind.FUNDING,
+        key=f"funding:{chain_id}:{tx_hash.lower()}:{log_index}",
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.GATEWAY), amount),
             Leg(account_for(Account.Kind.DISTRIBUTOR), -amount),
@@ -98,7 +103,9 @@ def on_gift(
 ) -> Entry:
     """`RewardDistributor.Funded` by somebody else than the Gateway: kept apart, never spent."""
     return post_entry(
-        kind=Entry.Kind.DEPOSIT, key=f"gift:{chain_id}:{tx_hash.lower()}:{log_index}", at=at,
+        kind=Entry.Kind.DEPOSIT,
+        key=f"gift:{chain_id}:{tx_hash.lower()}:{log_index}",
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.DISTRIBUTOR), -amount),
             Leg(account_for(Account.Kind.UNASSIGNED), amount),
@@ -109,9 +116,9 @@ def on_gift(
 @transaction.atomic
 def on_root_proposed(*, epoch: int, root: str, activates_at: datetime) -> None:
     """`RewardDistributor.RootProposed`: the root waits, so that the guardian can stop it."""
-    Distribution.objects.filter(
-        epoch=epoch, root__iexact=root, state=State.ROOT_SUBMITTED
-    ).update(activates_at=activates_at)
+    Distribution.objects.filter(epoch=epoch, root__iexact=root, state=State.ROOT_SUBMITTED).update(
+        activates_at=activates_at
+    )
 
 
 @transaction.atomic
@@ -144,13 +151,19 @@ def on_root_published(*, epoch: int, root: str, chain_id: int, at: datetime) -> 
     distribution.failure_reason = ""
     distribution.save(update_fields=["state", "active_at", "failure_reason"])
     audit.record(
-        actor=None, verb="ledger.distribution_active", target=distribution, at=at,
+        actor=None,
+        verb="ledger.distribution_active",
+        target=distribution,
+        at=at,
         data={"epoch": epoch, "root": root, "chain_id": chain_id},
     )
     events.emit("ledger.distribution_active", {"distribution_id": str(distribution.pk)}, at=at)
     for credit in distribution.credits.select_related("user"):
         notify(
-            user=credit.user, kind="ledger.claimable", url="/earnings/", at=at,
+            user=credit.user,
+            kind="ledger.claimable",
+            url="/earnings/",
+            at=at,
             title=f"{open_text(credit.amount)} OPEN can be claimed",
         )
     advance_distributions(at=at)
@@ -177,12 +190,18 @@ def _fail(distribution: Distribution, reason: str, at: datetime) -> None:
     distribution.state, distribution.failure_reason = State.FAILED, reason
     distribution.save(update_fields=["state", "failure_reason"])
     audit.record(
-        actor=None, verb="ledger.distribution_failed", target=distribution, at=at,
+        actor=None,
+        verb="ledger.distribution_failed",
+        target=distribution,
+        at=at,
         data={"reason": reason},
     )
     for person in User.objects.filter(is_staff=True, is_active=True):
         notify(
-            user=person, kind="ledger.distribution_failed", at=at, body=reason,
+            user=person,
+            kind="ledger.distribution_failed",
+            at=at,
+            body=reason,
             url=f"/explorer/distributions/{distribution.pk}/",
             title=f"Distribution {distribution.epoch} failed; start it again",
         )
@@ -205,9 +224,7 @@ def retry_distribution(
         _activate(distribution, at)
     else:
         _submit_root(distribution, at)
-    audit.record(
-        actor=acting_user, verb="ledger.distribution_retried", target=distribution, at=at
-    )
+    audit.record(actor=acting_user, verb="ledger.distribution_retried", target=distribution, at=at)
     return distribution
 
 
@@ -215,13 +232,11 @@ def _bind(distribution: Distribution, deployment: Deployment) -> None:
     """Build the tree for this chain and contract, and store its file and its nodes."""
     leaves = list(distribution.leaves.select_related("payee"))
     tree = trees.build(
-        chain_id=deployment.chain_id, distributor=deployment.address("RewardDistributor"),
+        chain_id=deployment.chain_id,
+        distributor=deployment.address("RewardDistributor"),
         amounts=[(leaf.payee.address, leaf.cumulative) for leaf in leaves],
     )
-    places = {
-        account: place
-        for (account, _), place in zip(tree.leaves, tree.places, strict=True)
-    }
+    places = {account: place for (account, _), place in zip(tree.leaves, tree.places, strict=True)}
     set_positions({leaf.pk: places[leaf.payee.address] for leaf in leaves})
     distribution.chain_id = deployment.chain_id
     distribution.distributor = tree.distributor
@@ -229,9 +244,7 @@ def _bind(distribution: Distribution, deployment: Deployment) -> None:
     distribution.data_sha256 = blobs.put_bytes(
         published.data_file(distribution.epoch, tree), "application/json"
     ).pk
-    distribution.nodes_sha256 = blobs.put_bytes(
-        b"".join(tree.nodes), "application/octet-stream"
-    ).pk
+    distribution.nodes_sha256 = blobs.put_bytes(b"".join(tree.nodes), "application/octet-stream").pk
     distribution.save(
         update_fields=["chain_id", "distributor", "root", "data_sha256", "nodes_sha256"]
     )
@@ -239,9 +252,13 @@ def _bind(distribution: Distribution, deployment: Deployment) -> None:
 
 def _fund(distribution: Distribution, deployment: Deployment, at: datetime) -> None:
     intent = chain.request_intent(
-        kind=Intent.Kind.FUND, to=deployment.address("Gateway"), value=0,
+        kind=Intent.Kind.FUND,
+        to=deployment.address("Gateway"),
+        value=0,
         data=calldata.fund_distributor(distribution.pk, distribution.amount),
-        cause_kind="distribution", cause_id=distribution.pk, at=at,
+        cause_kind="distribution",
+        cause_id=distribution.pk,
+        at=at,
         key=_fresh_key(distribution, Intent.Kind.FUND),
     )
     distribution.state, distribution.funding_intent_id = State.FUNDING, intent.pk
@@ -251,13 +268,18 @@ def _fund(distribution: Distribution, deployment: Deployment, at: datetime) -> N
 
 def _submit_root(distribution: Distribution, at: datetime) -> None:
     intent = chain.request_intent(
-        kind=Intent.Kind.PUBLISH, to=distribution.distributor, value=0,
+        kind=Intent.Kind.PUBLISH,
+        to=distribution.distributor,
+        value=0,
         data=calldata.publish(
-            epoch=distribution.epoch, total=distribution.total,
+            epoch=distribution.epoch,
+            total=distribution.total,
             root=bytes.fromhex(distribution.root[2:]),
             data_sha256=bytes.fromhex(distribution.data_sha256),
         ),
-        cause_kind="distribution", cause_id=distribution.pk, at=at,
+        cause_kind="distribution",
+        cause_id=distribution.pk,
+        at=at,
         key=_fresh_key(distribution, Intent.Kind.PUBLISH),
     )
     distribution.state, distribution.root_intent_id = State.ROOT_SUBMITTED, intent.pk
@@ -276,8 +298,13 @@ def _activate_when_due(distribution: Distribution, at: datetime) -> Distribution
 
 def _activate(distribution: Distribution, at: datetime) -> None:
     intent = chain.request_intent(
-        kind=Intent.Kind.PUBLISH, to=distribution.distributor, value=0, data=calldata.activate(),
-        cause_kind="distribution", cause_id=distribution.pk, at=at,
+        kind=Intent.Kind.PUBLISH,
+        to=distribution.distributor,
+        value=0,
+        data=calldata.activate(),
+        cause_kind="distribution",
+        cause_id=distribution.pk,
+        at=at,
         key=_fresh_key(distribution, Intent.Kind.PUBLISH),
     )
     distribution.state, distribution.activation_intent_id = State.ROOT_SUBMITTED, intent.pk

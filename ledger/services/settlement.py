@@ -48,9 +48,11 @@ def settle_suspense(
     who is no user) and IdempotencyConflict (settled before by other shares).
     """
     _check(credits)
-    suspense = Account.objects.filter(
-        kind=Account.Kind.SUSPENSE, owner_id=completion_id
-    ).select_for_update(no_key=True).first()
+    suspense = (
+        Account.objects.filter(kind=Account.Kind.SUSPENSE, owner_id=completion_id)
+        .select_for_update(no_key=True)
+        .first()
+    )
     if suspense is None:
         return None
     key = f"settlement:{completion_id}"
@@ -59,7 +61,10 @@ def settle_suspense(
     if amount == 0:
         return None
     entry = post_entry(
-        kind=Entry.Kind.SETTLEMENT, key=key, at=at, cause=Cause("completion", completion_id),
+        kind=Entry.Kind.SETTLEMENT,
+        key=key,
+        at=at,
+        cause=Cause("completion", completion_id),
         legs=[
             Leg(suspense, -amount, Refs(completion=completion_id)),
             *_credit_legs(amount, credits, completion_id),
@@ -68,12 +73,16 @@ def settle_suspense(
     )
     if written is None:
         audit.record(
-            actor=None, verb="ledger.suspense_settled", target=entry, at=at,
+            actor=None,
+            verb="ledger.suspense_settled",
+            target=entry,
+            at=at,
             data={"amount": str(amount), "completion": str(completion_id)},
         )
         events.emit(
             "ledger.suspense_settled",
-            {"completion_id": str(completion_id), "entry_id": str(entry.pk)}, at=at,
+            {"completion_id": str(completion_id), "entry_id": str(entry.pk)},
+            at=at,
         )
     return entry
 
@@ -83,8 +92,10 @@ def _check(credits: Sequence[Credit]) -> None:
         return
     if len({credit.key for credit in credits}) != len(credits):
         raise InvalidEntry("The same share stands twice in a receipt.")
-    if any(isinstance(c.share_ppb, bool) or not isinstance(c.share_ppb, int) or c.share_ppb < 0
-           for c in credits):
+    if any(
+        isinstance(c.share_ppb, bool) or not isinstance(c.share_ppb, int) or c.share_ppb < 0
+        for c in credits
+    ):
         raise InvalidEntry("A share is a whole number of parts of 10**9, 0 or more.")
     total = sum(credit.share_ppb for credit in credits)
     if total != SHARE_UNIT:
@@ -94,9 +105,7 @@ def _check(credits: Sequence[Credit]) -> None:
         raise UnknownAccount("A receipt names a contributor who is not here.")
 
 
-def _credit_legs(
-    amount: int, credits: Sequence[Credit], completion_id: UUID
-) -> list[Leg]:
+def _credit_legs(amount: int, credits: Sequence[Credit], completion_id: UUID) -> list[Leg]:
     if not credits:
         platform = account_for(Account.Kind.PLATFORM)
         return [Leg(platform, amount, Refs(completion=completion_id))]
@@ -110,7 +119,8 @@ def _credit_legs(
         accounts = accounts_for(kind, [credit.owner_id for credit in chosen])
         legs += [
             Leg(
-                accounts[credit.owner_id], amounts[credit.key],
+                accounts[credit.owner_id],
+                amounts[credit.key],
                 Refs(credit.datanet_id, credit.model_id, completion_id),
             )
             for credit in chosen
@@ -127,5 +137,7 @@ def _split_version(completion_id: UUID) -> int | None:
     return (
         Entry.objects.filter(
             kind=Entry.Kind.CAPTURE, cause_kind="completion", cause_id=completion_id
-        ).values_list("parameter_version", flat=True).first()
+        )
+        .values_list("parameter_version", flat=True)
+        .first()
     )

@@ -25,7 +25,9 @@ def make_earnings_spendable(
     full_key = f"transfer:{user.pk}:{key}"
     known = Entry.objects.filter(idempotency_key=full_key).exists()
     entry = post_entry(
-        kind=Entry.Kind.TRANSFER, key=full_key, at=at,
+        kind=Entry.Kind.TRANSFER,
+        key=full_key,
+        at=at,
         legs=[
             Leg(account_for(Account.Kind.EARNINGS, user.pk), -amount),
             Leg(account_for(Account.Kind.USER, user.pk), amount),
@@ -34,7 +36,10 @@ def make_earnings_spendable(
     )
     if not known:
         audit.record(
-            actor=acting_user, verb="ledger.earnings_made_spendable", target=entry, at=at,
+            actor=acting_user,
+            verb="ledger.earnings_made_spendable",
+            target=entry,
+            at=at,
             data={"amount": str(amount)},
         )
     return entry

@@ -58,9 +58,11 @@ def entries(request: HttpRequest) -> HttpResponse:
         request,
         "ledger/earnings_entries.html",
         {
-            "page": page, "about": about,
+            "page": page,
+            "about": about,
             "rows": reading.with_names(page.object_list, user=request.user),
-            "total": selectors.total_of(income), "query": request.GET.urlencode(),
+            "total": selectors.total_of(income),
+            "query": request.GET.urlencode(),
         },
     )
 
@@ -86,7 +88,10 @@ def spend(request: HttpRequest) -> HttpResponse:
     amount = form.cleaned_data["amount"]
     try:
         make_earnings_spendable(
-            user=user, amount=amount, key=str(form.cleaned_data["key"]), acting_user=user,
+            user=user,
+            amount=amount,
+            key=str(form.cleaned_data["key"]),
+            acting_user=user,
             at=timezone.now(),
         )
     except LedgerError as error:
@@ -158,9 +163,14 @@ async def _csv_lines(income: QuerySet[Posting]) -> AsyncIterator[Any]:
     async for posting in income.aiterator(chunk_size=2_000):
         yield writer.writerow(
             [
-                posting.entry.effective_at.isoformat(), posting.entry_id, posting.entry.kind,
-                posting.amount, open_text(posting.amount), posting.datanet_id or "",
-                posting.model_id or "", posting.completion_id or "",
+                posting.entry.effective_at.isoformat(),
+                posting.entry_id,
+                posting.entry.kind,
+                posting.amount,
+                open_text(posting.amount),
+                posting.datanet_id or "",
+                posting.model_id or "",
+                posting.completion_id or "",
             ]
         )
 

@@ -33,7 +33,9 @@ def entry(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         "ledger/entry.html",
         {
-            "entry": found, "rows": rows, "total": sum(row.posting.amount for row in rows),
+            "entry": found,
+            "rows": rows,
+            "total": sum(row.posting.amount for row in rows),
             "cause_id": selectors.cause_for(found, request.user),
         },
     )
@@ -48,9 +50,11 @@ def account(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         "ledger/account.html",
         {
-            "account": found, "page": page,
+            "account": found,
+            "page": page,
             "rows": reading.with_names(page.object_list, user=request.user),
-            "handle": selectors.owner_handle(found), "owner": reading.owner_of(found),
+            "handle": selectors.owner_handle(found),
+            "owner": reading.owner_of(found),
             "posted": selectors.total_of(found.postings.all()),
         },
     )
@@ -85,7 +89,9 @@ def distribution_data(request: HttpRequest, pk: UUID) -> FileResponse:
     if not found.data_sha256:
         raise Http404("The tree is built when the distribution goes to a chain.")
     return FileResponse(
-        blobs.open_blob(found.data_sha256), content_type="application/json", as_attachment=True,
+        blobs.open_blob(found.data_sha256),
+        content_type="application/json",
+        as_attachment=True,
         filename=f"distribution-{found.epoch}.json",
     )
 

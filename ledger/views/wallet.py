@@ -39,9 +39,7 @@ def wallet(request: HttpRequest) -> HttpResponse:
             "holds": selectors.holds(user)[:20],
             "faucet": _faucet(),
             "form": AmountForm(initial={"amount": "10"}),
-            "intents": [
-                reading.intent_progress(i) for i in selectors.faucet_intents(user)[:5]
-            ],
+            "intents": [reading.intent_progress(i) for i in selectors.faucet_intents(user)[:5]],
             "deposit": reading.deposit_call(account_for(Account.Kind.USER, user.pk)),
             "chain": reading.chain_for_wallets(),
         },
@@ -78,9 +76,7 @@ def faucet(request: HttpRequest) -> HttpResponse:
 def intent_state(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The progress of one deposit by the faucet."""
     intent = get_object_or_404(selectors.faucet_intents(signed_in_user(request)), pk=pk)
-    return render(
-        request, "ledger/intent_state.html", {"intent": reading.intent_progress(intent)}
-    )
+    return render(request, "ledger/intent_state.html", {"intent": reading.intent_progress(intent)})
 
 
 def _figures(user: User) -> dict[str, object]:
@@ -104,9 +100,7 @@ def _give(user: User, amount: int, key: str) -> None:
     if settings.CHAIN_ENABLED:
         chain.request_faucet(user=user, amount=amount, acting_user=user, key=key, at=at)
     else:
-        deposits.grant_without_chain(
-            user=user, amount=amount, acting_user=user, key=key, at=at
-        )
+        deposits.grant_without_chain(user=user, amount=amount, acting_user=user, key=key, at=at)
 
 
 def _given(amount: int) -> str:

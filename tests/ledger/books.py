@@ -32,8 +32,12 @@ def person(name):
 
 def fund(user, amount, number=0):
     return credit_deposit(
-        account_id=account_for(Account.Kind.USER, user.pk).pk, amount=amount, chain_id=31337,
-        tx_hash=f"0x{user.pk.hex}{number:032x}", log_index=0, at=NOON,
+        account_id=account_for(Account.Kind.USER, user.pk).pk,
+        amount=amount,
+        chain_id=31337,
+        tx_hash=f"0x{user.pk.hex}{number:032x}",
+        log_index=0,
+        at=NOON,
     )
 
 
@@ -44,17 +48,27 @@ def balance_of(kind, owner_id=None):
 
 def hold_for(payer, amount, **changes):
     values = {
-        "payer": payer, "amount": amount, "cause_kind": "completion", "cause_id": uuid7(),
-        "split_version": SPLIT.version, "expires_at": NOON + timedelta(hours=1),
-        "acting_user": payer, "at": NOON,
+        "payer": payer,
+        "amount": amount,
+        "cause_kind": "completion",
+        "cause_id": uuid7(),
+        "split_version": SPLIT.version,
+        "expires_at": NOON + timedelta(hours=1),
+        "acting_user": payer,
+        "at": NOON,
     }
     return open_hold(**values | changes)
 
 
 def capture(hold, amount, **changes):
     values = {
-        "hold": hold, "amount": amount, "split": SPLIT, "model_owner": None,
-        "refs": Refs(model=uuid7(), completion=hold.cause_id), "acting_user": None, "at": NOON,
+        "hold": hold,
+        "amount": amount,
+        "split": SPLIT,
+        "model_owner": None,
+        "refs": Refs(model=uuid7(), completion=hold.cause_id),
+        "acting_user": None,
+        "at": NOON,
     }
     return capture_hold(**values | changes)
 
@@ -86,8 +100,12 @@ def publish(**changes):
 def funded(distribution, **changes):
     """Tell the ledger what the indexer would: the distributor was funded."""
     values = {
-        "batch_id": distribution.pk, "amount": distribution.amount, "chain_id": 31337,
-        "tx_hash": f"0xf{distribution.epoch}", "log_index": 0, "at": NOON,
+        "batch_id": distribution.pk,
+        "amount": distribution.amount,
+        "chain_id": 31337,
+        "tx_hash": f"0xf{distribution.epoch}",
+        "log_index": 0,
+        "at": NOON,
     }
     roots.on_funded(**values | changes)
     distribution.refresh_from_db()
@@ -110,7 +128,12 @@ def activate(distribution):
 def paid(amount=100, cumulative=100, **changes):
     """A claim was paid on the chain."""
     values = {
-        "address": FIRST, "amount": amount, "cumulative": cumulative, "chain_id": 31337,
-        "tx_hash": "0xC1", "log_index": 0, "at": NOON,
+        "address": FIRST,
+        "amount": amount,
+        "cumulative": cumulative,
+        "chain_id": 31337,
+        "tx_hash": "0xC1",
+        "log_index": 0,
+        "at": NOON,
     }
     return claims.record_claim(**values | changes)

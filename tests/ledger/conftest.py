@@ -9,8 +9,15 @@ from tests.ledger.books import OPEN, fund, person
 CONTRACTS = {
     name: "0x" + f"{number:040x}"
     for number, name in enumerate(
-        ["Timelock", "GovernanceToken", "OpenGovernor", "Parameters", "RewardDistributor",
-         "LogAnchor", "Gateway"],
+        [
+            "Timelock",
+            "GovernanceToken",
+            "OpenGovernor",
+            "Parameters",
+            "RewardDistributor",
+            "LogAnchor",
+            "Gateway",
+        ],
         start=0xC0DE,
     )
 }
@@ -57,7 +64,5 @@ def deployed(settings):
     """Contracts that stand on a chain; no node is asked, since only workers do that."""
     settings.CHAIN_ENABLED = True
     settings.CHAIN_DEPLOYMENT.write_text(
-        json.dumps(
-            {"chain_id": 31337, "block": 0, "genesis_hash": "0x00", "addresses": CONTRACTS}
-        )
+        json.dumps({"chain_id": 31337, "block": 0, "genesis_hash": "0x00", "addresses": CONTRACTS})
     )

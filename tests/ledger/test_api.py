@@ -87,8 +87,10 @@ def test_anybody_gets_a_proof_that_leads_to_the_root(client, active):
     answer = client.get(reverse("api-payout", args=[FIRST.upper().replace("0X", "0x")])).json()
 
     leaf = trees.leaf(
-        chain_id=answer["chain_id"], distributor=answer["distributor"],
-        account=answer["address"], cumulative=int(answer["cumulative"]),
+        chain_id=answer["chain_id"],
+        distributor=answer["distributor"],
+        account=answer["address"],
+        cumulative=int(answer["cumulative"]),
     )
     proof = [bytes.fromhex(node[2:]) for node in answer["proof"]]
     assert trees.verify(root=bytes.fromhex(answer["root"][2:]), leaf=leaf, proof=proof)
@@ -129,11 +131,16 @@ def test_the_owner_gets_balance_and_earnings(client, payer, contributor, active)
     client.force_login(payer)
     hold_for(payer, OPEN)
     assert client.get(reverse("api-balance")).json() == {
-        "balance": str(9 * OPEN), "held": str(OPEN),
+        "balance": str(9 * OPEN),
+        "held": str(OPEN),
     }
     client.force_login(contributor)
     assert client.get(reverse("api-earnings")).json() == {
-        "available": "0", "pending": "0", "claimable": "100", "claimed": "0", "received": "100",
+        "available": "0",
+        "pending": "0",
+        "claimable": "100",
+        "claimed": "0",
+        "received": "100",
     }
 
 

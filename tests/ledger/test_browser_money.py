@@ -133,13 +133,20 @@ def test_a_wallet_on_another_chain_that_does_not_know_ours_is_asked_to_add_it(vi
     assert chain["nativeCurrency"] == {"name": "OPEN", "symbol": "OPEN", "decimals": 18}
 
 
-@pytest.mark.parametrize(("answers", "words"), [
-    ({"eth_sendTransaction": {"code": -32000, "message": "insufficient funds for gas"}},
-     "has not enough OPEN"),
-    ({"eth_getTransactionReceipt": {"status": "0x0", "blockNumber": "0x10"}},
-     "The chain refused the transaction"),
-    ({"eth_chainId": "0x1", "wallet_switchEthereumChain": {"code": 4001}}, "You declined"),
-])
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (
+            {"eth_sendTransaction": {"code": -32000, "message": "insufficient funds for gas"}},
+            "has not enough OPEN",
+        ),
+        (
+            {"eth_getTransactionReceipt": {"status": "0x0", "blockNumber": "0x10"}},
+            "The chain refused the transaction",
+        ),
+        ({"eth_chainId": "0x1", "wallet_switchEthereumChain": {"code": 4001}}, "You declined"),
+    ],
+)
 def test_what_went_wrong_is_said_in_words(visit, answers, words):
     page = visit("earnings", WORKING | answers)
 

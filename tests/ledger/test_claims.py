@@ -57,9 +57,7 @@ def test_a_proof_leads_to_the_root(earner, builder, active):
 
     proof = claims.claim_proof(FIRST)
 
-    leaf = trees.leaf(
-        chain_id=31337, distributor=active.distributor, account=FIRST, cumulative=100
-    )
+    leaf = trees.leaf(chain_id=31337, distributor=active.distributor, account=FIRST, cumulative=100)
     assert trees.verify(root=bytes.fromhex(active.root[2:]), leaf=leaf, proof=proof.proof)
     assert (proof.claimable, proof.distribution) == (100, active)
 
@@ -71,9 +69,7 @@ def test_the_proof_of_another_address_does_not_fit(earner, builder):
     activate(active)
 
     stolen = claims.claim_proof(SECOND).proof
-    leaf = trees.leaf(
-        chain_id=31337, distributor=active.distributor, account=FIRST, cumulative=7
-    )
+    leaf = trees.leaf(chain_id=31337, distributor=active.distributor, account=FIRST, cumulative=7)
     assert not trees.verify(root=bytes.fromhex(active.root[2:]), leaf=leaf, proof=stolen)
 
 
@@ -190,9 +186,7 @@ def test_without_a_chain_claims_wait_and_say_so(earner, settings):
     with pytest.raises(WaitingForChain, match="no chain yet"):
         claims.claim_proof(FIRST)
     pending = selectors.earnings(earner).pending
-    assert [(item.amount, item.reason) for item in pending] == [
-        (100, selectors.WAITING_FOR_CHAIN)
-    ]
+    assert [(item.amount, item.reason) for item in pending] == [(100, selectors.WAITING_FOR_CHAIN)]
 
 
 def test_more_than_was_published_is_never_booked(earner, active):

@@ -56,11 +56,14 @@ class Job:
         if self.price is None:
             return release_hold(hold=hold, reason="It failed.", acting_user=None, at=NOON).pk
         entry = capture(
-            hold, self.price, model_owner=self.builder,
+            hold,
+            self.price,
+            model_owner=self.builder,
             refs=Refs(model=self.model, completion=self.cause),
         )
         settle_suspense(
-            completion_id=self.cause, at=NOON,
+            completion_id=self.cause,
+            at=NOON,
             credits=[Credit("contributor", self.contributor.pk, WHOLE)],
         )
         return entry.pk

@@ -17,8 +17,12 @@ pytestmark = pytest.mark.django_db
 
 def deposit(account_id, amount=OPEN, **changes):
     values = {
-        "account_id": account_id, "amount": amount, "chain_id": 31337, "tx_hash": "0xAB",
-        "log_index": 3, "at": NOON,
+        "account_id": account_id,
+        "amount": amount,
+        "chain_id": 31337,
+        "tx_hash": "0xAB",
+        "log_index": 3,
+        "at": NOON,
     }
     return credit_deposit(**values | changes)
 

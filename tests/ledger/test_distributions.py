@@ -125,7 +125,9 @@ def test_with_a_chain_funding_goes_first_and_the_root_follows(earner, deployed, 
     assert balance_of(Account.Kind.DISTRIBUTOR) == -100
     root = Intent.objects.get(kind=Intent.Kind.PUBLISH)
     assert bytes(root.data) == calldata.publish(
-        epoch=1, total=100, root=bytes.fromhex(distribution.root[2:]),
+        epoch=1,
+        total=100,
+        root=bytes.fromhex(distribution.root[2:]),
         data_sha256=bytes.fromhex(distribution.data_sha256),
     )
 
@@ -142,7 +144,8 @@ def test_anyone_rebuilds_the_root_from_the_published_file(earner, builder, deplo
 
     data = json.loads(blobs.read_bytes(distribution.data_sha256))
     tree = trees.build(
-        chain_id=int(data["chain_id"]), distributor=data["distributor"],
+        chain_id=int(data["chain_id"]),
+        distributor=data["distributor"],
         amounts=[(account, int(cumulative)) for account, cumulative in data["leaves"]],
     )
     assert tree.root_hex == distribution.root == data["root"]
@@ -178,8 +181,14 @@ def test_drafts_go_on_their_way_when_a_chain_is_there(earner, settings):
     first = publish()
     settings.CHAIN_ENABLED = True
     settings.CHAIN_DEPLOYMENT.write_text(
-        json.dumps({"chain_id": 31337, "block": 0, "genesis_hash": "0x00",
-                    "addresses": {"Gateway": FIRST, "RewardDistributor": SECOND}})
+        json.dumps(
+            {
+                "chain_id": 31337,
+                "block": 0,
+                "genesis_hash": "0x00",
+                "addresses": {"Gateway": FIRST, "RewardDistributor": SECOND},
+            }
+        )
     )
 
     roots.advance_distributions(at=NOON)
@@ -199,7 +208,8 @@ def test_a_failed_intent_is_told_to_staff_who_start_it_again(earner, deployed):
 
     distribution.refresh_from_db()
     assert (distribution.state, distribution.failure_reason) == (
-        State.FAILED, "It reverted: Paused.",
+        State.FAILED,
+        "It reverted: Paused.",
     )
     assert Notification.objects.filter(user=staff, kind="ledger.distribution_failed").exists()
 
@@ -236,9 +246,7 @@ def test_funding_with_another_amount_is_refused(earner, deployed):
 
 def test_a_gift_to_the_distributor_is_kept_apart(db):
     for _ in range(2):
-        roots.on_gift(
-            sender=SECOND, amount=5, chain_id=31337, tx_hash="0x1", log_index=0, at=NOON
-        )
+        roots.on_gift(sender=SECOND, amount=5, chain_id=31337, tx_hash="0x1", log_index=0, at=NOON)
 
     assert balance_of(Account.Kind.DISTRIBUTOR) == -5
     assert balance_of(Account.Kind.UNASSIGNED) == 5
@@ -251,8 +259,6 @@ def test_a_total_stays_below_two_to_the_128(earner):
         publish()
     assert balance_of(Account.Kind.ESCROW) == 0
     assert not PayoutAddress.objects.exists()
-
-
 
 
 class TestWithADelay:

@@ -33,7 +33,8 @@ def shares(payer, contributor):
         hold = hold_for(payer, fee)
         capture(hold, fee, refs=Refs(model=model, completion=hold.cause_id))
         settle_suspense(
-            completion_id=hold.cause_id, at=NOON,
+            completion_id=hold.cause_id,
+            at=NOON,
             credits=[Credit("contributor", contributor.pk, 10**9, datanet, model)],
         )
         made.append((datanet, model))
@@ -58,16 +59,25 @@ def test_it_shows_what_is_available_and_where_it_came_from(client, contributor, 
     assert page.context["earnings"].available == 550
     groups = page.context["groups"]
     assert [(bar.key, bar.amount, bar.percent) for bar in groups["datanet"]] == [
-        (str(shares[0][0]), 500, 100), (str(shares[1][0]), 50, 10),
+        (str(shares[0][0]), 500, 100),
+        (str(shares[1][0]), 50, 10),
     ]
     assert [bar.amount for bar in groups["model"]] == [500, 50]
     assert [(bar.key, bar.amount) for bar in groups["day"]] == [("2026-11-21", 550)]
 
 
-@pytest.mark.parametrize(("query", "amounts"), [
-    ("", [50, 500]), ("?datanet={0}", [500]), ("?model={1}", [500]), ("?day=2026-11-21", [50, 500]),
-    ("?day=2026-11-20", []), ("?datanet=none", []), ("?datanet=rubbish&day=x&page=z", [50, 500]),
-])
+@pytest.mark.parametrize(
+    ("query", "amounts"),
+    [
+        ("", [50, 500]),
+        ("?datanet={0}", [500]),
+        ("?model={1}", [500]),
+        ("?day=2026-11-21", [50, 500]),
+        ("?day=2026-11-20", []),
+        ("?datanet=none", []),
+        ("?datanet=rubbish&day=x&page=z", [50, 500]),
+    ],
+)
 def test_every_figure_opens_its_entries(client, contributor, shares, query, amounts):
     client.force_login(contributor)
 
@@ -87,7 +97,8 @@ def test_the_csv_has_every_entry_to_the_wei(client, contributor, shares):
     lines = b"".join(response).decode().splitlines()
     assert lines[0] == "time,entry,kind,wei,open,datanet,model,completion"
     assert [line.split(",")[3:5] for line in lines[1:]] == [
-        ["50", "0.00000000000000005"], ["500", "0.0000000000000005"],
+        ["50", "0.00000000000000005"],
+        ["500", "0.0000000000000005"],
     ]
 
 
@@ -167,9 +178,15 @@ def test_a_stranger_claims_and_sees_nothing_of_others(client, stranger, contribu
 
 
 OWN_PAGES = [
-    ("get", "earnings", []), ("get", "earnings_entries", []), ("get", "earnings_csv", []),
-    ("post", "spend", []), ("post", "claim", [FIRST]), ("get", "claim_state", [uuid7()]),
-    ("get", "wallet", []), ("get", "wallet_figures", []), ("post", "faucet", []),
+    ("get", "earnings", []),
+    ("get", "earnings_entries", []),
+    ("get", "earnings_csv", []),
+    ("post", "spend", []),
+    ("post", "claim", [FIRST]),
+    ("get", "claim_state", [uuid7()]),
+    ("get", "wallet", []),
+    ("get", "wallet_figures", []),
+    ("post", "faucet", []),
     ("get", "intent_state", [uuid7()]),
 ]
 

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.django_db
 
 def transfer(amount, key="k", **changes):
     values = {
-        "kind": Entry.Kind.DEPOSIT, "key": key, "at": NOON,
+        "kind": Entry.Kind.DEPOSIT,
+        "key": key,
+        "at": NOON,
         "legs": [
             Leg(account_for(Account.Kind.GATEWAY), -amount),
             Leg(account_for(Account.Kind.PLATFORM), amount),
@@ -45,9 +47,7 @@ def test_the_same_key_with_another_body_is_refused():
 
 
 def test_the_order_of_the_legs_is_no_other_body():
-    legs = [
-        Leg(account_for(Account.Kind.GATEWAY), -5), Leg(account_for(Account.Kind.PLATFORM), 5)
-    ]
+    legs = [Leg(account_for(Account.Kind.GATEWAY), -5), Leg(account_for(Account.Kind.PLATFORM), 5)]
     first = transfer(5, legs=legs)
 
     assert transfer(5, legs=legs[::-1]) == first
@@ -59,7 +59,9 @@ def test_legs_to_one_account_are_added_up_unless_they_are_about_different_things
         0,
         legs=[
             Leg(account_for(Account.Kind.GATEWAY), -6),
-            Leg(platform, 1), Leg(platform, 2), Leg(platform, 3, Refs(datanet=datanet)),
+            Leg(platform, 1),
+            Leg(platform, 2),
+            Leg(platform, 3, Refs(datanet=datanet)),
         ],
     )
 

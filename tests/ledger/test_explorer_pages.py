@@ -39,9 +39,7 @@ def distribution(contributor, deployed):
 
 
 def failed(distribution):
-    roots.on_intent_failed(
-        intent_id=distribution.funding_intent_id, reason="It reverted.", at=NOON
-    )
+    roots.on_intent_failed(intent_id=distribution.funding_intent_id, reason="It reverted.", at=NOON)
 
 
 def test_anybody_reads_an_entry_and_finds_no_address_of_a_person(client, fee, payer):
@@ -122,9 +120,9 @@ def test_anybody_reads_a_distribution_and_its_file(client, distribution):
 
     data = b"".join(file.streaming_content)
     assert hashlib.sha256(data).hexdigest() == distribution.data_sha256
-    assert distribution.pk in {d.pk for d in client.get(
-        reverse("ledger:distributions")
-    ).context["page"]}
+    assert distribution.pk in {
+        d.pk for d in client.get(reverse("ledger:distributions")).context["page"]
+    }
 
 
 def test_a_distribution_without_a_tree_has_no_file(client, contributor):
@@ -133,9 +131,10 @@ def test_a_distribution_without_a_tree_has_no_file(client, contributor):
     draft = publish()
 
     assert client.get(reverse("ledger:distribution_data", args=[draft.pk])).status_code == 404
-    assert "waiting for a chain" in client.get(
-        pages.url("distribution", draft.pk)
-    ).content.decode().lower()
+    assert (
+        "waiting for a chain"
+        in client.get(pages.url("distribution", draft.pk)).content.decode().lower()
+    )
 
 
 def test_staff_start_a_failed_distribution_again(client, distribution):
@@ -144,9 +143,9 @@ def test_staff_start_a_failed_distribution_again(client, distribution):
     staff.is_staff = True
     staff.save()
     client.force_login(staff)
-    assert "Start it again" in client.get(
-        pages.url("distribution", distribution.pk)
-    ).content.decode()
+    assert (
+        "Start it again" in client.get(pages.url("distribution", distribution.pk)).content.decode()
+    )
 
     client.post(reverse("ledger:distribution_retry", args=[distribution.pk]))
 
@@ -163,9 +162,10 @@ def test_a_stranger_does_not(client, distribution, stranger):
     distribution.refresh_from_db()
     assert response.status_code == 302
     assert distribution.state == Distribution.State.FAILED
-    assert "Start it again" not in client.get(
-        pages.url("distribution", distribution.pk)
-    ).content.decode()
+    assert (
+        "Start it again"
+        not in client.get(pages.url("distribution", distribution.pk)).content.decode()
+    )
 
 
 @pytest.mark.parametrize("name", ["entry", "account", "distribution", "distribution_data"])

@@ -33,9 +33,7 @@ def no_chain():
 @pytest.fixture
 def payer(worker):
     user = person("payer")
-    intents.request_faucet(
-        user=user, amount=OPEN, acting_user=user, key="first", at=timezone.now()
-    )
+    intents.request_faucet(user=user, amount=OPEN, acting_user=user, key="first", at=timezone.now())
     worker.run()
     assert balance_of(Account.Kind.USER, user.pk) == OPEN
     return user
@@ -46,7 +44,8 @@ def answer(payer, contributor, fee=FEE):
     hold = hold_for(payer, 2 * fee)
     capture(hold, fee, refs=Refs(model=payer.pk, completion=hold.cause_id))
     settle_suspense(
-        completion_id=hold.cause_id, at=timezone.now(),
+        completion_id=hold.cause_id,
+        at=timezone.now(),
         credits=[Credit("contributor", contributor.pk, 10**9)],
     )
 
@@ -100,7 +99,9 @@ def test_a_wallet_claims_by_itself_and_pays_its_gas(worker, payer):
     assert worker.chain.balance(ALICE) == before + ready.claimable - receipt.fee
     claim = Claim.objects.get()
     assert (claim.state, claim.requested_by, claim.amount) == (
-        Claim.State.PAID, None, ready.claimable,
+        Claim.State.PAID,
+        None,
+        ready.claimable,
     )
     assert differences() == {}
 

@@ -66,9 +66,12 @@ def test_a_claim_leaves_the_books_equal(lived, deployed):
     paid()
 
     assert differences() == {}
-    assert {f.name: f.difference for f in reconciliation.check_contracts(
-        gateway_wei=-balance_of(Account.Kind.GATEWAY), distributor_wei=1
-    )} == {"OPEN in the Gateway contract": 0, "OPEN in the RewardDistributor contract": 1}
+    assert {
+        f.name: f.difference
+        for f in reconciliation.check_contracts(
+            gateway_wei=-balance_of(Account.Kind.GATEWAY), distributor_wei=1
+        )
+    } == {"OPEN in the Gateway contract": 0, "OPEN in the RewardDistributor contract": 1}
 
 
 def meddle(statement):
@@ -83,15 +86,19 @@ def test_a_balance_that_was_meddled_with_is_found_to_the_wei(lived):
     meddle("UPDATE ledger_account SET balance = balance + 7 WHERE kind = 'PLATFORM'")
 
     assert differences() == {
-        "balances that differ from their postings": 7, "sum of all balances": 7,
+        "balances that differ from their postings": 7,
+        "sum of all balances": 7,
     }
     with pytest.raises(CommandError, match="2 of"):
         run()
 
 
 def test_a_posting_that_was_meddled_with_is_found(lived):
-    entry = Entry.objects.get(kind=Entry.Kind.CAPTURE, cause_kind="completion",
-                              cause_id=Hold.objects.get(captured=900).cause_id)
+    entry = Entry.objects.get(
+        kind=Entry.Kind.CAPTURE,
+        cause_kind="completion",
+        cause_id=Hold.objects.get(captured=900).cause_id,
+    )
     meddle(
         f"UPDATE ledger_posting SET amount = amount + 1 WHERE entry_id = '{entry.pk}'"
         " AND account_id = (SELECT id FROM ledger_account WHERE kind = 'PLATFORM')"

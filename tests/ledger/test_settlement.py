@@ -56,7 +56,8 @@ def test_one_person_is_credited_for_each_datanet(payer, contributor):
 
     rows = Posting.objects.filter(account__kind=Account.Kind.EARNINGS)
     assert set(rows.values_list("datanet_id", "model_id", "completion_id", "amount")) == {
-        (one, model, completion, 300), (two, model, completion, 200),
+        (one, model, completion, 300),
+        (two, model, completion, 200),
     }
 
 

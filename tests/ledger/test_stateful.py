@@ -146,16 +146,18 @@ class Books(RuleBasedStateMachine):
             return []
         shares = divide(WHOLE, [(str(who), weight) for who, weight in enumerate(weights)])
         return [
-            Credit("contributor", user.pk, shares[str(who)])
-            for who, user in enumerate(self.people)
+            Credit("contributor", user.pk, shares[str(who)]) for who, user in enumerate(self.people)
         ]
 
     @rule(who=PEOPLE, amount=AMOUNTS)
     def spend_earnings(self, who, amount):
         self.number += 1
         arguments = {
-            "user": self.people[who], "amount": amount, "key": str(self.number),
-            "acting_user": None, "at": self.now,
+            "user": self.people[who],
+            "amount": amount,
+            "key": str(self.number),
+            "acting_user": None,
+            "at": self.now,
         }
         if amount > self.earnings[who]:
             with pytest.raises(InsufficientFunds), transaction.atomic():
@@ -235,7 +237,9 @@ class TestBooks(TestCase):
         run_state_machine_as_test(
             Isolated,
             settings=settings(
-                max_examples=12, stateful_step_count=30, deadline=None,
+                max_examples=12,
+                stateful_step_count=30,
+                deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
         )

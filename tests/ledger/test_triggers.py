@@ -27,8 +27,11 @@ def checked_at_the_end():
 def write_entry(*amounts, legs=None):
     accounts = [account_for(Account.Kind.PLATFORM), account_for(Account.Kind.GATEWAY)]
     entry = Entry.objects.create(
-        kind=Entry.Kind.DEPOSIT, idempotency_key=str(uuid7()), body_hash="0" * 64,
-        legs=len(amounts) if legs is None else legs, effective_at=NOON,
+        kind=Entry.Kind.DEPOSIT,
+        idempotency_key=str(uuid7()),
+        body_hash="0" * 64,
+        legs=len(amounts) if legs is None else legs,
+        effective_at=NOON,
     )
     Posting.objects.bulk_create(
         [
@@ -96,9 +99,10 @@ def test_a_balance_is_changed_by_postings_alone(payer):
 
 
 def test_an_account_opens_empty():
-    refused("opens with a balance of zero", lambda: Account.objects.create(
-        kind=Account.Kind.TREASURY, owner_id=uuid7(), balance=5
-    ))
+    refused(
+        "opens with a balance of zero",
+        lambda: Account.objects.create(kind=Account.Kind.TREASURY, owner_id=uuid7(), balance=5),
+    )
 
 
 def test_an_account_keeps_its_owner(payer):

@@ -45,9 +45,7 @@ def test_without_a_chain_open_is_granted_once_for_a_key(client, contributor):
     assert balance_of(Account.Kind.USER, contributor.pk) == 5 * OPEN
 
 
-def test_on_the_local_chain_the_faucet_deposits_through_the_gateway(
-    client, contributor, deployed
-):
+def test_on_the_local_chain_the_faucet_deposits_through_the_gateway(client, contributor, deployed):
     client.force_login(contributor)
 
     page = ask(client)

@@ -23,8 +23,13 @@ def save_tiny_adapter(folder: Path, *, seed: int = 0, **lora) -> tuple[Path, Pat
     torch.manual_seed(seed)
     base = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=32,
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=32,
             initializer_range=0.3,
         )
     )
@@ -44,7 +49,8 @@ def tiny_examples(count: int = 24, groups: int = 3, seed: int = 0) -> list[Index
         prompt = int(draw.integers(1, length - 1))
         made.append(
             IndexedExample(
-                record_id=f"record-{number:03d}", group_id=f"group-{number % groups}",
+                record_id=f"record-{number:03d}",
+                group_id=f"group-{number % groups}",
                 input_ids=[int(token) for token in draw.integers(0, VOCABULARY, length)],
                 loss_mask=[0] * prompt + [1] * (length - prompt),
             )

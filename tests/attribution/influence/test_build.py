@@ -72,8 +72,7 @@ def test_sketch_scores_rank_records_as_the_dense_reference_does(model, index):
 def test_a_record_helps_its_own_answer_most(model, index):
     scorer = Scorer.of(index, model)
     hits = sum(
-        scorer.score(example.input_ids, example.loss_mask).top_records(1)[0][0]
-        == example.record_id
+        scorer.score(example.input_ids, example.loss_mask).top_records(1)[0][0] == example.record_id
         for example in tiny_examples()
     )
     assert hits >= 20
@@ -87,9 +86,7 @@ def test_a_whitened_product_is_the_damped_inverse_fisher_product(model, index):
     ):
         identity = torch.eye(len(rows))
         torch.testing.assert_close(rows @ rows.T, identity, atol=1e-5, rtol=0)
-        torch.testing.assert_close(
-            columns @ columns.T, torch.eye(len(columns)), atol=1e-5, rtol=0
-        )
+        torch.testing.assert_close(columns @ columns.T, torch.eye(len(columns)), atol=1e-5, rtol=0)
         damped = 1 / roots.double().square()
         mean_damped = float(damped.mean())
         # damping is a tenth of the mean eigenvalue, so nothing is below mean / 11
@@ -123,7 +120,8 @@ def test_eigenvalues_are_the_mean_squares_of_sampled_gradients(model, config, in
 
     def sink(number, block, activations, output_gradients):
         rotated = (
-            factors.rows[number].T @ per_example(activations, output_gradients)
+            factors.rows[number].T
+            @ per_example(activations, output_gradients)
             @ factors.columns[number]
         ) * factors.inverse_roots[number]
         squares[block.span] += rotated.square().sum(0).flatten()
@@ -225,9 +223,7 @@ def test_it_builds_and_scores_on_cuda(folders, config, tmp_path):
     scores = Scorer.load(index, *folders, "cuda").score(
         examples[0].input_ids, examples[0].loss_mask
     )
-    on_cpu = Scorer.load(index, *folders, "cpu").score(
-        examples[0].input_ids, examples[0].loss_mask
-    )
+    on_cpu = Scorer.load(index, *folders, "cpu").score(examples[0].input_ids, examples[0].loss_mask)
     assert list(scores.groups) == list(on_cpu.groups)
     for name, score in scores.groups.items():
         assert score == pytest.approx(on_cpu.groups[name], rel=0.02, abs=1e6)

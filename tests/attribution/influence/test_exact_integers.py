@@ -32,7 +32,8 @@ def test_group_scores_equal_python_integers(data):
     sums = data.draw(
         st.lists(
             st.lists(st.integers(-(2**63), 2**63 - 1), min_size=width, max_size=width),
-            min_size=1, max_size=4,
+            min_size=1,
+            max_size=4,
         )
     )
     codes = data.draw(
@@ -60,7 +61,8 @@ def test_record_scores_equal_python_integers(width, records, seed):
     query = Query(draw.integers(-127, 128, width + 3).astype(np.int16), 1.0, 8)
     bits = np.unpackbits(codes, axis=1)[:, :width]
     expected = [
-        int(norms[row]) * sum(
+        int(norms[row])
+        * sum(
             (1 if bits[row, k] else -1) * int(query.codes[k]) * int(weights[k])
             for k in range(width)
         )
@@ -73,8 +75,10 @@ def test_the_largest_sketch_score_does_not_overflow():
     width = 32_768
     query = Query(np.full(width, VECTOR_MAX, dtype=np.int16), 1.0, 16)
     found = record_scores(
-        np.full((1, width // 8), 255, dtype=np.uint8), np.array([NORM_MAX], dtype=np.uint16),
-        np.full(width, 255, dtype=np.uint8), query,
+        np.full((1, width // 8), 255, dtype=np.uint8),
+        np.array([NORM_MAX], dtype=np.uint16),
+        np.full(width, 255, dtype=np.uint8),
+        query,
     )
     assert found.tolist() == [NORM_MAX * VECTOR_MAX * 255 * width]
 
