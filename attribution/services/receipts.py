@@ -33,15 +33,18 @@ IN_WORK = [State.QUEUED, State.RUNNING]
 def request_attribution(
     *, completion_id: UUID, model_id: UUID | None, prompt_ids: list[int], answer_ids: list[int],
     prompt: str, answer: str, fee: int, split: Split, input_price: int, output_price: int,
-    at: datetime,
+    at: datetime, payer_id: UUID | None = None,
 ) -> Attribution:
-    """Ask for a completion's receipt, in the caller's transaction; asked again, nothing changes."""
+    """Ask for a completion's receipt, in the caller's transaction; asked again, nothing changes.
+
+    `payer_id` is who asked; without it, whose hold paid. A free completion has no hold.
+    """
     with transaction.atomic():
         attribution, is_new = Attribution.objects.get_or_create(
             completion_id=completion_id,
             defaults={
                 "model": Model.objects.get(pk=model_id) if model_id else None,
-                "payer_id": _payer(completion_id),
+                "payer_id": payer_id or _payer(completion_id),
                 "prompt_ids": list(prompt_ids), "answer_ids": list(answer_ids),
                 "prompt": prompt, "answer": answer,
                 "prompt_tokens": len(prompt_ids), "completion_tokens": len(answer_ids),

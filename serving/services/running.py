@@ -174,6 +174,7 @@ def _attribute(completion: Completion, at: datetime) -> None:
         split=splits.from_json(completion.split),
         input_price=completion.input_price,
         output_price=completion.output_price,
+        payer_id=completion.payer_id,
         at=at,
     )
 

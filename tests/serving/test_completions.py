@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.models import OutboxMessage
+from attribution.models import Attribution
 from ledger.models import Account, Hold
 from serving.errors import InvalidRequest, NoBalance, NoWorker, PromptTooLong, TooManyRequests
 from serving.models import Completion, CompletionKind, CompletionState
@@ -86,6 +87,14 @@ def test_a_base_alone_has_no_owner_and_no_contributors(ask, base_alone, builder)
     assert balance_of(Account.Kind.SUSPENSE, done.pk) == 0
     assert balance_of(Account.Kind.EARNINGS, builder.pk) == 0
     assert balance_of(Account.Kind.PLATFORM) == done.fee - done.fee * 2 // 10
+
+
+def test_who_asked_for_nothing_is_still_the_payer_of_the_receipt(ask, tuned, client_person):
+    tuned.input_price = tuned.output_price = 0
+    tuned.save()
+    done = settled(claimed(ask()))
+    assert (done.hold_id, done.fee) == (None, 0)
+    assert Attribution.objects.get(completion_id=done.pk).payer == client_person
 
 
 def test_settling_twice_charges_once(ask, client_person):
