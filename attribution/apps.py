@@ -19,7 +19,9 @@ class AttributionConfig(AppConfig):
             Index, running_states=indexes.IN_WORK, requeue=indexes.requeue, fail=indexes.fail
         )
         leases.register(
-            Attribution, running_states=receipts.IN_WORK, requeue=receipts.requeue,
+            Attribution,
+            running_states=receipts.IN_WORK,
+            requeue=receipts.requeue,
             fail=receipts.fail,
         )
         anchoring.register()

@@ -74,11 +74,15 @@ def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]
         "payer_sha256": canonical.sha256(payer),
         "sketch": {
             "sha256": hashlib.sha256(evidence.sketch).hexdigest(),
-            "bits": evidence.sketch_bits, "step": repr(evidence.sketch_step),
-        } if evidence.sketch else None,
+            "bits": evidence.sketch_bits,
+            "step": repr(evidence.sketch_step),
+        }
+        if evidence.sketch
+        else None,
         "records": [
             {
-                "record": str(top.record_id), "contributor": str(top.contributor_id),
+                "record": str(top.record_id),
+                "contributor": str(top.contributor_id),
                 "influence": str(top.influence),
             }
             for top in evidence.records
@@ -92,8 +96,14 @@ def without_salts(private: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_part(
-    *, receipt_id: UUID, attribution: Attribution, evidence: Evidence, crediting: Crediting,
-    money: Money, private: Mapping[str, Any], at: datetime,
+    *,
+    receipt_id: UUID,
+    attribution: Attribution,
+    evidence: Evidence,
+    crediting: Crediting,
+    money: Money,
+    private: Mapping[str, Any],
+    at: datetime,
 ) -> dict[str, Any]:
     """What is hashed into the log and shown to everyone."""
     model = attribution.model
@@ -104,9 +114,12 @@ def public_part(
         "at": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "completion": str(attribution.completion_id),
         "model": {
-            "id": str(model.pk), "manifest_sha256": model.manifest_sha256,
+            "id": str(model.pk),
+            "manifest_sha256": model.manifest_sha256,
             "adapter_sha256": model.adapter_sha256,
-        } if model else None,
+        }
+        if model
+        else None,
         "index_root": evidence.index_root or None,
         "method": dict(evidence.method) if evidence.method else None,
         "prompt_sha256": salted_sha256(private["payer"]["prompt_salt"], attribution.prompt),
@@ -120,9 +133,11 @@ def public_part(
         "shares": crediting.shares,
         "credits": [_credit(one, paid[one.key]) for one in crediting.credits],
         "price": {
-            "input": str(attribution.input_price), "output": str(attribution.output_price),
+            "input": str(attribution.input_price),
+            "output": str(attribution.output_price),
             "prompt_tokens": attribution.prompt_tokens,
-            "completion_tokens": attribution.completion_tokens, "fee": str(attribution.fee),
+            "completion_tokens": attribution.completion_tokens,
+            "fee": str(attribution.fee),
         },
         "split": attribution.split,
         "contributors_amount": str(money.contributors),
@@ -132,6 +147,9 @@ def public_part(
 
 def _credit(one: Credit, amount: int) -> dict[str, Any]:
     return {
-        "kind": one.kind, "owner": str(one.owner_id), "datanet": str(one.datanet_id),
-        "share_ppb": one.share_ppb, "amount": str(amount),
+        "kind": one.kind,
+        "owner": str(one.owner_id),
+        "datanet": str(one.datanet_id),
+        "share_ppb": one.share_ppb,
+        "amount": str(amount),
     }

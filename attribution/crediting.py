@@ -32,7 +32,10 @@ class Crediting:
 
 
 def credit(
-    *, influences: Mapping[str, int], counts: Mapping[str, int], model_id: UUID | None,
+    *,
+    influences: Mapping[str, int],
+    counts: Mapping[str, int],
+    model_id: UUID | None,
     has_answer: bool = True,
 ) -> Crediting:
     """Who is credited, given every group's influence and how many records it has.
@@ -63,7 +66,10 @@ def _contributors(earned: Mapping[str, int], model_id: UUID) -> tuple[Credit, ..
         parts[group.contributor, group.datanet] += part
     return tuple(
         Credit(
-            kind="contributor", owner_id=contributor, share_ppb=part, datanet_id=datanet,
+            kind="contributor",
+            owner_id=contributor,
+            share_ppb=part,
+            datanet_id=datanet,
             model_id=model_id,
         )
         for (contributor, datanet), part in sorted(parts.items())
@@ -77,7 +83,10 @@ def _treasuries(counts: Mapping[str, int], model_id: UUID) -> tuple[Credit, ...]
         records[str(groups.parse(name).datanet)] += count
     return tuple(
         Credit(
-            kind="treasury", owner_id=UUID(datanet), share_ppb=part, datanet_id=UUID(datanet),
+            kind="treasury",
+            owner_id=UUID(datanet),
+            share_ppb=part,
+            datanet_id=UUID(datanet),
             model_id=model_id,
         )
         for datanet, part in sorted(portion(records).items())

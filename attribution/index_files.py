@@ -1,5 +1,4 @@
-"""The files of an index between the object store and a folder that can be memory-mapped. No torch.
-"""
+"""The files of an index between the object store and a folder that can be memory-mapped. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +19,8 @@ def store(folder: Path) -> dict[str, Any]:
     for name in FILES:
         put_file(folder / name, "application/octet-stream")
     return {
-        "header": dict(manifest.header), "groups": [dict(group) for group in manifest.groups],
+        "header": dict(manifest.header),
+        "groups": [dict(group) for group in manifest.groups],
         "files": {name: dict(file) for name, file in manifest.files.items()},
         "root": manifest.root,
     }

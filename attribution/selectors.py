@@ -45,9 +45,7 @@ def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Gro
 
 
 def contributors_of_records(record_ids: Sequence[UUID]) -> dict[UUID, UUID]:
-    return dict(
-        Record.objects.filter(pk__in=record_ids).values_list("pk", "contributor_id")
-    )
+    return dict(Record.objects.filter(pk__in=record_ids).values_list("pk", "contributor_id"))
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,8 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
         shares=[ShareLine(share, 100 * share.share_ppb / largest) for share in shown],
         others=len(shares) - len(shown),
         records=_record_lines(receipt, user, BRIEF_RECORDS if brief else None)
-        if is_private else [],
+        if is_private
+        else [],
         is_private=is_private,
         opposed=sum(1 for value in influences if int(value) <= 0),
         log_index=receipt.log_index,
@@ -148,9 +147,11 @@ def groups_of(index: Index, user: Any) -> list[dict[str, Any]]:
     datanets = Datanet.objects.visible_to(user).in_bulk([group.datanet for group, _ in parsed])
     lines = [
         {
-            "contributor": people.get(group.contributor), "datanet": datanets.get(group.datanet),
+            "contributor": people.get(group.contributor),
+            "datanet": datanets.get(group.datanet),
             "datanet_id": group.datanet,
-            "version": group.version, "count": stated["count"],
+            "version": group.version,
+            "count": stated["count"],
             "records_root": stated["records_root"],
         }
         for group, stated in parsed
@@ -165,16 +166,15 @@ def may_read_index(index: Index, user: Any) -> bool:
 
 
 def _record_lines(receipt: Receipt, user: Any, limit: int | None) -> list[RecordLine]:
-    found = list(
-        receipt.record_influences.select_related("record", "contributor")[:limit]
-    )
+    found = list(receipt.record_influences.select_related("record", "contributor")[:limit])
     largest = max((line.influence for line in found), default=0) or 1
     visible = Record.objects.visible_to(user).filter(pk__in=[line.record_id for line in found])
     readable = {record.pk for record in visible if not record.is_withheld}
     datanets = Datanet.objects.visible_to(user).in_bulk({line.record.datanet_id for line in found})
     return [
         RecordLine(
-            influence=line, width=100 * line.influence / largest,
+            influence=line,
+            width=100 * line.influence / largest,
             snippet=line.record.excerpt[:SNIPPET] if line.record_id in readable else "",
             readable=line.record_id in readable,
             datanet=datanets.get(line.record.datanet_id),

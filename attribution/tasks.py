@@ -10,9 +10,7 @@ from django.utils import timezone
 def model_created(payload: dict[str, str]) -> None:
     from attribution.services import indexes
 
-    indexes.request_index(
-        model_id=UUID(payload["model_id"]), acting_user=None, at=timezone.now()
-    )
+    indexes.request_index(model_id=UUID(payload["model_id"]), acting_user=None, at=timezone.now())
 
 
 @shared_task

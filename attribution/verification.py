@@ -127,7 +127,8 @@ def _check_credits(receipt: Receipt) -> str | None:
     """That the credits follow from the influences, and the rows from the credits."""
     public = receipt.public
     computed = crediting.credit(
-        influences=_whole(public["influence"]["groups"]), counts=public["influence"]["records"],
+        influences=_whole(public["influence"]["groups"]),
+        counts=public["influence"]["records"],
         model_id=UUID(public["model"]["id"]) if public["model"] else None,
         has_answer=public["outcome"] != crediting.NO_ANSWER,
     )
@@ -142,8 +143,11 @@ def _check_credits(receipt: Receipt) -> str | None:
         raise BundleError("they do not follow from the influences")
     rows = Counter(
         (
-            row.kind.lower(), str(row.contributor_id or row.datanet_id), str(row.datanet_id),
-            row.share_ppb, str(row.amount),
+            row.kind.lower(),
+            str(row.contributor_id or row.datanet_id),
+            str(row.datanet_id),
+            row.share_ppb,
+            str(row.amount),
         )
         for row in receipt.shares.all()
     )
@@ -195,8 +199,12 @@ def _check_settlement(receipt: Receipt) -> str | None:
         raise BundleError(f"{-taken} wei left suspense")
     kinds = {Account.Kind.EARNINGS: "contributor", Account.Kind.TREASURY: "treasury"}
     paid = Counter(
-        (kinds[Account.Kind(row.account.kind)], str(row.account.owner_id), str(row.datanet_id),
-         str(row.amount))
+        (
+            kinds[Account.Kind(row.account.kind)],
+            str(row.account.owner_id),
+            str(row.datanet_id),
+            str(row.amount),
+        )
         for row in postings
         if row.account.kind in kinds
     )

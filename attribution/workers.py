@@ -140,7 +140,8 @@ def find_evidence(attribution: Attribution) -> Evidence:
         records=[
             TopRecord(UUID(record), owners[UUID(record)], influence) for record, influence in top
         ],
-        sketch=scores.query.to_bytes(), sketch_bits=scores.query.bits,
+        sketch=scores.query.to_bytes(),
+        sketch_bits=scores.query.bits,
         sketch_step=scores.query.step,
     )
 
@@ -170,8 +171,10 @@ def examples_of(model: Model) -> list[IndexedExample]:
         example = render_example(record.payload, tokenizer, cutoff)
         found.append(
             IndexedExample(
-                record_id=str(record.record_id), group_id=str(group),
-                input_ids=example.input_ids, loss_mask=example.loss_mask,
+                record_id=str(record.record_id),
+                group_id=str(group),
+                input_ids=example.input_ids,
+                loss_mask=example.loss_mask,
                 content_hash=record.content_hash,
             )
         )
@@ -204,13 +207,23 @@ def _build(index: Index, owner: str) -> None:
     folder = index_files.build_folder(index)
     with _adapter(index.model) as adapter:
         manifest = build(
-            InfluenceConfig(), index.model.base_model.path, adapter, examples, folder, device,
+            InfluenceConfig(),
+            index.model.base_model.path,
+            adapter,
+            examples,
+            folder,
+            device,
             on_progress=_Beat(index, owner),
         )
     stored = index_files.store(folder)
     done = indexes.finish(
-        index_id=index.pk, owner=owner, root=manifest.root, manifest=stored, device=device,
-        seconds=round(time.monotonic() - began, 3), at=timezone.now(),
+        index_id=index.pk,
+        owner=owner,
+        root=manifest.root,
+        manifest=stored,
+        device=device,
+        seconds=round(time.monotonic() - began, 3),
+        at=timezone.now(),
     )
     if not done:
         raise LeaseLostError
@@ -233,7 +246,10 @@ class _Beat:
             return
         self.last, self.done = now, max(done, self.done)
         kept = indexes.note_progress(
-            index_id=self.index.pk, owner=self.owner, done=self.done, total=total,
+            index_id=self.index.pk,
+            owner=self.owner,
+            done=self.done,
+            total=total,
             at=timezone.now(),
         )
         if not kept:

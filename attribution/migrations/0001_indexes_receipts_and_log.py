@@ -13,229 +13,554 @@ import accounts.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0002_sign_in_challenge'),
-        ('datanets', '0001_initial'),
-        ('modelfactory', '0001_initial'),
+        ("accounts", "0002_sign_in_challenge"),
+        ("datanets", "0001_initial"),
+        ("modelfactory", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Attribution',
+            name="Attribution",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('lease_owner', models.CharField(blank=True, default='', max_length=200)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('failure_reason', models.TextField(blank=True, default='')),
-                ('completion_id', models.UUIDField(unique=True)),
-                ('state', models.CharField(choices=[('QUEUED', 'Waiting'), ('RUNNING', 'Being computed'), ('DONE', 'Done'), ('FAILED', 'Failed')], default='QUEUED', max_length=10)),
-                ('prompt_ids', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), default=list, size=None)),
-                ('answer_ids', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), default=list, size=None)),
-                ('prompt', models.TextField(blank=True, default='')),
-                ('answer', models.TextField(blank=True, default='')),
-                ('prompt_tokens', models.PositiveIntegerField(default=0)),
-                ('completion_tokens', models.PositiveIntegerField(default=0)),
-                ('fee', accounts.fields.WeiField()),
-                ('input_price', accounts.fields.WeiField()),
-                ('output_price', accounts.fields.WeiField()),
-                ('split', models.JSONField()),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='attributions', to='modelfactory.model')),
-                ('payer', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("lease_owner", models.CharField(blank=True, default="", max_length=200)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("failure_reason", models.TextField(blank=True, default="")),
+                ("completion_id", models.UUIDField(unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("QUEUED", "Waiting"),
+                            ("RUNNING", "Being computed"),
+                            ("DONE", "Done"),
+                            ("FAILED", "Failed"),
+                        ],
+                        default="QUEUED",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "prompt_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.IntegerField(), default=list, size=None
+                    ),
+                ),
+                (
+                    "answer_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.IntegerField(), default=list, size=None
+                    ),
+                ),
+                ("prompt", models.TextField(blank=True, default="")),
+                ("answer", models.TextField(blank=True, default="")),
+                ("prompt_tokens", models.PositiveIntegerField(default=0)),
+                ("completion_tokens", models.PositiveIntegerField(default=0)),
+                ("fee", accounts.fields.WeiField()),
+                ("input_price", accounts.fields.WeiField()),
+                ("output_price", accounts.fields.WeiField()),
+                ("split", models.JSONField()),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attributions",
+                        to="modelfactory.model",
+                    ),
+                ),
+                (
+                    "payer",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('sequence', models.BigIntegerField(unique=True)),
-                ('size', models.BigIntegerField(unique=True)),
-                ('root', models.CharField(max_length=64)),
-                ('note', models.TextField()),
-                ('log_key', models.CharField(max_length=300)),
-                ('state', models.CharField(choices=[('RECORDED', 'Recorded'), ('SUBMITTED', 'Sent to the chain'), ('ANCHORED', 'Anchored on the chain')], default='RECORDED', max_length=10)),
-                ('anchor_intent_id', models.UUIDField(blank=True, null=True)),
-                ('anchor_requested_at', models.DateTimeField(blank=True, null=True)),
-                ('signed_at', models.DateTimeField()),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("sequence", models.BigIntegerField(unique=True)),
+                ("size", models.BigIntegerField(unique=True)),
+                ("root", models.CharField(max_length=64)),
+                ("note", models.TextField()),
+                ("log_key", models.CharField(max_length=300)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("RECORDED", "Recorded"),
+                            ("SUBMITTED", "Sent to the chain"),
+                            ("ANCHORED", "Anchored on the chain"),
+                        ],
+                        default="RECORDED",
+                        max_length=10,
+                    ),
+                ),
+                ("anchor_intent_id", models.UUIDField(blank=True, null=True)),
+                ("anchor_requested_at", models.DateTimeField(blank=True, null=True)),
+                ("signed_at", models.DateTimeField()),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('sequence__gt', 0), ('size__gt', 0)), name='checkpoint_counts_from_one'), models.CheckConstraint(condition=models.Q(('state', 'RECORDED'), ('anchor_requested_at__isnull', False), _connector='OR'), name='checkpoint_sent_at_a_time')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("sequence__gt", 0), ("size__gt", 0)),
+                        name="checkpoint_counts_from_one",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("state", "RECORDED"),
+                            ("anchor_requested_at__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="checkpoint_sent_at_a_time",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Index',
+            name="Index",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('lease_owner', models.CharField(blank=True, default='', max_length=200)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('failure_reason', models.TextField(blank=True, default='')),
-                ('state', models.CharField(choices=[('QUEUED', 'Waiting for a worker'), ('BUILDING', 'Being built'), ('READY', 'Ready'), ('FAILED', 'Failed')], default='QUEUED', max_length=10)),
-                ('done', models.PositiveIntegerField(default=0)),
-                ('total', models.PositiveIntegerField(default=0)),
-                ('root', models.CharField(blank=True, default='', max_length=64)),
-                ('manifest', models.JSONField(blank=True, default=dict)),
-                ('device', models.CharField(blank=True, default='', max_length=40)),
-                ('seconds', models.FloatField(blank=True, null=True)),
-                ('ready_at', models.DateTimeField(blank=True, null=True)),
-                ('model', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='index', to='modelfactory.model')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("lease_owner", models.CharField(blank=True, default="", max_length=200)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("failure_reason", models.TextField(blank=True, default="")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("QUEUED", "Waiting for a worker"),
+                            ("BUILDING", "Being built"),
+                            ("READY", "Ready"),
+                            ("FAILED", "Failed"),
+                        ],
+                        default="QUEUED",
+                        max_length=10,
+                    ),
+                ),
+                ("done", models.PositiveIntegerField(default=0)),
+                ("total", models.PositiveIntegerField(default=0)),
+                ("root", models.CharField(blank=True, default="", max_length=64)),
+                ("manifest", models.JSONField(blank=True, default=dict)),
+                ("device", models.CharField(blank=True, default="", max_length=40)),
+                ("seconds", models.FloatField(blank=True, null=True)),
+                ("ready_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "model",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="index",
+                        to="modelfactory.model",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='LogLeaf',
+            name="LogLeaf",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('receipt_id', models.UUIDField(unique=True)),
-                ('index', models.BigIntegerField(blank=True, null=True, unique=True)),
-                ('leaf_hash', models.CharField(max_length=64)),
-                ('data', models.BinaryField()),
-                ('sequenced_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("receipt_id", models.UUIDField(unique=True)),
+                ("index", models.BigIntegerField(blank=True, null=True, unique=True)),
+                ("leaf_hash", models.CharField(max_length=64)),
+                ("data", models.BinaryField()),
+                ("sequenced_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('index__isnull', True)), fields=['id'], name='log_leaf_waiting')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('index__isnull', True), ('index__gte', 0), _connector='OR'), name='log_leaf_index_natural'), models.CheckConstraint(condition=models.Q(models.Q(('index__isnull', True), ('sequenced_at__isnull', True)), models.Q(('index__isnull', False), ('sequenced_at__isnull', False)), _connector='OR'), name='log_leaf_sequenced_with_index')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("index__isnull", True)),
+                        fields=["id"],
+                        name="log_leaf_waiting",
+                    )
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("index__isnull", True), ("index__gte", 0), _connector="OR"
+                        ),
+                        name="log_leaf_index_natural",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("index__isnull", True), ("sequenced_at__isnull", True)),
+                            models.Q(("index__isnull", False), ("sequenced_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="log_leaf_sequenced_with_index",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Receipt',
+            name="Receipt",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('completion_id', models.UUIDField(unique=True)),
-                ('outcome', models.CharField(choices=[('CREDITED', 'Contributors were credited'), ('NO_POSITIVE_INFLUENCE', 'No positive influence'), ('NO_ANSWER', 'No answer tokens'), ('NO_CONTRIBUTORS', 'A base model has no contributors')], max_length=24)),
-                ('fee', accounts.fields.WeiField()),
-                ('amount', accounts.fields.WeiField()),
-                ('entry_id', models.UUIDField(blank=True, null=True)),
-                ('public', models.JSONField()),
-                ('body_sha256', models.CharField(max_length=64)),
-                ('leaf_hash', models.CharField(max_length=64)),
-                ('private', models.JSONField(blank=True, default=dict)),
-                ('at', models.DateTimeField()),
-                ('attribution', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='receipt', to='attribution.attribution')),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='receipts', to='modelfactory.model')),
-                ('payer', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='receipts_paid', to=settings.AUTH_USER_MODEL)),
-                ('sketch', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='accounts.blob')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("completion_id", models.UUIDField(unique=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("CREDITED", "Contributors were credited"),
+                            ("NO_POSITIVE_INFLUENCE", "No positive influence"),
+                            ("NO_ANSWER", "No answer tokens"),
+                            ("NO_CONTRIBUTORS", "A base model has no contributors"),
+                        ],
+                        max_length=24,
+                    ),
+                ),
+                ("fee", accounts.fields.WeiField()),
+                ("amount", accounts.fields.WeiField()),
+                ("entry_id", models.UUIDField(blank=True, null=True)),
+                ("public", models.JSONField()),
+                ("body_sha256", models.CharField(max_length=64)),
+                ("leaf_hash", models.CharField(max_length=64)),
+                ("private", models.JSONField(blank=True, default=dict)),
+                ("at", models.DateTimeField()),
+                (
+                    "attribution",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="receipt",
+                        to="attribution.attribution",
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="receipts",
+                        to="modelfactory.model",
+                    ),
+                ),
+                (
+                    "payer",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="receipts_paid",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "sketch",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="accounts.blob",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='ContributorShare',
+            name="ContributorShare",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('kind', models.CharField(choices=[('CONTRIBUTOR', 'Contributor'), ('TREASURY', 'Datanet treasury')], max_length=12)),
-                ('influence', accounts.fields.WeiField()),
-                ('share_ppb', models.BigIntegerField()),
-                ('amount', accounts.fields.WeiField()),
-                ('contributor', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='contributor_shares', to=settings.AUTH_USER_MODEL)),
-                ('datanet', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='shares', to='datanets.datanet')),
-                ('receipt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='shares', to='attribution.receipt')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("CONTRIBUTOR", "Contributor"), ("TREASURY", "Datanet treasury")],
+                        max_length=12,
+                    ),
+                ),
+                ("influence", accounts.fields.WeiField()),
+                ("share_ppb", models.BigIntegerField()),
+                ("amount", accounts.fields.WeiField()),
+                (
+                    "contributor",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="contributor_shares",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "datanet",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="shares",
+                        to="datanets.datanet",
+                    ),
+                ),
+                (
+                    "receipt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="shares",
+                        to="attribution.receipt",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-share_ppb', 'id'],
+                "ordering": ["-share_ppb", "id"],
             },
         ),
         migrations.CreateModel(
-            name='RecordInfluence',
+            name="RecordInfluence",
             fields=[
-                ('id', models.UUIDField(default=accounts.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('rank', models.PositiveSmallIntegerField()),
-                ('influence', accounts.fields.WeiField()),
-                ('contributor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('receipt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='record_influences', to='attribution.receipt')),
-                ('record', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='influences', to='datanets.record')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=accounts.ids.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("rank", models.PositiveSmallIntegerField()),
+                ("influence", accounts.fields.WeiField()),
+                (
+                    "contributor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "receipt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="record_influences",
+                        to="attribution.receipt",
+                    ),
+                ),
+                (
+                    "record",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="influences",
+                        to="datanets.record",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['rank'],
+                "ordering": ["rank"],
             },
         ),
         migrations.AddIndex(
-            model_name='attribution',
-            index=models.Index(fields=['state', 'lease_expires_at'], name='attribution_by_lease'),
+            model_name="attribution",
+            index=models.Index(fields=["state", "lease_expires_at"], name="attribution_by_lease"),
         ),
         migrations.AddIndex(
-            model_name='attribution',
-            index=models.Index(fields=['model', 'state'], name='attribution_by_model'),
+            model_name="attribution",
+            index=models.Index(fields=["model", "state"], name="attribution_by_model"),
         ),
         migrations.AddIndex(
-            model_name='index',
-            index=models.Index(fields=['state', 'lease_expires_at'], name='attribution_index_by_lease'),
+            model_name="index",
+            index=models.Index(
+                fields=["state", "lease_expires_at"], name="attribution_index_by_lease"
+            ),
         ),
         migrations.AddIndex(
-            model_name='index',
-            index=models.Index(fields=['root'], name='attribution_index_by_root'),
+            model_name="index",
+            index=models.Index(fields=["root"], name="attribution_index_by_root"),
         ),
         migrations.AddConstraint(
-            model_name='index',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'READY'), _negated=True), models.Q(('root', ''), _negated=True), _connector='OR'), name='attribution_index_ready_with_root'),
+            model_name="index",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "READY"), _negated=True),
+                    models.Q(("root", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="attribution_index_ready_with_root",
+            ),
         ),
         migrations.AddIndex(
-            model_name='receipt',
-            index=models.Index(fields=['model', '-id'], name='receipt_by_model'),
+            model_name="receipt",
+            index=models.Index(fields=["model", "-id"], name="receipt_by_model"),
         ),
         migrations.AddIndex(
-            model_name='receipt',
-            index=models.Index(fields=['payer', '-id'], name='receipt_by_payer'),
+            model_name="receipt",
+            index=models.Index(fields=["payer", "-id"], name="receipt_by_payer"),
         ),
         migrations.AddIndex(
-            model_name='receipt',
-            index=models.Index(fields=['leaf_hash'], name='receipt_by_leaf'),
+            model_name="receipt",
+            index=models.Index(fields=["leaf_hash"], name="receipt_by_leaf"),
         ),
         migrations.AddIndex(
-            model_name='receipt',
-            index=models.Index(fields=['-created_at'], name='receipt_by_time'),
+            model_name="receipt",
+            index=models.Index(fields=["-created_at"], name="receipt_by_time"),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='receipt',
-            trigger=pgtrigger.compiler.Trigger(name='is_never_deleted', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;", hash='2598e5df91f7322b013254860202f7c21de5dc33', operation='DELETE', pgid='pgtrigger_is_never_deleted_5169b', table='attribution_receipt', when='BEFORE')),
+            model_name="receipt",
+            trigger=pgtrigger.compiler.Trigger(
+                name="is_never_deleted",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;",
+                    hash="2598e5df91f7322b013254860202f7c21de5dc33",
+                    operation="DELETE",
+                    pgid="pgtrigger_is_never_deleted_5169b",
+                    table="attribution_receipt",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='receipt',
-            trigger=pgtrigger.compiler.Trigger(name='public_part_stays', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."id" IS DISTINCT FROM (NEW."id") OR OLD."completion_id" IS DISTINCT FROM (NEW."completion_id") OR OLD."outcome" IS DISTINCT FROM (NEW."outcome") OR OLD."fee" IS DISTINCT FROM (NEW."fee") OR OLD."amount" IS DISTINCT FROM (NEW."amount") OR OLD."public" IS DISTINCT FROM (NEW."public") OR OLD."body_sha256" IS DISTINCT FROM (NEW."body_sha256") OR OLD."leaf_hash" IS DISTINCT FROM (NEW."leaf_hash") OR OLD."at" IS DISTINCT FROM (NEW."at"))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='093541d46d1b831a360f2acd2b13f8ef48a16cad', operation='UPDATE', pgid='pgtrigger_public_part_stays_644f9', table='attribution_receipt', when='BEFORE')),
+            model_name="receipt",
+            trigger=pgtrigger.compiler.Trigger(
+                name="public_part_stays",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (OLD."id" IS DISTINCT FROM (NEW."id") OR OLD."completion_id" IS DISTINCT FROM (NEW."completion_id") OR OLD."outcome" IS DISTINCT FROM (NEW."outcome") OR OLD."fee" IS DISTINCT FROM (NEW."fee") OR OLD."amount" IS DISTINCT FROM (NEW."amount") OR OLD."public" IS DISTINCT FROM (NEW."public") OR OLD."body_sha256" IS DISTINCT FROM (NEW."body_sha256") OR OLD."leaf_hash" IS DISTINCT FROM (NEW."leaf_hash") OR OLD."at" IS DISTINCT FROM (NEW."at"))',
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="093541d46d1b831a360f2acd2b13f8ef48a16cad",
+                    operation="UPDATE",
+                    pgid="pgtrigger_public_part_stays_644f9",
+                    table="attribution_receipt",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddIndex(
-            model_name='contributorshare',
-            index=models.Index(fields=['contributor', '-id'], name='share_by_contributor'),
+            model_name="contributorshare",
+            index=models.Index(fields=["contributor", "-id"], name="share_by_contributor"),
         ),
         migrations.AddIndex(
-            model_name='contributorshare',
-            index=models.Index(fields=['datanet', '-id'], name='share_by_datanet'),
+            model_name="contributorshare",
+            index=models.Index(fields=["datanet", "-id"], name="share_by_datanet"),
         ),
         migrations.AddConstraint(
-            model_name='contributorshare',
-            constraint=models.UniqueConstraint(fields=('receipt', 'kind', 'contributor', 'datanet'), name='share_once_per_receipt', nulls_distinct=False),
+            model_name="contributorshare",
+            constraint=models.UniqueConstraint(
+                fields=("receipt", "kind", "contributor", "datanet"),
+                name="share_once_per_receipt",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contributorshare',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('contributor__isnull', False), ('kind', 'CONTRIBUTOR')), models.Q(('contributor__isnull', True), ('kind', 'TREASURY')), _connector='OR'), name='share_has_its_owner'),
+            model_name="contributorshare",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("contributor__isnull", False), ("kind", "CONTRIBUTOR")),
+                    models.Q(("contributor__isnull", True), ("kind", "TREASURY")),
+                    _connector="OR",
+                ),
+                name="share_has_its_owner",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contributorshare',
-            constraint=models.CheckConstraint(condition=models.Q(('share_ppb__gt', 0), ('share_ppb__lte', 1000000000), ('amount__gte', 0)), name='share_is_a_part'),
+            model_name="contributorshare",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("share_ppb__gt", 0), ("share_ppb__lte", 1000000000), ("amount__gte", 0)
+                ),
+                name="share_is_a_part",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='recordinfluence',
-            constraint=models.UniqueConstraint(fields=('receipt', 'rank'), name='record_influence_rank_once'),
+            model_name="recordinfluence",
+            constraint=models.UniqueConstraint(
+                fields=("receipt", "rank"), name="record_influence_rank_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='recordinfluence',
-            constraint=models.UniqueConstraint(fields=('receipt', 'record'), name='record_influence_record_once'),
+            model_name="recordinfluence",
+            constraint=models.UniqueConstraint(
+                fields=("receipt", "record"), name="record_influence_record_once"
+            ),
         ),
     ]

@@ -103,7 +103,10 @@ class Receipt(Entity):
         Model, null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
     )
     payer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT,
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
         related_name="receipts_paid",
     )
     outcome = models.CharField(max_length=24, choices=Outcome.choices)
@@ -133,8 +136,17 @@ class Receipt(Entity):
             pgtrigger.Protect(name="is_never_deleted", operation=pgtrigger.Delete),
             pgtrigger.ReadOnly(
                 name="public_part_stays",
-                fields=["id", "completion_id", "outcome", "fee", "amount", "public",
-                        "body_sha256", "leaf_hash", "at"],
+                fields=[
+                    "id",
+                    "completion_id",
+                    "outcome",
+                    "fee",
+                    "amount",
+                    "public",
+                    "body_sha256",
+                    "leaf_hash",
+                    "at",
+                ],
             ),
         ]
 
@@ -147,17 +159,13 @@ class Receipt(Entity):
     @property
     def log_index(self) -> int | None:
         """Its place in the log; None while it waits for the sequencer."""
-        return (
-            LogLeaf.objects.filter(receipt_id=self.pk).values_list("index", flat=True).first()
-        )
+        return LogLeaf.objects.filter(receipt_id=self.pk).values_list("index", flat=True).first()
 
 
 class RecordInfluence(Entity):
     """One of the records that helped an answer most; `influence` is the sketch's integer score."""
 
-    receipt = models.ForeignKey(
-        Receipt, on_delete=models.CASCADE, related_name="record_influences"
-    )
+    receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="record_influences")
     record = models.ForeignKey(Record, on_delete=models.PROTECT, related_name="influences")
     contributor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
@@ -195,7 +203,10 @@ class ContributorShare(Entity):
     receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="shares")
     kind = models.CharField(max_length=12, choices=Kind.choices)
     contributor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT,
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
         related_name="contributor_shares",
     )
     datanet = models.ForeignKey(Datanet, on_delete=models.PROTECT, related_name="shares")
@@ -213,7 +224,8 @@ class ContributorShare(Entity):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["receipt", "kind", "contributor", "datanet"], nulls_distinct=False,
+                fields=["receipt", "kind", "contributor", "datanet"],
+                nulls_distinct=False,
                 name="share_once_per_receipt",
             ),
             models.CheckConstraint(

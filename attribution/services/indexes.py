@@ -33,14 +33,15 @@ def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> 
         if index.state == Index.State.FAILED:
             index.state, index.attempts, index.failure_reason = Index.State.QUEUED, 0, ""
             index.lease_expires_at = at + settings.WORK_LEASE
-            index.save(
-                update_fields=["state", "attempts", "failure_reason", "lease_expires_at"]
-            )
+            index.save(update_fields=["state", "attempts", "failure_reason", "lease_expires_at"])
             is_new = True
         if is_new:
             _enqueue(index.pk, at)
             audit.record(
-                actor=acting_user, verb="attribution.index_requested", target=index, at=at,
+                actor=acting_user,
+                verb="attribution.index_requested",
+                target=index,
+                at=at,
                 data={"model": str(model_id)},
             )
     return index
@@ -49,8 +50,12 @@ def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> 
 def claim(*, index_id: UUID, owner: str, at: datetime) -> bool:
     """Whether the caller has it now."""
     return leases.claim(
-        Index, index_id, from_states=[Index.State.QUEUED], to_state=Index.State.BUILDING,
-        owner=owner, at=at,
+        Index,
+        index_id,
+        from_states=[Index.State.QUEUED],
+        to_state=Index.State.BUILDING,
+        owner=owner,
+        at=at,
     )
 
 
@@ -58,7 +63,11 @@ def wait_for_turn(*, index_id: UUID, at: datetime) -> None:
     """Try again in a moment: the worker builds another index now."""
     with transaction.atomic():
         outbox.enqueue(
-            task=BUILD_TASK, args=[str(index_id)], queue=QUEUE, at=at, delay=TURN,
+            task=BUILD_TASK,
+            args=[str(index_id)],
+            queue=QUEUE,
+            at=at,
+            delay=TURN,
             key=f"index:{index_id}:waiting",
         )
 
@@ -72,8 +81,14 @@ def note_progress(*, index_id: UUID, owner: str, done: int, total: int, at: date
 
 
 def finish(
-    *, index_id: UUID, owner: str, root: str, manifest: Mapping[str, Any], device: str,
-    seconds: float, at: datetime,
+    *,
+    index_id: UUID,
+    owner: str,
+    root: str,
+    manifest: Mapping[str, Any],
+    device: str,
+    seconds: float,
+    at: datetime,
 ) -> bool:
     """BUILDING → READY, and wake the attributions that waited for it."""
     with transaction.atomic():
@@ -85,7 +100,14 @@ def finish(
         index.done = index.total = int(manifest["header"]["record_count"])
         index.save(
             update_fields=[
-                "state", "root", "manifest", "device", "seconds", "ready_at", "done", "total",
+                "state",
+                "root",
+                "manifest",
+                "device",
+                "seconds",
+                "ready_at",
+                "done",
+                "total",
             ]
         )
         audit.record(
@@ -111,11 +133,12 @@ def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) ->
             return
         index.state, index.failure_reason = Index.State.FAILED, reason
         index.lease_owner, index.lease_expires_at = "", None
-        index.save(
-            update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"]
-        )
+        index.save(update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"])
         audit.record(
-            actor=None, verb="attribution.index_failed", target=index, at=at,
+            actor=None,
+            verb="attribution.index_failed",
+            target=index,
+            at=at,
             data={"reason": reason},
         )
 

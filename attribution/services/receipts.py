@@ -31,9 +31,19 @@ IN_WORK = [State.QUEUED, State.RUNNING]
 
 
 def request_attribution(
-    *, completion_id: UUID, model_id: UUID | None, prompt_ids: list[int], answer_ids: list[int],
-    prompt: str, answer: str, fee: int, split: Split, input_price: int, output_price: int,
-    at: datetime, payer_id: UUID | None = None,
+    *,
+    completion_id: UUID,
+    model_id: UUID | None,
+    prompt_ids: list[int],
+    answer_ids: list[int],
+    prompt: str,
+    answer: str,
+    fee: int,
+    split: Split,
+    input_price: int,
+    output_price: int,
+    at: datetime,
+    payer_id: UUID | None = None,
 ) -> Attribution:
     """Ask for a completion's receipt, in the caller's transaction; asked again, nothing changes.
 
@@ -45,11 +55,17 @@ def request_attribution(
             defaults={
                 "model": Model.objects.get(pk=model_id) if model_id else None,
                 "payer_id": payer_id or _payer(completion_id),
-                "prompt_ids": list(prompt_ids), "answer_ids": list(answer_ids),
-                "prompt": prompt, "answer": answer,
-                "prompt_tokens": len(prompt_ids), "completion_tokens": len(answer_ids),
-                "fee": fee, "input_price": input_price, "output_price": output_price,
-                "split": split_as_json(split), "lease_expires_at": at + settings.WORK_LEASE,
+                "prompt_ids": list(prompt_ids),
+                "answer_ids": list(answer_ids),
+                "prompt": prompt,
+                "answer": answer,
+                "prompt_tokens": len(prompt_ids),
+                "completion_tokens": len(answer_ids),
+                "fee": fee,
+                "input_price": input_price,
+                "output_price": output_price,
+                "split": split_as_json(split),
+                "lease_expires_at": at + settings.WORK_LEASE,
             },
         )
         if is_new:
@@ -64,7 +80,11 @@ def split_as_json(split: Split) -> dict[str, Any]:
 
 def enqueue(attribution_id: UUID, *, at: datetime, delay: timedelta | None = None) -> None:
     outbox.enqueue(
-        task=TASK, args=[str(attribution_id)], queue=QUEUE, at=at, delay=delay,
+        task=TASK,
+        args=[str(attribution_id)],
+        queue=QUEUE,
+        at=at,
+        delay=delay,
         # A message that waits must not swallow one that shall run now.
         key=f"attribute:{attribution_id}:waiting" if delay else None,
     )
@@ -73,8 +93,12 @@ def enqueue(attribution_id: UUID, *, at: datetime, delay: timedelta | None = Non
 def claim(*, attribution_id: UUID, owner: str, at: datetime) -> Attribution | None:
     """The attribution, where the caller has it now."""
     taken = leases.claim(
-        Attribution, attribution_id, from_states=[State.QUEUED], to_state=State.RUNNING,
-        owner=owner, at=at,
+        Attribution,
+        attribution_id,
+        from_states=[State.QUEUED],
+        to_state=State.RUNNING,
+        owner=owner,
+        at=at,
     )
     if not taken:
         return None
@@ -94,7 +118,9 @@ def try_again(*, attribution_id: UUID, at: datetime) -> bool:
             pk=attribution_id, state__in=[State.QUEUED, State.FAILED]
         )
         found: int = rows.update(
-            state=State.QUEUED, attempts=0, failure_reason="",
+            state=State.QUEUED,
+            attempts=0,
+            failure_reason="",
             lease_expires_at=at + settings.WORK_LEASE,
         )
         if found:
@@ -123,7 +149,10 @@ def fail(attribution_id: UUID, reason: str, at: datetime, owner: str | None = No
             update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"]
         )
         audit.record(
-            actor=None, verb="attribution.failed", target=attribution, at=at,
+            actor=None,
+            verb="attribution.failed",
+            target=attribution,
+            at=at,
             data={"reason": reason, "completion": str(attribution.completion_id)},
         )
 
@@ -140,8 +169,10 @@ def write_receipt(
         if attribution is None:
             return None
         credited = crediting.credit(
-            influences=evidence.influences, counts=evidence.counts,
-            model_id=attribution.model_id, has_answer=evidence.has_answer,
+            influences=evidence.influences,
+            counts=evidence.counts,
+            model_id=attribution.model_id,
+            has_answer=evidence.has_answer,
         )
         entry = settle_suspense(
             completion_id=attribution.completion_id, credits=credited.credits, at=at
@@ -151,7 +182,10 @@ def write_receipt(
         _add_rows(receipt, evidence, credited, money)
         _let_go(attribution)
         audit.record(
-            actor=None, verb="attribution.receipt_created", target=receipt, at=at,
+            actor=None,
+            verb="attribution.receipt_created",
+            target=receipt,
+            at=at,
             data={"completion": str(attribution.completion_id), "outcome": receipt.outcome},
         )
         events.emit(
@@ -193,29 +227,43 @@ def _create(
     receipt_id = uuid7()
     private = bodies.private_part(attribution, evidence)
     public = bodies.public_part(
-        receipt_id=receipt_id, attribution=attribution, evidence=evidence, crediting=credited,
-        money=money, private=private, at=at,
+        receipt_id=receipt_id,
+        attribution=attribution,
+        evidence=evidence,
+        crediting=credited,
+        money=money,
+        private=private,
+        at=at,
     )
     leaf = append_receipt(receipt_id=receipt_id, body=public, at=at)
-    sketch = (
-        put_bytes(evidence.sketch, "application/octet-stream") if evidence.sketch else None
-    )
+    sketch = put_bytes(evidence.sketch, "application/octet-stream") if evidence.sketch else None
     return Receipt.objects.create(
-        id=receipt_id, attribution=attribution, completion_id=attribution.completion_id,
-        model=attribution.model, payer_id=attribution.payer_id, outcome=credited.outcome,
-        fee=attribution.fee, amount=money.contributors, entry_id=money.entry_id, public=public,
-        body_sha256=canonical.sha256(public), leaf_hash=leaf.leaf_hash, private=private,
-        sketch=sketch, at=at,
+        id=receipt_id,
+        attribution=attribution,
+        completion_id=attribution.completion_id,
+        model=attribution.model,
+        payer_id=attribution.payer_id,
+        outcome=credited.outcome,
+        fee=attribution.fee,
+        amount=money.contributors,
+        entry_id=money.entry_id,
+        public=public,
+        body_sha256=canonical.sha256(public),
+        leaf_hash=leaf.leaf_hash,
+        private=private,
+        sketch=sketch,
+        at=at,
     )
 
 
-def _add_rows(
-    receipt: Receipt, evidence: Evidence, credited: Crediting, money: Money
-) -> None:
+def _add_rows(receipt: Receipt, evidence: Evidence, credited: Crediting, money: Money) -> None:
     RecordInfluence.objects.bulk_create(
         RecordInfluence(
-            receipt=receipt, record_id=top.record_id, contributor_id=top.contributor_id,
-            rank=rank, influence=top.influence,
+            receipt=receipt,
+            record_id=top.record_id,
+            contributor_id=top.contributor_id,
+            rank=rank,
+            influence=top.influence,
         )
         for rank, top in enumerate(evidence.records, 1)
     )
@@ -226,8 +274,10 @@ def _add_rows(
             receipt=receipt,
             kind=one.kind.upper(),
             contributor_id=one.owner_id if one.kind == "contributor" else None,
-            datanet_id=one.datanet_id or one.owner_id, influence=influences[one.key],
-            share_ppb=one.share_ppb, amount=paid[one.key],
+            datanet_id=one.datanet_id or one.owner_id,
+            influence=influences[one.key],
+            share_ppb=one.share_ppb,
+            amount=paid[one.key],
         )
         for one in credited.credits
     )
@@ -240,7 +290,13 @@ def _let_go(attribution: Attribution) -> None:
     attribution.prompt_ids, attribution.answer_ids = [], []
     attribution.save(
         update_fields=[
-            "state", "lease_owner", "lease_expires_at", "failure_reason", "prompt", "answer",
-            "prompt_ids", "answer_ids",
+            "state",
+            "lease_owner",
+            "lease_expires_at",
+            "failure_reason",
+            "prompt",
+            "answer",
+            "prompt_ids",
+            "answer_ids",
         ]
     )

@@ -18,7 +18,8 @@ from modelfactory.models import Model
 def index(request: HttpRequest, root: str) -> HttpResponse:
     found = _ready(root)
     return render(
-        request, "attribution/index.html",
+        request,
+        "attribution/index.html",
         {
             "index": found,
             "model": Model.objects.visible_to(request.user).filter(pk=found.model_id).first(),

@@ -31,7 +31,11 @@ def judge(*bundles):
     """The names of the checks that fail, for each bundle."""
     done = subprocess.run(
         ["node", "--input-type=module", "-e", PROGRAM, str(SCRIPTS / "attribution-verify.js")],
-        input=json.dumps(bundles), capture_output=True, text=True, check=False, timeout=60,
+        input=json.dumps(bundles),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return [
@@ -72,9 +76,19 @@ def test_true_receipts_hold_and_changed_ones_do_not(indexed):
         found["receipt"]["price"]["fee"] = "1"
 
     assert judge(
-        bundle, base, changed(bundle, other_share), changed(bundle, other_amount),
-        changed(bundle, other_place), changed(bundle, other_root), changed(bundle, other_fee),
+        bundle,
+        base,
+        changed(bundle, other_share),
+        changed(bundle, other_amount),
+        changed(bundle, other_place),
+        changed(bundle, other_root),
+        changed(bundle, other_fee),
     ) == [
-        set(), set(), {"Receipt", "Shares"}, {"Receipt", "Amounts"}, {"Inclusion"},
-        {"Inclusion", "Checkpoint"}, {"Receipt", "Fee"},
+        set(),
+        set(),
+        {"Receipt", "Shares"},
+        {"Receipt", "Amounts"},
+        {"Inclusion"},
+        {"Inclusion", "Checkpoint"},
+        {"Receipt", "Fee"},
     ]

@@ -86,13 +86,15 @@ def test_nothing_can_be_posted(client, indexed, receipt):
     client.force_login(indexed.staff)
     root = Index.objects.get().root
     addresses = [
-        reverse("attribution:receipts"), reverse("attribution:receipt", args=[receipt.pk]),
+        reverse("attribution:receipts"),
+        reverse("attribution:receipt", args=[receipt.pk]),
         reverse("attribution:panel", args=[receipt.completion_id]),
         reverse("attribution:proof", args=[receipt.pk]),
         reverse("attribution:private", args=[receipt.pk]),
         reverse("attribution:index", args=[root]),
         reverse("attribution:index_file", args=[root, "manifest.json"]),
-        reverse("api-receipts"), reverse("api-receipt", args=[receipt.pk]),
+        reverse("api-receipts"),
+        reverse("api-receipt", args=[receipt.pk]),
     ]
     for address in addresses:
         assert client.post(address).status_code == 405, address
@@ -221,10 +223,12 @@ def test_a_public_receipt_names_no_draft(client, indexed, draft, who):
     if who != "nobody":
         client.force_login(getattr(indexed, who))
     addresses = [
-        reverse("attribution:receipts"), reverse("attribution:receipt", args=[draft.pk]),
+        reverse("attribution:receipts"),
+        reverse("attribution:receipt", args=[draft.pk]),
         reverse("attribution:panel", args=[draft.completion_id]),
         reverse("attribution:index", args=[Index.objects.get().root]),
-        reverse("api-receipts"), reverse("api-receipt", args=[draft.pk]),
+        reverse("api-receipts"),
+        reverse("api-receipt", args=[draft.pk]),
     ]
     for address in addresses:
         told = client.get(address).content.decode()

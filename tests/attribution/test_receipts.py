@@ -22,9 +22,7 @@ def test_a_receipt_pays_the_contributors_of_the_records(indexed):
     receipt = indexed.receipt()
     assert receipt.outcome == "CREDITED"
     assert sum(share.share_ppb for share in receipt.shares.all()) == 10**9
-    earned = {
-        share.contributor_id: share.amount for share in receipt.shares.all()
-    }
+    earned = {share.contributor_id: share.amount for share in receipt.shares.all()}
     assert sum(earned.values()) == receipt.amount == SPLIT.amounts(receipt.fee)["contributors"]
     for person in (indexed.alice, indexed.bob):
         assert balance_of(Account.Kind.EARNINGS, person.pk) == earned.get(person.pk, 0)
@@ -47,9 +45,17 @@ def test_a_record_that_was_held_out_is_not_in_the_index(indexed):
 def test_asking_twice_makes_one_attribution(world):
     first = world.ask()
     again = request_attribution(
-        completion_id=first.completion_id, model_id=world.model.pk, prompt_ids=[1],
-        answer_ids=[2], prompt="other", answer="other", fee=1, split=SPLIT, input_price=1,
-        output_price=1, at=NOON,
+        completion_id=first.completion_id,
+        model_id=world.model.pk,
+        prompt_ids=[1],
+        answer_ids=[2],
+        prompt="other",
+        answer="other",
+        fee=1,
+        split=SPLIT,
+        input_price=1,
+        output_price=1,
+        at=NOON,
     )
     assert again.pk == first.pk
     assert again.prompt == first.prompt
@@ -201,9 +207,7 @@ def test_no_guessed_prompt_matches_without_the_salt(indexed):
     guess = "What is door number 3?"
     assert hashlib.sha256(guess.encode()).hexdigest() != receipt.public["prompt_sha256"]
     salt = bytes.fromhex(receipt.private["payer"]["prompt_salt"])
-    assert (
-        hashlib.sha256(salt + guess.encode()).hexdigest() == receipt.public["prompt_sha256"]
-    )
+    assert hashlib.sha256(salt + guess.encode()).hexdigest() == receipt.public["prompt_sha256"]
 
 
 def test_the_model_event_asks_for_the_index_once(world):

@@ -24,7 +24,9 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SPLIT = Split(
     1,
     (
-        Part("platform", 1000), Part("model_owner", 2000), Part("stakers", 2000),
+        Part("platform", 1000),
+        Part("model_owner", 2000),
+        Part("stakers", 2000),
         Part("contributors", 5000),
     ),
 )
@@ -43,8 +45,13 @@ def tiny_base_and_adapter(folder: Path) -> tuple[Path, Path]:
     torch.set_num_threads(1)
     base = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=4096, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
-            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=128,
+            vocab_size=4096,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
             initializer_range=0.2,
         )
     )
@@ -76,7 +83,9 @@ class World:
     def __init__(self, folders: tuple[Path, Path]) -> None:
         self.owner, self.alice, self.bob = person("owner"), person("alice"), person("bob")
         self.builder, self.payer, self.stranger = (
-            person("builder"), person("payer"), person("stranger"),
+            person("builder"),
+            person("payer"),
+            person("stranger"),
         )
         self.staff = person("staff", is_staff=True)
         fund(self.payer, OPEN)
@@ -87,23 +96,38 @@ class World:
         ]
         self.version = publish_version(datanet=self.datanet, acting_user=self.owner, at=NOW)
         self.base = BaseModel.objects.create(
-            slug="tiny", name="Tiny", folder=str(folders[0]), state="READY", context_length=128,
+            slug="tiny",
+            name="Tiny",
+            folder=str(folders[0]),
+            state="READY",
+            context_length=128,
             origin=str(folders[0]),
         )
         self.model = self._model(folders[1])
 
     def _model(self, adapter: Path) -> Model:
         run = Run.objects.create(
-            builder=self.builder, name="run", state="SUCCEEDED", base_model=self.base,
-            recipe={"cutoff": 64, "rank": 2}, held_out=[str(self.records[0].pk)],
+            builder=self.builder,
+            name="run",
+            state="SUCCEEDED",
+            base_model=self.base,
+            recipe={"cutoff": 64, "rank": 2},
+            held_out=[str(self.records[0].pk)],
         )
         RunVersion.objects.create(run=run, version=self.version)
         blob = put_file(adapter / "adapter_model.safetensors", "application/octet-stream")
         return Model.objects.create(
-            slug="builder-run", name="Run", run=run, owner=self.builder, base_model=self.base,
-            state="PUBLISHED", adapter_sha256=blob.sha256, adapter_bytes=blob.size,
+            slug="builder-run",
+            name="Run",
+            run=run,
+            owner=self.builder,
+            base_model=self.base,
+            state="PUBLISHED",
+            adapter_sha256=blob.sha256,
+            adapter_bytes=blob.size,
             adapter_config=json.loads((adapter / "adapter_config.json").read_text()),
-            manifest={}, manifest_sha256="0" * 64,
+            manifest={},
+            manifest_sha256="0" * 64,
         )
 
     def build_index(self) -> Index:
@@ -113,7 +137,10 @@ class World:
         return index
 
     def ask(
-        self, answer: str = "The door 3 is a door of the house.", *, model: Model | None = None,
+        self,
+        answer: str = "The door 3 is a door of the house.",
+        *,
+        model: Model | None = None,
         base_only: bool = False,
     ) -> Attribution:
         """A completion that was paid for; its attribution waits."""
@@ -125,18 +152,36 @@ class World:
         fee = len(prompt_ids) * INPUT_PRICE + len(answer_ids) * OUTPUT_PRICE
         completion = uuid7()
         hold = open_hold(
-            payer=self.payer, amount=fee, cause_kind="completion", cause_id=completion,
-            split_version=1, expires_at=NOON + timedelta(hours=1), acting_user=self.payer, at=NOON,
+            payer=self.payer,
+            amount=fee,
+            cause_kind="completion",
+            cause_id=completion,
+            split_version=1,
+            expires_at=NOON + timedelta(hours=1),
+            acting_user=self.payer,
+            at=NOON,
         )
         capture_hold(
-            hold=hold, amount=fee, split=SPLIT, model_owner=model.owner if model else None,
+            hold=hold,
+            amount=fee,
+            split=SPLIT,
+            model_owner=model.owner if model else None,
             refs=Refs(model=model.pk if model else None, completion=completion),
-            acting_user=None, at=NOON,
+            acting_user=None,
+            at=NOON,
         )
         return request_attribution(
-            completion_id=completion, model_id=model.pk if model else None,
-            prompt_ids=prompt_ids, answer_ids=answer_ids, prompt=prompt, answer=answer, fee=fee,
-            split=SPLIT, input_price=INPUT_PRICE, output_price=OUTPUT_PRICE, at=NOON,
+            completion_id=completion,
+            model_id=model.pk if model else None,
+            prompt_ids=prompt_ids,
+            answer_ids=answer_ids,
+            prompt=prompt,
+            answer=answer,
+            fee=fee,
+            split=SPLIT,
+            input_price=INPUT_PRICE,
+            output_price=OUTPUT_PRICE,
+            at=NOON,
         )
 
     def receipt(self, **asked) -> Receipt:
