@@ -169,6 +169,7 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = env("EMAIL_VERIFICATION", default="mandatory")
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_UNIQUE_EMAIL = True
+ACCOUNT_FORMS = {"signup": "accounts.people.sign_up.SignUpForm"}
 # Beside the limits of allauth itself, which stay as they are.
 ACCOUNT_RATE_LIMITS = {"wallet_sign_in": "30/m/ip"}
 # The e-mail is unique by an index on Lower(), which this check does not see.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -16,6 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from pytest_django import Settings
 
 from accounts.models import User
+from accounts.people.sign_up import SignUpForm
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +73,25 @@ def test_an_address_is_confirmed_before_anybody_gets_in(client: Client) -> None:
     sign_in(client)
     assert is_in(client)
     assert User.objects.get().handle.startswith("person-")
+
+
+def test_signing_up_twice_at_once_makes_one_account(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_up(Client())
+    later = sign_up(Client())
+    clean = SignUpForm.clean
+
+    def too_early(form: SignUpForm) -> Any:
+        """Look for the account just before the other click has made it."""
+        data = clean(form)
+        form.account_already_exists = False
+        return data
+
+    monkeypatch.setattr(SignUpForm, "clean", too_early)
+    page = sign_up(client)
+    assert User.objects.count() == 1
+    assert strip(page) == strip(later)
 
 
 def test_signing_up_with_a_known_address_looks_the_same(client: Client, ada: User) -> None:
