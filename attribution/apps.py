@@ -1,3 +1,5 @@
+from uuid import UUID
+
 from django.apps import AppConfig
 from django.urls import reverse
 
@@ -9,7 +11,7 @@ class AttributionConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events, leases, pages
-        from attribution.models import Attribution, Index
+        from attribution.models import Attribution, Checkpoint, Index
         from attribution.services import anchoring, indexes, receipts
 
         events.subscribe(
@@ -25,4 +27,10 @@ class AttributionConfig(AppConfig):
             fail=receipts.fail,
         )
         anchoring.register()
+
+        def page_of_checkpoint(identifier: UUID | str) -> str:
+            head = Checkpoint.objects.filter(pk=identifier).only("size").first()
+            return reverse("attribution:log_checkpoint_of", args=[head.size]) if head else ""
+
+        pages.register("checkpoint", page_of_checkpoint)
         pages.register("receipt", lambda pk: reverse("attribution:receipt", args=[pk]))

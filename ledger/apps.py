@@ -16,7 +16,7 @@ class LedgerConfig(AppConfig):
         from ledger.services import mirror
 
         mirror.register()
-        for kind in ("entry", "account", "distribution"):
+        for kind in ("entry", "account", "distribution", "intent"):
             pages.register(kind, _page(f"ledger:{kind}"))
 
 

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 
 from accounts import pages
 from ledger import calldata, selectors
+from ledger.chain import artifacts
 from ledger.errors import LedgerError
 from ledger.models import Account, Claim, Entry, Intent, Posting
 from ledger.onchain import current_deployment, raw_wallet_call
@@ -158,6 +159,36 @@ def intent_progress(intent: Intent) -> Progress:
         failure=intent.failure_reason,
         tx_hash=intent.tx_hash,
     )
+
+
+def called_by(intent: Intent) -> tuple[str, str]:
+    """The contract's name and the function's signature; "" where it is not one of ours.
+
+    The arguments are left out: those of a deposit name an account.
+    """
+    deployment = current_deployment()
+    name = deployment.name(intent.to) if deployment else ""
+    if name not in artifacts.CONTRACTS:
+        return "", ""
+    selector = bytes(intent.data[:4])
+    functions = artifacts.load(name).functions.values()
+    return name, next((one.signature for one in functions if one.selector == selector), "")
+
+
+def cause_of(intent: Intent, user: Any) -> Thing | None:
+    """Why it was asked of the chain: a distribution (of a claim, too), a checkpoint, an account.
+
+    None where there is none, or where it is the account of somebody else than `user`.
+    """
+    kind, pk = intent.cause_kind, intent.cause_id
+    if kind == "claim" and pk is not None:
+        claim = Claim.objects.filter(pk=pk).first()
+        kind, pk = "distribution", claim.distribution_id if claim else None
+    if pk is None:
+        return None
+    if kind == "account" and not Account.objects.visible_to(user).filter(pk=pk).exists():
+        return None
+    return Thing(kind, pk, str(pk), pages.url(kind, pk))
 
 
 def deposit_call(account: Account) -> dict[str, str] | None:

@@ -16,6 +16,7 @@ urlpatterns = [
     path("wallet/deposits/<uuid:pk>/", wallet.intent_state, name="intent_state"),
     path("explorer/entries/<uuid:pk>/", explorer.entry, name="entry"),
     path("explorer/accounts/<uuid:pk>/", explorer.account, name="account"),
+    path("explorer/intents/<uuid:pk>/", explorer.intent, name="intent"),
     path("explorer/distributions/", explorer.distributions, name="distributions"),
     path("explorer/distributions/<uuid:pk>/", explorer.distribution, name="distribution"),
     path(

@@ -1,4 +1,4 @@
-"""Public pages of entries, accounts and distributions.
+"""Public pages of entries, accounts, distributions and what was asked of the chain.
 
 Who earns is shown by handle; who pays is shown to themselves and to staff.
 """
@@ -17,7 +17,7 @@ from accounts import blobs
 from accounts.people.access import signed_in_user
 from ledger import reading, selectors
 from ledger.errors import LedgerError
-from ledger.models import Account, Distribution, Entry
+from ledger.models import Account, Distribution, Entry, Intent
 from ledger.services.roots import retry_distribution
 
 PAGE = 50
@@ -56,6 +56,21 @@ def account(request: HttpRequest, pk: UUID) -> HttpResponse:
             "handle": selectors.owner_handle(found),
             "owner": reading.owner_of(found),
             "posted": selectors.total_of(found.postings.all()),
+        },
+    )
+
+
+@require_safe
+def intent(request: HttpRequest, pk: UUID) -> HttpResponse:
+    found = get_object_or_404(Intent, pk=pk)
+    contract, function = reading.called_by(found)
+    return render(
+        request,
+        "ledger/intent.html",
+        {
+            "intent": found, "progress": reading.intent_progress(found),
+            "contract": contract, "function": function,
+            "cause": reading.cause_of(found, request.user),
         },
     )
 

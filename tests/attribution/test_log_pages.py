@@ -11,6 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
+from accounts import pages
+from accounts.ids import uuid7
 from attribution.models.log import Checkpoint
 from attribution.services import log
 from attribution.translog import merkle
@@ -44,6 +46,12 @@ def test_the_log_reads_as_tlog_tiles(
     assert merkle.root(entries).hex() == head.root
     top = client.get("/log/tile/1/000.p/1").content
     assert top == merkle.root(entries[:256])
+
+
+def test_rooms_below_find_a_checkpoint_by_its_id(client: Client) -> None:
+    _, head = signed(2)
+    assert client.get(pages.url("checkpoint", head.pk)).content.decode() == head.note
+    assert pages.url("checkpoint", uuid7()) == ""
 
 
 @pytest.mark.parametrize(

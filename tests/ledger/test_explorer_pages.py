@@ -7,8 +7,8 @@ from django.urls import reverse
 
 from accounts import pages
 from accounts.ids import uuid7
-from ledger.models import Account, Distribution
-from ledger.services import roots
+from ledger.models import Account, Distribution, Intent
+from ledger.services import chain, roots
 from ledger.services.holds import Refs
 from tests.ledger.books import (
     FIRST,
@@ -23,6 +23,7 @@ from tests.ledger.books import (
 )
 
 pytestmark = pytest.mark.django_db
+PUBLIC = ["entry", "account", "distribution", "distribution_data", "intent"]
 
 
 @pytest.fixture
@@ -125,6 +126,38 @@ def test_anybody_reads_a_distribution_and_its_file(client, distribution):
     }
 
 
+def test_anybody_follows_what_was_asked_of_the_chain(client, distribution):
+    intent = Intent.objects.get(pk=distribution.funding_intent_id)
+    shown = client.get(pages.url("intent", intent.pk)).content.decode()
+    assert "NEW" in shown
+    assert "fundDistributor(bytes32,uint256)" in shown
+    assert pages.url("distribution", distribution.pk) in shown
+    tx_hash, block = "0x" + "ab" * 32, "0x" + "cd" * 32
+    Intent.objects.filter(pk=intent.pk).update(
+        state="FINAL", nonce=1, tx_hash=tx_hash, block_number=12, block_hash=block
+    )
+
+    shown = client.get(pages.url("intent", intent.pk)).content.decode()
+
+    assert f'data-copy="{tx_hash}"' in shown
+    assert f"12 {block}" in shown
+    assert "FINAL" in shown
+
+
+def test_an_intent_of_the_faucet_does_not_tell_for_whom(client, payer, deployed, settings):
+    settings.CHAIN_IS_LOCAL = True
+    intent = chain.request_faucet(user=payer, amount=7, acting_user=payer, key="one", at=NOON)
+    account = str(Account.objects.get(kind=Account.Kind.USER, owner_id=payer.pk).pk)
+
+    shown = client.get(pages.url("intent", intent.pk)).content.decode()
+
+    assert "deposit(bytes32)" in shown
+    assert account not in shown
+    assert account.replace("-", "") not in shown
+    client.force_login(payer)
+    assert account in client.get(pages.url("intent", intent.pk)).content.decode()
+
+
 def test_a_distribution_without_a_tree_has_no_file(client, contributor):
     earn(contributor, 5)
     link(contributor, FIRST)
@@ -168,12 +201,12 @@ def test_a_stranger_does_not(client, distribution, stranger):
     )
 
 
-@pytest.mark.parametrize("name", ["entry", "account", "distribution", "distribution_data"])
+@pytest.mark.parametrize("name", PUBLIC)
 def test_what_is_not_there_is_not_found(client, name):
     assert client.get(reverse(f"ledger:{name}", args=[uuid7()])).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["entry", "account", "distribution", "distribution_data"])
+@pytest.mark.parametrize("name", PUBLIC)
 def test_the_wrong_method_is_refused(client, name):
     assert client.post(reverse(f"ledger:{name}", args=[uuid7()])).status_code == 405
 
