@@ -1,4 +1,4 @@
-"""The files of an index between the object store and a folder that can be memory-mapped. No torch."""
+"""An index's files, from the object store to a folder that can be memory-mapped. No torch."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def deployment_url(identifier: UUID | str) -> str:
 
 def model_deployment_url(model_id: UUID | str) -> str:
     """The page that says what the model costs, "" where it is not in service."""
-    found = Deployment.objects.filter(model=model_id).exclude(state=DeploymentState.STOPPED)
+    found = Deployment.objects.filter(model__pk=model_id).exclude(state=DeploymentState.STOPPED)
     name = found.values_list("name", flat=True).first()
     return reverse("serving:deployment", args=[name]) if name else ""
 
