@@ -18,7 +18,7 @@ HASH = re.compile(r"(0x)?[0-9a-f]{64}", re.IGNORECASE)
 BY_ID: list[tuple[str, Callable[[Any], Any]]] = [
     ("receipt", lambda user: Receipt.objects.all()),
     ("entry", lambda user: Entry.objects.all()),
-    ("account", lambda user: Account.objects.all()),
+    ("account", lambda user: Account.objects.visible_to(user)),
     ("distribution", lambda user: Distribution.objects.all()),
     ("intent", lambda user: Intent.objects.all()),
     ("version", lambda user: Version.objects.filter(datanet__in=_datanets(user))),

@@ -12,7 +12,8 @@ from accounts.models import User
 from datanets.models import Datanet, Record
 from datanets.services import datanets as services
 from datanets.services import imports, reviews, versions
-from ledger.models import ChainHead
+from ledger.models import Account, ChainHead
+from ledger.services.opening import account_for
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
@@ -111,6 +112,14 @@ def test_a_hash_or_an_id_opens_its_page(client: Client, published: Datanet) -> N
 def test_a_hash_of_a_draft_opens_nothing_for_a_stranger(client: Client, draft: Datanet) -> None:
     root = draft.versions.get().root
     assert "Nothing that you may see" in text(client, f"/search/?q={root}")
+
+
+def test_the_search_opens_a_balance_for_its_owner_alone(client: Client, owner: User) -> None:
+    balance = account_for(Account.Kind.USER, owner.pk)
+    assert "Nothing that you may see" in text(client, f"/search/?q={balance.pk}")
+    client.force_login(owner)
+    found = client.get("/search/", {"q": str(balance.pk)})
+    assert found.headers["Location"] == f"/explorer/accounts/{balance.pk}/"
 
 
 @pytest.mark.parametrize("words", ["", "\0", "'; DROP TABLE", "a" * 5000, '"', "((", "<script>"])
