@@ -68,8 +68,10 @@ def intent(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         "ledger/intent.html",
         {
-            "intent": found, "progress": reading.intent_progress(found),
-            "contract": contract, "function": function,
+            "intent": found,
+            "progress": reading.intent_progress(found),
+            "contract": contract,
+            "function": function,
             "cause": reading.cause_of(found, request.user),
         },
     )
