@@ -37,6 +37,7 @@ from attribution.models import Attribution, Index
 from attribution.services import indexes, receipts
 from datanets.services.lifelines import lifeline
 from modelfactory.models import Model
+from modelfactory.training.devices import choose_device
 from modelfactory.training.prompts import load_tokenizer, render_example
 from modelfactory.workers import materialise_adapter
 
@@ -54,12 +55,6 @@ _building = threading.Lock()
 
 class LeaseLostError(Exception):
     """Somebody else has the work now."""
-
-
-def choose_device() -> str:
-    """CUDA where there is one, else the CPU. OPENLEDGER_DEVICE=cpu forces the latter."""
-    forced = os.environ.get("OPENLEDGER_DEVICE", "")
-    return "cuda" if forced != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def build_index(index_id: UUID) -> None:
@@ -155,7 +150,7 @@ def scorer_for(row: Index, model: Model) -> Scorer:
         torch.set_num_threads(THREADS)
         opened = index_files.open_index(row)
         with _adapter(model) as adapter:
-            scorer = Scorer.load(opened, model.base_model.path, adapter, choose_device())
+            scorer = Scorer.load(opened, model.base_model.path, adapter, choose_device()[0])
         _scorers[row.root] = scorer
         while len(_scorers) > KEPT_SCORERS:
             _scorers.popitem(last=False)
@@ -202,7 +197,7 @@ def _has_index(attribution: Attribution) -> bool:
 def _build(index: Index, owner: str) -> None:
     began = time.monotonic()
     torch.set_num_threads(THREADS)
-    device = choose_device()
+    device, _ = choose_device()
     examples = examples_of(index.model)
     folder = index_files.build_folder(index)
     with _adapter(index.model) as adapter:

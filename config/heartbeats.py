@@ -12,7 +12,6 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import workers
-from config.devices import choose_device
 
 logger = logging.getLogger(__name__)
 _stop = threading.Event()
@@ -41,6 +40,9 @@ def stop_beating(**_: Any) -> None:
 def _beat(name: str, queues: list[str]) -> None:
     device, dtype = "cpu", "float32"
     if any(queue.split(".")[0] in COMPUTE_QUEUES for queue in queues):
+        # Brings torch, which the workers of the other queues never load.
+        from modelfactory.training.devices import choose_device
+
         device, dtype = choose_device()
     while not _stop.is_set():
         try:

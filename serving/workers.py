@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from uuid import UUID
 
-import torch
 from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
 from modelfactory.models import BaseModel, Model
+from modelfactory.training.devices import choose_device
 from modelfactory.workers import materialise_adapter
 from serving import streams
 from serving.engine.adapters import adapter_name
@@ -38,13 +38,6 @@ THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
 _engines: dict[str, Engine] = {}
 _engines_lock = threading.Lock()
 _watcher = Watcher()
-
-
-def choose_device() -> tuple[str, str]:
-    """(device, dtype): CUDA where there is one, else the CPU. OPENLEDGER_DEVICE forces it."""
-    if os.environ.get("OPENLEDGER_DEVICE", "") != "cpu" and torch.cuda.is_available():
-        return "cuda", "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "cpu", "float32"
 
 
 def engine_for(base: BaseModel) -> Engine:
