@@ -11,9 +11,26 @@ from django.db.models import Count, Sum
 from accounts import workers
 from accounts.fields import WeiField
 from accounts.models import AuditEvent, OutboxMessage
-from attribution.models import Checkpoint, Receipt
-from datanets.models import Contribution, ContributionState, Datanet, Record, Report, Version
-from ledger.models import Account, ChainHead, ChainWallet, Distribution, Entry, Intent, Posting
+from attribution.models import Attribution, Checkpoint, Index, Receipt
+from datanets.models import (
+    Contribution,
+    ContributionState,
+    Datanet,
+    Record,
+    Report,
+    Version,
+    VersionBuild,
+)
+from ledger.models import (
+    Account,
+    ChainHead,
+    ChainLog,
+    ChainWallet,
+    Distribution,
+    Entry,
+    Intent,
+    Posting,
+)
 from modelfactory.models import Model, Run
 from serving.models import Completion
 
@@ -133,6 +150,10 @@ def staff_overview(at: datetime) -> dict[str, Any]:
             "Runs": Run.objects.filter(state="FAILED").count(),
             "Completions": Completion.objects.filter(state="FAILED").count(),
             "Intents": Intent.objects.filter(state="FAILED").count(),
+            "Version builds": VersionBuild.objects.filter(state="FAILED").count(),
+            "Indexes": Index.objects.filter(state="FAILED").count(),
+            "Attributions": Attribution.objects.filter(state="FAILED").count(),
+            "Events of the chain": ChainLog.objects.exclude(problem="").count(),
         },
         "chain_problems": [
             *ChainHead.objects.exclude(problem="").values_list("problem", flat=True),
