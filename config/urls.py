@@ -26,6 +26,7 @@ urlpatterns = [
         include(
             [
                 path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
+                path("", include("accounts.api_urls")),
                 path("", include("datanets.api_urls")),
                 path("", include("modelfactory.api_urls")),
                 path("", include("attribution.api_urls")),

@@ -1,4 +1,7 @@
-"""Reading API: Datanets, records, versions. What a viewer may not see is not there (404)."""
+"""Reading API: Datanets, records, versions, contributions.
+
+What a viewer may not see is not there (404).
+"""
 
 from typing import Any
 
@@ -6,9 +9,10 @@ from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, serializers, viewsets
+from rest_framework.permissions import IsAuthenticated
 
 from datanets import selectors
-from datanets.models import Datanet, Record, Version
+from datanets.models import Contribution, Datanet, Record, Review, Version
 
 SLUG = OpenApiParameter("slug", str, OpenApiParameter.PATH)
 NUMBER = OpenApiParameter("number", int, OpenApiParameter.PATH)
@@ -110,6 +114,63 @@ class VersionViewSet(viewsets.ReadOnlyModelViewSet[Version]):
 
     def get_queryset(self) -> QuerySet[Version]:
         return Version.objects.filter(datanet=_datanet(self)).select_related("datanet", "previous")
+
+
+class ReviewSerializer(serializers.ModelSerializer[Review]):
+    class Meta:
+        model = Review
+        fields = ["id", "record", "verdict", "reason", "note", "created_at"]
+
+
+class ContributionSerializer(serializers.ModelSerializer[Contribution]):
+    datanet = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    submitter = serializers.SlugRelatedField[Any](slug_field="handle", read_only=True)
+
+    class Meta:
+        model = Contribution
+        fields = [
+            "id",
+            "datanet",
+            "submitter",
+            "state",
+            "name",
+            "size",
+            "licence",
+            "mapping",
+            "rows_read",
+            "rows_good",
+            "rows_refused",
+            "rows_duplicate",
+            "failure_code",
+            "failure_reason",
+            "created_at",
+            "submitted_at",
+        ]
+
+
+class ContributionViewSet(viewsets.ReadOnlyModelViewSet[Contribution]):
+    """One's own contributions, and those submitted to Datanets that one reviews."""
+
+    queryset = Contribution.objects.none()
+    serializer_class = ContributionSerializer
+    permission_classes = [IsAuthenticated]
+
+    def get_queryset(self) -> QuerySet[Contribution]:
+        visible = Contribution.objects.visible_to(self.request.user)
+        return visible.select_related("datanet", "submitter")
+
+
+class ReviewViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Review]):
+    """The verdicts on the records of a contribution that one may see, with their reasons."""
+
+    queryset = Review.objects.none()
+    serializer_class = ReviewSerializer
+    permission_classes = [IsAuthenticated]
+
+    def get_queryset(self) -> QuerySet[Review]:
+        visible = Contribution.objects.visible_to(self.request.user)
+        contribution = get_object_or_404(visible, pk=self.kwargs["pk"])
+        return Review.objects.filter(record__contribution=contribution).order_by("id")
 
 
 def _datanet(view: viewsets.GenericViewSet[Any]) -> Datanet:

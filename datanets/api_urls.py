@@ -25,5 +25,16 @@ urlpatterns = [
         api.VersionViewSet.as_view(single),
         name="api-datanet-version",
     ),
+    path("contributions/", api.ContributionViewSet.as_view(listing), name="api-contributions"),
+    path(
+        "contributions/<uuid:pk>/",
+        api.ContributionViewSet.as_view(single),
+        name="api-contribution",
+    ),
+    path(
+        "contributions/<uuid:pk>/reviews/",
+        api.ReviewViewSet.as_view(listing),
+        name="api-contribution-reviews",
+    ),
     path("records/<uuid:pk>/", api.RecordViewSet.as_view(single), name="api-record"),
 ]

@@ -1,10 +1,11 @@
-"""Reading the ledger by API. Amounts are decimal strings of wei."""
+"""The ledger by API: reading, and OPEN that comes in. Amounts are decimal strings of wei."""
 
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import Http404
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import generics, serializers
 from rest_framework.permissions import IsAuthenticated
@@ -19,6 +20,8 @@ from ledger.errors import LedgerError, UnknownAccount
 from ledger.models import Account, Distribution, Entry, Posting
 from ledger.onchain import raw_wallet_call
 from ledger.services.claims import ClaimProof, claim_proof
+from ledger.services.faucet import give
+from ledger.services.opening import account_for
 
 
 class PostingSerializer(serializers.ModelSerializer[Posting]):
@@ -176,6 +179,53 @@ class PayoutView(APIView):
             return Response(known | _proof(claim_proof(payee.address)))
         except LedgerError as error:
             return Response(known | NOTHING | reading.failure_of(error))
+
+
+class FaucetBody(serializers.Serializer[Any]):
+    """How much, and a key of the caller's own: the same key gives once."""
+
+    amount = WeiSerializerField()
+    key = serializers.UUIDField()
+
+
+class DepositView(APIView):
+    """How OPEN comes in: the Gateway's call for a wallet, and the faucet of a local chain."""
+
+    permission_classes = (IsAuthenticated,)
+
+    @extend_schema(
+        responses=inline_serializer(
+            "DepositCall",
+            {
+                "call": serializers.DictField(child=serializers.CharField(), allow_null=True),
+                "chain": serializers.DictField(allow_null=True),
+            },
+        ),
+        operation_id="deposits_call",
+    )
+    def get(self, request: Request) -> Response:
+        user: Any = request.user
+        account = account_for(Account.Kind.USER, user.pk)
+        return Response(
+            {"call": reading.deposit_call(account), "chain": reading.chain_for_wallets()}
+        )
+
+    @extend_schema(
+        request=FaucetBody,
+        responses={202: inline_serializer("Given", {"amount": WeiSerializerField()})},
+        operation_id="deposits_faucet",
+    )
+    def post(self, request: Request) -> Response:
+        """Ask the faucet; the balance rises once the chain has confirmed it."""
+        user: Any = request.user
+        body = FaucetBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        amount, key = body.validated_data["amount"], str(body.validated_data["key"])
+        try:
+            give(user=user, amount=amount, key=key, acting_user=user, at=timezone.now())
+        except LedgerError as error:
+            return Response(reading.failure_of(error), status=400)
+        return Response({"amount": str(amount)}, status=202)
 
 
 class BalanceView(APIView):

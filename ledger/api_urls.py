@@ -13,6 +13,7 @@ urlpatterns = [
     path("distributions/", api.DistributionsView.as_view(), name="api-distributions"),
     path("distributions/<uuid:pk>/", api.DistributionView.as_view(), name="api-distribution"),
     path("payouts/<str:address>/", api.PayoutView.as_view(), name="api-payout"),
+    path("deposits/", api.DepositView.as_view(), name="api-deposits"),
     path("balance/", api.BalanceView.as_view(), name="api-balance"),
     path("earnings/", api.EarningsView.as_view(), name="api-earnings"),
 ]

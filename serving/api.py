@@ -1,15 +1,25 @@
-"""Reading API: deployments for everybody, one's own completions."""
+"""API of deployments (read, deploy, stop) and of one's own completions (read)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema_field
-from rest_framework import serializers, viewsets
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import APIException
 from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
 
+from accounts.fields import WeiSerializerField
+from modelfactory.models import Model
+from serving.errors import Refusal
 from serving.models import Completion, Deployment
+from serving.services import deployments as service
 
 
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
@@ -33,6 +43,22 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "live_at",
             "stopped_at",
         ]
+
+
+class DeployBody(serializers.Serializer[Any]):
+    """What to deploy, by its slug, and wei per token; without prices the model's own hold."""
+
+    model = serializers.SlugField()
+    input_price = WeiSerializerField(required=False)
+    output_price = WeiSerializerField(required=False)
+
+
+class Refused(APIException):
+    """A refusal of serving in the API's shape, with its own status."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message, code=refusal.code or refusal.kind)
+        self.status_code = refusal.status
 
 
 class CompletionSerializer(serializers.ModelSerializer[Completion]):
@@ -78,6 +104,34 @@ class DeploymentViewSet(viewsets.ReadOnlyModelViewSet[Deployment]):
     def get_queryset(self) -> QuerySet[Deployment]:
         found: QuerySet[Deployment] = Deployment.objects.visible_to(self.request.user).with_parts()
         return found
+
+    @extend_schema(request=DeployBody, responses={201: DeploymentSerializer})
+    def create(self, request: Request) -> Response:
+        """Deploy a model of one's own; it is LIVE once a worker has loaded it."""
+        body = DeployBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        wish: dict[str, Any] = dict(body.validated_data)
+        visible = Model.objects.visible_to(request.user)
+        wish["model"] = get_object_or_404(visible, slug=wish["model"])
+        user: Any = request.user
+        try:
+            made = service.deploy(**wish, acting_user=user, at=timezone.now())
+        except Refusal as refusal:
+            raise Refused(refusal) from refusal
+        return Response(self.get_serializer(made).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=None, responses=DeploymentSerializer)
+    @action(detail=True, methods=["post"])
+    def stop(self, request: Request, name: str) -> Response:
+        """Take a deployment of one's own out of service."""
+        user: Any = request.user
+        try:
+            stopped = service.stop(
+                deployment=self.get_object(), acting_user=user, at=timezone.now()
+            )
+        except Refusal as refusal:
+            raise Refused(refusal) from refusal
+        return Response(self.get_serializer(stopped).data)
 
 
 class CompletionViewSet(viewsets.ReadOnlyModelViewSet[Completion]):

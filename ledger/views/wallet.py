@@ -17,7 +17,7 @@ from ledger import reading, selectors
 from ledger.errors import LedgerError
 from ledger.forms import AmountForm
 from ledger.models import Account
-from ledger.services import chain, deposits
+from ledger.services.faucet import give
 from ledger.services.opening import account_for
 from ledger.words import open_text
 
@@ -63,7 +63,13 @@ def faucet(request: HttpRequest) -> HttpResponse:
         messages.error(request, form.first_error)
         return redirect("ledger:wallet")
     try:
-        _give(user, form.cleaned_data["amount"], str(form.cleaned_data["key"]))
+        give(
+            user=user,
+            amount=form.cleaned_data["amount"],
+            key=str(form.cleaned_data["key"]),
+            acting_user=user,
+            at=timezone.now(),
+        )
     except LedgerError as error:
         messages.error(request, error.message)
     else:
@@ -93,14 +99,6 @@ def _faucet() -> str:
     if not settings.CHAIN_ENABLED:
         return "grant"
     return "local" if settings.CHAIN_IS_LOCAL else ""
-
-
-def _give(user: User, amount: int, key: str) -> None:
-    at = timezone.now()
-    if settings.CHAIN_ENABLED:
-        chain.request_faucet(user=user, amount=amount, acting_user=user, key=key, at=at)
-    else:
-        deposits.grant_without_chain(user=user, amount=amount, acting_user=user, key=key, at=at)
 
 
 def _given(amount: int) -> str:
