@@ -18,28 +18,29 @@ GIVEN = ("DATABASE_URL", "REDIS_URL", "CHAIN_RPC_URL", "DATA_DIR", "SITE_URL", "
 PATIENCE_MS = 30_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Everything that `make demo` starts, with its logins and sample, on a folder of its own."""
     with pytest.MonkeyPatch.context() as environment:
         for name in GIVEN:
             environment.delenv(name, raising=False)
-        environment.setenv("DISTRIBUTION_SECONDS", "10")
         environment.setenv("PORT", "8765")
         house = House(tmp_path_factory.mktemp("house"), say=lambda line: print(line))
         house.lock()
-        try:
-            house.start_foundations()
-            house.prepare()
-            house.manage("seed_demo")
-            house.start_processes()
-            house.wait_for_web()
-            yield house
-        finally:
-            house.close()
+        house.start_foundations()
+    # From here on the house has addresses of its own; other tests get theirs back.
+    house.environment["DISTRIBUTION_SECONDS"] = "10"
+    try:
+        house.prepare()
+        house.manage("seed_demo")
+        house.start_processes()
+        house.wait_for_web()
+        yield house
+    finally:
+        house.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
@@ -90,7 +91,7 @@ class Cast:
             self.problems.append(f"{handle}: {message.text}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cast(browser: Any, house: House) -> Cast:
     return Cast(browser, house)
 

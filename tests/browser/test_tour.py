@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 def test_the_tour_ends_with_every_step_done(house: House, tmp_path: Path) -> None:
-    file = steps.records_file(tmp_path, steps.OWN)
+    file = steps.records_file(tmp_path, steps.OWN + steps.NAMED)
     command = [sys.executable, "manage.py", "tour", str(file), "--contributor-column", "package"]
     ended = subprocess.run(
         [*command, "--format", "json", "--minutes", "15"],
