@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from config.embedded.paths import free_port
@@ -29,9 +30,9 @@ def command(data_dir: Path, *, port: int) -> tuple[str, ...]:
     return tuple(local.anvil_command(install(), port, folder / "anvil.json", BLOCK_SECONDS))
 
 
-def is_local() -> bool:
+def is_local(environ: Mapping[str, str]) -> bool:
     """True unless CHAIN_ID names another chain than a development one."""
-    return os.environ.get("CHAIN_ID", str(local.LOCAL_CHAIN_ID)) == str(local.LOCAL_CHAIN_ID)
+    return environ.get("CHAIN_ID", str(local.LOCAL_CHAIN_ID)) == str(local.LOCAL_CHAIN_ID)
 
 
 def choose_port() -> int:

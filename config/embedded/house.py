@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from config.embedded import chain, postgres, redis, workers
@@ -31,15 +31,20 @@ class House:
     """The running product of one DATA_DIR. `lock` first: a second one is refused."""
 
     def __init__(
-        self, folder: Path | None = None, say: Callable[[str], None] | None = None
+        self,
+        folder: Path | None = None,
+        say: Callable[[str], None] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
+        """`environ` stands for the environment of this process, and goes to every child."""
+        self.given: Mapping[str, str] = os.environ if environ is None else environ
         self.data_dir = folder or data_dir()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.state = RunState(self.data_dir)
         self.supervisor = Supervisor(self.data_dir, say)
         self.supervisor.on_restart = self.publish
         self.say = self.supervisor.say
-        self.host = os.environ.get("HOST", "127.0.0.1")
+        self.host = self.given.get("HOST", "127.0.0.1")
         self.environment: dict[str, str] = {}
         self.web_port = 0
 
@@ -58,14 +63,15 @@ class House:
             StartError: one of them did not come up; the message says what to do.
         """
         self.environment = {
+            **self.given,
             "DATA_DIR": str(self.data_dir),
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PYTHONUNBUFFERED": "1",
             # On a small machine, threads of several processes only wait for each other's core.
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(_threads())),
+            "OMP_NUM_THREADS": self.given.get("OMP_NUM_THREADS", str(_threads())),
         }
-        self.web_port = free_port(int(os.environ.get("PORT", DEFAULT_WEB_PORT)))
-        self.environment["SITE_URL"] = os.environ.get(
+        self.web_port = free_port(int(self.given.get("PORT", DEFAULT_WEB_PORT)))
+        self.environment["SITE_URL"] = self.given.get(
             "SITE_URL", f"http://localhost:{self.web_port}"
         )
         try:
@@ -77,7 +83,7 @@ class House:
         self.publish()
 
     def _start_postgres(self) -> Callable[[], None]:
-        if given := os.environ.get("DATABASE_URL"):
+        if given := self.given.get("DATABASE_URL"):
             self.environment["DATABASE_URL"] = given
             return _nothing
         if not postgres.is_available():
@@ -101,7 +107,7 @@ class House:
         return wait
 
     def _start_redis(self) -> Callable[[], None]:
-        if given := os.environ.get("REDIS_URL"):
+        if given := self.given.get("REDIS_URL"):
             self.environment["REDIS_URL"] = given
             return _nothing
         port = redis.choose_port()
@@ -111,10 +117,10 @@ class House:
         return lambda: redis.wait_until_ready(redis.url(port))
 
     def _start_chain(self) -> Callable[[], None]:
-        if given := os.environ.get("CHAIN_RPC_URL"):
+        if given := self.given.get("CHAIN_RPC_URL"):
             self.environment["CHAIN_RPC_URL"] = given
             return _nothing
-        if os.environ.get("CHAIN_ENABLED", "").lower() in ("0", "false", "no", "off"):
+        if self.given.get("CHAIN_ENABLED", "").lower() in ("0", "false", "no", "off"):
             self.environment["CHAIN_ENABLED"] = "0"
             return _nothing
         port = chain.choose_port()
@@ -135,9 +141,9 @@ class House:
             StartError: a step failed; its log was shown.
         """
         self.manage("migrate", "--no-input", "--verbosity", "1")
-        if self.environment.get("CHAIN_RPC_URL") and chain.is_local():
+        if self.environment.get("CHAIN_RPC_URL") and chain.is_local(self.given):
             # Elsewhere contracts cost money, so whoever wants them there says so by hand.
-            self.manage("deploy_contracts", *(["--reset"] if os.environ.get("CHAIN_RESET") else []))
+            self.manage("deploy_contracts", *(["--reset"] if self.given.get("CHAIN_RESET") else []))
 
     def manage(self, *arguments: str) -> None:
         """Runs a management command to its end. Raises StartError where it fails."""
@@ -174,7 +180,7 @@ class House:
     def publish(self) -> None:
         """Writes down what runs, for commands started by hand and for the next start."""
         # An address that was given may hold a password; whoever gave it knows it.
-        ours = {key: value for key, value in self.environment.items() if key not in os.environ}
+        ours = {key: value for key, value in self.environment.items() if key not in self.given}
         self.state.write(
             environment={**ours, "DATA_DIR": str(self.data_dir), "SITE_URL": self.address},
             pids=self.supervisor.pids(),

@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,12 +57,33 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port(wanted: int, host: str = "127.0.0.1", tries: int = 100) -> int:
-    """The first free port at or above `wanted`.
+    """The first free port at or above `wanted`, this process's from now on.
+
+    Two products that start at once would choose the same one, since seconds pass before a server
+    listens there.
 
     Raises:
         RuntimeError: none of `tries` ports is free.
     """
     for port in range(wanted, wanted + tries):
-        if port_is_free(port, host):
+        if port_is_free(port, host) and _claim(port):
             return port
     raise RuntimeError(f"No free port between {wanted} and {wanted + tries - 1}.")
+
+
+_claims: dict[int, socket.socket] = {}
+
+
+def _claim(port: int) -> bool:
+    """True unless another process has claimed the port; a claim ends with its process."""
+    if port in _claims or not sys.platform.startswith("linux"):
+        return True
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        # A name in Linux's abstract namespace: no file, no owner, gone with the process.
+        claim.bind(f"\0openledger-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims[port] = claim
+    return True

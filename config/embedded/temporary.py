@@ -23,9 +23,28 @@ def temporary_services() -> Iterator[dict[str, str]]:
 
     What the environment already names is used as it is.
     """
-    # Below /tmp by name: a TMPDIR inside root's home could not be reached by PostgreSQL's user.
+    with temporary_folder() as folder, _services_in(folder) as found:
+        # Whatever else the environment gives (a DATA_DIR in use above all) is not for tests.
+        yield {**os.environ, **found}
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that another user may enter, PostgreSQL's where root asks; it goes at the end.
+
+    Below /tmp by name: a TMPDIR inside root's home, or the folder that pytest closes to others at
+    each of its starts, could not be reached.
+    """
     folder = Path(tempfile.mkdtemp(prefix="openledger-test-", dir="/tmp"))
     folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _services_in(folder: Path) -> Iterator[dict[str, str]]:
     supervisor = Supervisor(folder)
     found: dict[str, str] = {"DATA_DIR": str(folder / "data")}
     try:
@@ -33,11 +52,9 @@ def temporary_services() -> Iterator[dict[str, str]]:
             found["DATABASE_URL"] = _postgres(folder, supervisor)
         if "REDIS_URL" not in os.environ:
             found["REDIS_URL"] = _redis(folder, supervisor)
-        # Whatever else the environment gives (a DATA_DIR in use above all) is not for tests.
-        yield {**os.environ, **found}
+        yield found
     finally:
         supervisor.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_with_services(command: Sequence[str]) -> int:

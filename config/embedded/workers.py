@@ -30,9 +30,9 @@ def worker(name: str, queues: str, *, pool: str, slots: int) -> tuple[str, ...]:
     )
 
 
-def generate_queues() -> str:
+def generate_queues(environ: Mapping[str, str] = os.environ) -> str:
     """The queues of the base models that this machine serves, `generate.starter` by default."""
-    bases = os.environ.get("GENERATE_BASES", STARTER).split(",")
+    bases = environ.get("GENERATE_BASES", STARTER).split(",")
     return ",".join(f"generate.{base.strip()}" for base in bases)
 
 
@@ -54,7 +54,7 @@ def services(*, host: str, port: int, environment: Mapping[str, str]) -> list[Se
         "beat": beat,
         "worker": worker("worker", "default,ingest", pool="prefork", slots=2),
         "chain": worker("chain", "chain", pool="threads", slots=2),
-        "generate": worker("generate", generate_queues(), pool="threads", slots=16),
+        "generate": worker("generate", generate_queues(environment), pool="threads", slots=16),
         "attribute": worker("attribute", "attribute", pool="threads", slots=2),
         "train": worker("train", "train", pool="threads", slots=1),
     }

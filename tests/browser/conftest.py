@@ -10,6 +10,7 @@ import pytest
 
 from config.embedded.browser import find_chromium
 from config.embedded.house import House
+from config.embedded.temporary import temporary_folder
 from config.sample.people import PASSWORD
 
 CHROMIUM = find_chromium()
@@ -19,25 +20,22 @@ PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="package")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house() -> Iterator[House]:
     """Everything that `make demo` starts, with its logins and sample, on a folder of its own."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name in GIVEN:
-            environment.delenv(name, raising=False)
-        environment.setenv("PORT", "8765")
-        house = House(tmp_path_factory.mktemp("house"), say=lambda line: print(line))
+    environ = {key: value for key, value in os.environ.items() if key not in GIVEN}
+    environ |= {"DISTRIBUTION_SECONDS": "10", "PORT": "8765"}
+    with temporary_folder() as folder:
+        house = House(folder, say=print, environ=environ)
         house.lock()
-        house.start_foundations()
-    # From here on the house has addresses of its own; other tests get theirs back.
-    house.environment["DISTRIBUTION_SECONDS"] = "10"
-    try:
-        house.prepare()
-        house.manage("seed_demo")
-        house.start_processes()
-        house.wait_for_web()
-        yield house
-    finally:
-        house.close()
+        try:
+            house.start_foundations()
+            house.prepare()
+            house.manage("seed_demo")
+            house.start_processes()
+            house.wait_for_web()
+            yield house
+        finally:
+            house.close()
 
 
 @pytest.fixture(scope="package")

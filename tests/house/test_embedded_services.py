@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ from redis import Redis
 
 from config.embedded import paths, postgres, redis
 from config.embedded.supervisor import Service, Supervisor
+from config.embedded.temporary import temporary_folder
 from serving import streams
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,6 +35,12 @@ def alone() -> dict[str, str]:
     """An environment in which no service is given."""
     given = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "CHAIN_RPC_URL")
     return {key: value for key, value in os.environ.items() if key not in given}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with temporary_folder() as path:
+        yield path
 
 
 @needs_wheel
@@ -69,12 +77,11 @@ def test_a_given_service_is_used_and_left_running() -> None:
 
 
 @needs_wheel
-def test_a_server_that_was_left_behind_gives_way(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    first, second = Supervisor(tmp_path / "a"), Supervisor(tmp_path / "b")
+def test_a_server_that_was_left_behind_gives_way(folder: Path) -> None:
+    first, second = Supervisor(folder / "a"), Supervisor(folder / "b")
     try:
         for supervisor in (first, second):
-            cluster = postgres.prepare(tmp_path, durable=False)
+            cluster = postgres.prepare(folder, durable=False)
             supervisor.start(Service("postgres", cluster.command, user=cluster.user))
             postgres.wait_until_ready(cluster)
         assert first.pids() == {}
@@ -136,6 +143,15 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
         taken.bind(("127.0.0.1", first))
         taken.listen()
         assert paths.free_port(first) > first
+
+
+def test_a_port_that_another_start_has_chosen_is_passed_over() -> None:
+    chosen = paths.free_port(6700)
+    script = f"from config.embedded import paths; print(paths.free_port({chosen}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > chosen
 
 
 def test_root_in_a_closed_folder_keeps_its_data_elsewhere(

@@ -22,6 +22,7 @@ import redis
 
 from config.embedded.house import House
 from config.embedded.paths import REPOSITORY
+from config.embedded.temporary import temporary_folder
 
 # Somebody's own services must not be killed; what these tests start they stop.
 GIVEN = ("DATABASE_URL", "REDIS_URL", "CHAIN_RPC_URL", "DATA_DIR", "SITE_URL", "PORT")
@@ -120,14 +121,11 @@ class Rig:
 
 
 @pytest.fixture(scope="package")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def rig() -> Iterator[Rig]:
     """Everything that `make demo` starts, with its logins and records."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name in GIVEN:
-            environment.delenv(name, raising=False)
-        for name, value in CHOSEN.items():
-            environment.setenv(name, value)
-        house = House(tmp_path_factory.mktemp("house"), say=lambda line: print(line))
+    environ = {key: value for key, value in os.environ.items() if key not in GIVEN} | CHOSEN
+    with temporary_folder() as folder:
+        house = House(folder, say=print, environ=environ)
         house.lock()
         try:
             house.start_foundations()
