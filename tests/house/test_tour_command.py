@@ -1,6 +1,6 @@
 """The tour's command tells each step with its figures, and fails where a step fails.
 
-The steps themselves are walked for real in tests/browser/test_tour.py.
+The steps themselves are walked for real in tests/browser/test_walk_headless.py.
 """
 
 import io

@@ -1,4 +1,7 @@
-"""`manage.py tour` walks a real file through the running product, all ten steps."""
+"""`manage.py tour` walks a real file through the running product, all ten steps.
+
+It comes after the walk by its name: the walk counts versions and epochs from the first.
+"""
 
 import json
 import os
