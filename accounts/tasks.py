@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import leases, outbox, siwe, workers
+from accounts import idempotency, leases, outbox, siwe, workers
 
 
 @shared_task
@@ -16,3 +16,4 @@ def forget_old_rows() -> None:
     outbox.forget_given_up(at=timezone.now())
     workers.forget_dead(at=timezone.now())
     siwe.forget_expired(at=timezone.now())
+    idempotency.forget_old(at=timezone.now())

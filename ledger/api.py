@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.fields import WeiSerializerField
+from accounts.idempotency import idempotent
 from ledger import reading, selectors
 from ledger.calldata import hex_data
 from ledger.errors import LedgerError, UnknownAccount
@@ -182,10 +183,9 @@ class PayoutView(APIView):
 
 
 class FaucetBody(serializers.Serializer[Any]):
-    """How much, and a key of the caller's own: the same key gives once."""
+    """How much."""
 
     amount = WeiSerializerField()
-    key = serializers.UUIDField()
 
 
 class DepositView(APIView):
@@ -215,12 +215,13 @@ class DepositView(APIView):
         responses={202: inline_serializer("Given", {"amount": WeiSerializerField()})},
         operation_id="deposits_faucet",
     )
-    def post(self, request: Request) -> Response:
+    @idempotent
+    def post(self, request: Request, *, key: str) -> Response:
         """Ask the faucet; the balance rises once the chain has confirmed it."""
         user: Any = request.user
         body = FaucetBody(data=request.data)
         body.is_valid(raise_exception=True)
-        amount, key = body.validated_data["amount"], str(body.validated_data["key"])
+        amount = body.validated_data["amount"]
         try:
             give(user=user, amount=amount, key=key, acting_user=user, at=timezone.now())
         except LedgerError as error:

@@ -3,6 +3,7 @@ from accounts.models.blobs import Blob
 from accounts.models.challenge import SignInChallenge
 from accounts.models.keys import ApiKey
 from accounts.models.messages import AuditEvent, Notification, OutboxMessage
+from accounts.models.requests import IdempotentRequest
 from accounts.models.users import User, Wallet
 from accounts.models.workers import WorkerHeartbeat
 
@@ -11,6 +12,7 @@ __all__ = [
     "AuditEvent",
     "Blob",
     "Entity",
+    "IdempotentRequest",
     "Notification",
     "OutboxMessage",
     "SignInChallenge",

@@ -20,7 +20,10 @@ def test_without_a_chain_the_same_key_gives_once(client: Client, payer: User, se
     before = balance(payer)
     for _ in range(2):
         given = client.post(
-            PATH, {"amount": str(10**18), "key": KEY}, content_type="application/json"
+            PATH,
+            {"amount": str(10**18)},
+            content_type="application/json",
+            headers={"Idempotency-Key": KEY},
         )
         assert given.status_code == 202
     assert balance(payer) == before + 10**18
@@ -31,7 +34,11 @@ def test_what_is_no_amount_is_refused(client: Client, payer: User, settings):
     settings.CHAIN_ENABLED = False
     client.force_login(payer)
     for amount in ("0", "-1", 1.5, "x", None):
-        body = {"amount": amount, "key": KEY}
-        assert client.post(PATH, body, content_type="application/json").status_code == 400
-    no_key = client.post(PATH, {"amount": "5"}, content_type="application/json")
-    assert "key" in no_key.json()
+        answer = client.post(
+            PATH,
+            {"amount": amount},
+            content_type="application/json",
+            headers={"Idempotency-Key": KEY},
+        )
+        assert answer.status_code == 400
+        assert "amount" in answer.content.decode()
