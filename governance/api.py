@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from accounts.fields import WeiSerializerField
 from governance import selectors
 from governance.models import ParameterVersion, Proposal, Vote
+from governance.registry import GOVERNED
 from ledger.chain.addresses import is_address
 
 
@@ -63,11 +64,42 @@ class PartSerializer(serializers.Serializer[Any]):
     basis_points = serializers.IntegerField()
 
 
+class GovernedValueSerializer(serializers.Serializer[Any]):
+    """A governed number, in its unit; wei is a decimal string and so is every other."""
+
+    key = serializers.CharField()
+    name = serializers.CharField()
+    unit = serializers.CharField()
+    value = serializers.CharField()
+    default = serializers.CharField()
+    low = serializers.CharField()
+    high = serializers.CharField()
+    is_default = serializers.BooleanField()
+
+
 class ParametersSerializer(serializers.Serializer[Any]):
     """What is in force."""
 
     version = serializers.IntegerField()
     split = PartSerializer(many=True, source="split.parts")
+    values = serializers.SerializerMethodField()
+
+    @extend_schema_field(GovernedValueSerializer(many=True))
+    def get_values(self, parameters: selectors.Parameters) -> list[dict[str, Any]]:
+        rows = [
+            {
+                "key": key,
+                "name": declared.label,
+                "unit": str(declared.unit),
+                "value": str(parameters.governed(key)),
+                "default": str(declared.default),
+                "low": str(declared.low),
+                "high": str(declared.high),
+                "is_default": parameters.is_default(key),
+            }
+            for key, declared in GOVERNED.items()
+        ]
+        return rows
 
 
 class PowerSerializer(serializers.Serializer[Any]):

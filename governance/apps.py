@@ -9,7 +9,10 @@ class GovernanceConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events, pages
+        from governance import selectors
+        from ledger import governed
 
         events.subscribe("ledger.chain_logs", task="governance.tasks.mirror")
         events.subscribe("ledger.chain_rewound", task="governance.tasks.rebuild")
         pages.register("proposal", lambda number: reverse("governance:proposal", args=[number]))
+        governed.provide(selectors.governed)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from governance.models import Vote
-from governance.selectors import current_split
-from governance.words import PART_WORDS
+from governance.registry import GOVERNED, Governed, Unit
+from governance.selectors import Parameters, current_parameters, current_split
+from governance.words import PART_WORDS, show_governed
 from ledger.chain.addresses import ZERO_ADDRESS, to_checksum
 from ledger.errors import InvalidAmount
 from ledger.splits import BASIS_POINTS
@@ -130,3 +131,81 @@ class SplitProposalForm(TextProposalForm):
     def split(self) -> dict[str, int]:
         """Basis points by receiver."""
         return {name: int(self.cleaned_data[name] * 100) for name in PART_WORDS}
+
+
+class ValuesProposalForm(TextProposalForm):
+    """Governed numbers, each in its own unit. What is left as it stands is not proposed."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parameters: Parameters = current_parameters()
+        for declared in GOVERNED.values():
+            now = self.parameters.governed(declared.key)
+            self.fields[field_name(declared.key)] = _number_field(declared, now)
+        self.order_fields([*map(field_name, GOVERNED), "title", "text"])
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not self.errors and not self.changes:
+            raise ValidationError(
+                "These are the values in force already; change one at least.", code="unchanged"
+            )
+        return cleaned
+
+    @property
+    def changes(self) -> dict[str, tuple[int | None, int]]:
+        """Key to (what the chain has, None where it was never set; what it would get)."""
+        found = {}
+        for key in GOVERNED:
+            wanted = self.cleaned_data.get(field_name(key))
+            if wanted is not None and wanted != self.parameters.governed(key):
+                found[key] = (self.parameters.values.get(key), wanted)
+        return found
+
+
+def field_name(key: str) -> str:
+    """The name of a governed value's field."""
+    return key.replace(".", "__")
+
+
+class GovernedField(forms.DecimalField):
+    """A governed number as a person types it; cleans to the whole number of the contract."""
+
+    # Decimal digits behind the point that one unit on the page has.
+    PLACES: ClassVar[dict[Unit, int]] = {Unit.BASIS_POINTS: 2, Unit.WEI: 18}
+
+    def __init__(self, declared: Governed, **options: Any) -> None:
+        self.declared = declared
+        self.places = self.PLACES.get(declared.unit, 0)
+        super().__init__(decimal_places=self.places, max_digits=78, **options)
+
+    def clean(self, value: Any) -> int | None:
+        typed = super().clean(value)
+        if typed is None:
+            return None
+        number = int(typed.scaleb(self.places))
+        if not self.declared.low <= number <= self.declared.high:
+            low = show_governed(self.declared, self.declared.low)
+            high = show_governed(self.declared, self.declared.high)
+            raise ValidationError(f"It may be {low} to {high}.", code="out_of_bounds")
+        return number
+
+    def typed(self, number: int) -> str:
+        """The number as it would be typed."""
+        return f"{Decimal(number).scaleb(-self.places).normalize():f}"
+
+
+TYPED_IN = {Unit.BASIS_POINTS: ", %", Unit.SECONDS: ", seconds", Unit.WEI: ", OPEN", Unit.COUNT: ""}
+
+
+def _number_field(declared: Governed, now: int) -> GovernedField:
+    field = GovernedField(
+        declared,
+        label=declared.label + TYPED_IN[declared.unit],
+        required=False,
+        help_text=f"{declared.explains} Now {show_governed(declared, now)}; between "
+        f"{show_governed(declared, declared.low)} and {show_governed(declared, declared.high)}.",
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+    )
+    field.initial = field.typed(now)
+    return field

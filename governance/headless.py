@@ -18,7 +18,8 @@ from typing import Any
 
 from django.conf import settings
 
-from governance.motions import Motion, split_motion
+from governance.motions import Motion, split_motion, values_motion
+from governance.selectors import current_parameters
 from ledger.chain import artifacts
 from ledger.chain.client import ChainClient, Receipt, RpcError
 from ledger.chain.deployment import Deployment
@@ -64,13 +65,30 @@ def change_split(
     Raises HeadlessError, ledger.errors.WaitingForChain, ledger.chain.client.ChainError. What the
     change means for fees is mirrored a few seconds later, once its block is final.
     """
+    told = f"Change the fee split\n\nWalked headless at {int(time.time())}."
+    return _walk(lambda deployment: split_motion(deployment, split, told), report, timeout)
+
+
+def change_values(
+    values: Mapping[str, int],
+    *,
+    report: Report = lambda line: None,
+    timeout: float = 300.0,
+) -> Walk:
+    """Have governed numbers (by key) proposed, voted, queued and executed, as `change_split`."""
+    told = f"Change governed values\n\nWalked headless at {int(time.time())}."
+    set_before = current_parameters().values
+    changes = {key: (set_before.get(key), value) for key, value in values.items()}
+    return _walk(lambda deployment: values_motion(deployment, changes, told), report, timeout)
+
+
+def _walk(make: Callable[[Deployment], Motion], report: Report, timeout: float) -> Walk:
     if settings.CHAIN_ID != LOCAL_CHAIN_ID:
         raise HeadlessError("Only on the local chain are there development keys to vote with.")
     holder = Holder(node(), require_deployment(), HOLDER_KEY, report)
     began = time.monotonic()
     holder.gather_votes()
-    told = f"Change the fee split\n\nWalked headless at {int(time.time())}."
-    number = holder.decide(split_motion(holder.deployment, split, told), began + timeout)
+    number = holder.decide(make(holder.deployment), began + timeout)
     return Walk(str(number), holder.address, holder.transactions, time.monotonic() - began)
 
 

@@ -46,6 +46,7 @@ class Proposal(Entity):
 
     class Kind(models.TextChoices):
         SPLIT = "SPLIT", "Fee split"
+        VALUE = "VALUE", "Governed values"
         TEXT = "TEXT", "Text"
         OTHER = "OTHER", "Other"
 

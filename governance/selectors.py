@@ -17,12 +17,17 @@ from governance.models import (
     PowerCheckpoint,
     Proposal,
     ProposalState,
-    SettingChange,
     TokenBalance,
     moment,
 )
-from governance.motions import Action, Motion, decode_action, split_of_action
-from governance.words import SETTING_WORDS, show_setting
+from governance.motions import (
+    Action,
+    Motion,
+    decode_action,
+    split_of_action,
+    values_of_action,
+)
+from governance.registry import GOVERNED
 from ledger.chain.addresses import ZERO_ADDRESS, to_checksum
 from ledger.models import ChainHead
 from ledger.onchain import current_deployment
@@ -45,6 +50,18 @@ class Parameters:
     split: Split
     values: dict[str, int]
 
+    def governed(self, key: str) -> int:
+        """The number in force under a declared key, its default where none was set.
+
+        Raises KeyError for a key that `governance.registry` does not declare.
+        """
+        declared = GOVERNED[key]
+        return declared.obeyed(self.values[key]) if key in self.values else declared.default
+
+    def is_default(self, key: str) -> bool:
+        """Whether nobody ever set the value."""
+        return key not in self.values
+
 
 def current_parameters() -> Parameters:
     """What the newest final version says; the defaults, version 0, without a chain."""
@@ -61,9 +78,23 @@ def current_split() -> Split:
 
 def split_of_version(version: int) -> Split:
     """The division of fees by that version. Raises ParameterVersion.DoesNotExist."""
+    return parameters_of_version(version).split
+
+
+def parameters_of_version(version: int) -> Parameters:
+    """All governed values under that version. Raises ParameterVersion.DoesNotExist."""
     if version == 0:
-        return DEFAULT_SPLIT
-    return _parameters(ParameterVersion.objects.get(version=version)).split
+        return _parameters(None)
+    return _parameters(ParameterVersion.objects.get(version=version))
+
+
+def governed(key: str, version: int | None = None) -> int:
+    """A governed whole number in force, or under a version that was fixed earlier.
+
+    Raises KeyError for a key that is not declared in `governance.registry`.
+    """
+    found = current_parameters() if version is None else parameters_of_version(version)
+    return found.governed(key)
 
 
 def _parameters(row: ParameterVersion | None) -> Parameters:
@@ -284,35 +315,21 @@ def proposed_split(proposal: Proposal) -> dict[str, int] | None:
     return next((split for split in found if split is not None), None)
 
 
-def split_before(proposal: Proposal) -> Split:
-    """The split that an executed proposal replaced; the one in force for any other."""
+def proposed_values(proposal: Proposal) -> dict[str, int]:
+    """The governed numbers that it would set, by key; the last one where a key stands twice."""
+    deployment = current_deployment()
+    found: dict[str, int] = {}
+    for target, data in zip(proposal.targets, proposal.calldatas, strict=True):
+        found |= dict(values_of_action(deployment, target, data))
+    return found
+
+
+def parameters_before(proposal: Proposal) -> Parameters:
+    """What an executed proposal replaced; what is in force for any other."""
     version = proposal.versions.order_by("version").first()
     if version is None:
-        return current_split()
-    earlier = ParameterVersion.objects.filter(version__lt=version.version).first()
-    return _parameters(earlier).split
-
-
-# ---------------------------------------------------------------------- the parameters page
-
-
-@dataclass(frozen=True)
-class ParameterRow:
-    """One governed value: what it is, who can change it, when it last did."""
-
-    key: str
-    label: str
-    shown: str
-    changed_by: str
-    changed_at: datetime | None
-    version: int | None
-    proposal: Proposal | None
-    tx_hash: str
-
-
-def parameter_rows() -> list[ParameterRow]:
-    """Every governed value in force, with its last change."""
-    return [*_split_rows(), *_setting_rows()]
+        return current_parameters()
+    return _parameters(ParameterVersion.objects.filter(version__lt=version.version).first())
 
 
 def pending_version() -> ParameterVersion | None:
@@ -320,53 +337,3 @@ def pending_version() -> ParameterVersion | None:
     if not settings.CHAIN_ENABLED:
         return None
     return ParameterVersion.objects.filter(state=ParameterVersion.State.SEEN).first()
-
-
-def _split_rows() -> list[ParameterRow]:
-    parameters = current_parameters()
-    versions = list(
-        ParameterVersion.objects.filter(state=ParameterVersion.State.IN_FORCE).select_related(
-            "proposal"
-        )
-    )
-    rows = []
-    for key in ParameterVersion.SPLIT_KEYS.values():
-        last = next((v for v in versions if any(c["key"] == key for c in v.changed)), None)
-        last = last if settings.CHAIN_ENABLED else None
-        rows.append(
-            ParameterRow(
-                key=key,
-                label=SETTING_WORDS[key],
-                shown=show_setting(key, parameters.values[key]),
-                changed_by="The holders of GOPEN, by a proposal"
-                if settings.CHAIN_ENABLED
-                else "Nobody: this instance has no chain",
-                changed_at=moment(last.changed_at) if last else None,
-                version=last.version if last else None,
-                proposal=last.proposal if last else None,
-                tx_hash=last.tx_hash if last else "",
-            )
-        )
-    return rows
-
-
-def _setting_rows() -> list[ParameterRow]:
-    if not settings.CHAIN_ENABLED:
-        return []
-    newest: dict[str, SettingChange] = {}
-    for change in SettingChange.objects.select_related("proposal"):
-        newest.setdefault(change.key, change)
-    return [
-        ParameterRow(
-            key=key,
-            label=SETTING_WORDS[key],
-            shown=show_setting(key, int(newest[key].value)),
-            changed_by="The holders of GOPEN, by a proposal",
-            changed_at=moment(newest[key].changed_at),
-            version=None,
-            proposal=newest[key].proposal,
-            tx_hash=newest[key].tx_hash,
-        )
-        for key in SETTING_WORDS
-        if key in newest
-    ]

@@ -8,6 +8,7 @@ urlpatterns = [
     path("parameters/", views.parameters, name="parameters"),
     path("power/", views.power, name="power"),
     path("propose/split/", views.propose_split, name="propose_split"),
+    path("propose/values/", views.propose_values, name="propose_values"),
     path("propose/text/", views.propose_text, name="propose_text"),
     path("calls/<slug:name>/", views.encode, name="encode"),
     re_path(r"^proposals/(?P<number>[0-9]{1,78})/$", views.proposal, name="proposal"),

@@ -18,12 +18,15 @@ from governance.forms import (
     SplitProposalForm,
     TextProposalForm,
     UnwrapForm,
+    ValuesProposalForm,
     VoteForm,
     WrapForm,
 )
 from governance.models import Proposal, ProposalState
-from governance.motions import Motion, split_motion, text_motion
-from governance.words import PART_WORDS, percent
+from governance.motions import Motion, split_motion, text_motion, values_motion
+from governance.registry import GOVERNED
+from governance.rows import parameter_rows
+from governance.words import PART_WORDS, label_of, percent, show_setting
 from ledger.errors import WaitingForChain
 from ledger.onchain import current_deployment, require_deployment
 from ledger.reading import chain_for_wallets
@@ -86,7 +89,7 @@ def parameters(request: HttpRequest) -> HttpResponse:
         request,
         "governance/parameters.html",
         {
-            "rows": selectors.parameter_rows(),
+            "rows": parameter_rows(),
             "parameters": selectors.current_parameters(),
             "pending": selectors.pending_version(),
             "deployment": current_deployment(),
@@ -120,6 +123,24 @@ def propose_split(request: HttpRequest) -> HttpResponse:
         motion = split_motion(require_deployment(), form.split, form.description)
         call = _propose_call(motion, form, facts)
     return _propose_page(request, form, call, "split")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def propose_values(request: HttpRequest) -> HttpResponse:
+    """Fill in other governed numbers; the answer shows what the wallet would sign."""
+    form = ValuesProposalForm(request.POST or None)
+    call = None
+    if request.method == "POST" and form.is_valid() and _has_chain(form):
+        facts = tuple(
+            (
+                label_of(key),
+                f"{show_setting(key, form.parameters.governed(key))} to {show_setting(key, after)}",
+            )
+            for key, (_, after) in form.changes.items()
+        )
+        motion = values_motion(require_deployment(), form.changes, form.description)
+        call = _propose_call(motion, form, facts)
+    return _propose_page(request, form, call, "values")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -194,17 +215,32 @@ def _split_words() -> list[tuple[str, str]]:
 
 
 def _change(proposal: Proposal) -> list[tuple[str, str, str, bool]]:
-    """Part, before, after and whether it differs, where a proposal sets the split."""
-    after = selectors.proposed_split(proposal)
-    if after is None:
+    """Parameter, before, after and whether it differs, for all that a proposal sets."""
+    split = selectors.proposed_split(proposal)
+    values = selectors.proposed_values(proposal)
+    if split is None and not values:
         return []
-    before: dict[str, int] = {
-        part.kind: part.basis_points for part in selectors.split_before(proposal).parts
-    }
-    return [
-        (word, percent(before[name]), percent(after[name]), before[name] != after[name])
+    earlier = selectors.parameters_before(proposal)
+    before: dict[str, int] = {part.kind: part.basis_points for part in earlier.split.parts}
+    rows = [
+        (word, percent(before[name]), percent(split[name]), before[name] != split[name])
         for name, word in PART_WORDS.items()
+        if split is not None
     ]
+    return rows + [_value_change(key, earlier, after) for key, after in values.items()]
+
+
+def _value_change(
+    key: str, earlier: selectors.Parameters, after: int
+) -> tuple[str, str, str, bool]:
+    if key not in GOVERNED:
+        told = str(earlier.values[key]) if key in earlier.values else "never set"
+        return key, told, str(after), True
+    before, obeyed = earlier.governed(key), GOVERNED[key].obeyed(after)
+    shown = show_setting(key, after)
+    if obeyed != after:
+        shown += f" (counts as {show_setting(key, obeyed)})"
+    return label_of(key), show_setting(key, before), shown, before != obeyed
 
 
 def _next_step(standing: selectors.Standing) -> str:
@@ -231,7 +267,7 @@ def _propose_page(
 ) -> HttpResponse:
     context = {**_common(request), "form": form, "call": call, "kind": kind}
     context["threshold"] = next(
-        (row.shown for row in selectors.parameter_rows() if row.key == "proposal_threshold"), ""
+        (row.shown for row in parameter_rows() if row.key == "proposal_threshold"), ""
     )
     status = 422 if form.is_bound and not form.is_valid() else 200
     return render(request, "governance/propose.html", context, status=status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from governance.registry import GOVERNED, Governed, Unit
 from ledger.words import open_text
 
 SETTING_WORDS = {
@@ -47,8 +48,28 @@ def period(seconds: int) -> str:
     return " ".join(told) or "none"
 
 
+def label_of(key: str) -> str:
+    """What a parameter is called; an undeclared one by its key."""
+    declared = GOVERNED.get(key)
+    return declared.label if declared else SETTING_WORDS.get(key, key)
+
+
+def show_governed(declared: Governed, value: int) -> str:
+    """A governed number with its unit."""
+    match declared.unit:
+        case Unit.BASIS_POINTS:
+            return percent(value)
+        case Unit.SECONDS:
+            return period(value)
+        case Unit.WEI:
+            return f"{open_text(value)} OPEN"
+    return str(value)
+
+
 def show_setting(key: str, value: int) -> str:
     """A value with its unit."""
+    if key in GOVERNED:
+        return show_governed(GOVERNED[key], value)
     if key.startswith("split."):
         return percent(value)
     if key in PERIODS:

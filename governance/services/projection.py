@@ -26,7 +26,7 @@ from governance.models import (
     TokenBalance,
     Vote,
 )
-from governance.motions import kind_of, title_of
+from governance.motions import key_text, kind_of, title_of
 from ledger.chain.addresses import ZERO_ADDRESS
 from ledger.models import ChainHead, ChainLog
 
@@ -226,7 +226,7 @@ def _canceled(log: ChainLog, given: dict[str, Any]) -> None:
 
 def _parameter_changed(log: ChainLog, given: dict[str, Any]) -> None:
     number = int(given["version"])
-    key = key_text(given["key"])
+    key = key_text(bytes.fromhex(given["key"].removeprefix("0x")))
     row = ParameterVersion.objects.filter(version=number).first()
     if row is None:
         before = ParameterVersion.objects.filter(version__lt=number).first()
@@ -238,7 +238,9 @@ def _parameter_changed(log: ChainLog, given: dict[str, Any]) -> None:
             changed_at=log.block.timestamp,
         )
     row.values = {**row.values, key: given["value"]}
-    if given["previous"] != given["value"]:
+    # One call may set a key twice (see `values_motion`): what it was before the first stands.
+    is_told = any(change["key"] == key for change in row.changed)
+    if given["previous"] != given["value"] and not is_told:
         row.changed = [*row.changed, {"key": key, "previous": given["previous"]}]
     row.save()
 
@@ -261,12 +263,6 @@ def _put_in_force(at: datetime) -> None:
             data={"version": version.version, "changed": version.changed},
         )
         events.emit("governance.parameters_in_force", {"version": version.version}, at=at)
-
-
-def key_text(word: str) -> str:
-    """A bytes32 key as the short string that it is."""
-    raw = bytes.fromhex(word.removeprefix("0x")).rstrip(b"\0")
-    return raw.decode("ascii") if raw.isascii() else word
 
 
 def _one_at_a_time() -> None:

@@ -14,7 +14,7 @@ from tests.chain_fixtures import ALICE, BOB, OPEN
 from tests.governance.holders import NEW_SPLIT, Holders
 from tests.ledger.books import person
 
-PAGES = ("index", "parameters", "power", "propose_split", "propose_text")
+PAGES = ("index", "parameters", "power", "propose_split", "propose_values", "propose_text")
 SPLIT_FORM = {
     "platform": "5", "model_owner": "25", "stakers": "20", "contributors": "50",
     "title": "Pay model owners more", "text": "They carry the GPUs.",
