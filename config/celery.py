@@ -16,7 +16,10 @@ app = Celery("openledger")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-ROOMS = ("accounts", "ledger", "governance", "datanets", "modelfactory", "attribution", "serving")
+ROOMS = (
+    "config", "accounts", "ledger", "governance", "datanets", "modelfactory", "attribution",
+    "serving",
+)  # fmt: skip
 
 
 def beat_schedule() -> dict[str, dict[str, object]]:

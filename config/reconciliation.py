@@ -48,10 +48,10 @@ def check_chain() -> list[Finding]:
 
     Imports web3: for commands and the chain's worker alone. Raises ChainNotReadable.
     """
-    from ledger.chain.client import ChainClient, ChainError
-
     if not settings.CHAIN_ENABLED:
         return []
+    from ledger.chain.client import ChainClient, ChainError
+
     deployment = current_deployment()
     head = ChainHead.objects.filter(chain_id=settings.CHAIN_ID).first()
     if deployment is None or head is None:

@@ -3,7 +3,7 @@
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
-from config import local_chain, views
+from config import api, local_chain, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -11,7 +11,9 @@ urlpatterns = [
     path("health/", views.health, name="health"),
     path("search/", views.search, name="search"),
     path("explorer/", views.explorer, name="explorer"),
+    path("status/", views.status_page, name="status"),
     path("staff/", views.staff, name="staff"),
+    path("staff/reconcile/", views.reconcile, name="reconcile"),
     path("local-chain/rpc/", local_chain.rpc, name="local-chain-rpc"),
     path("accounts/", include("allauth.urls")),
     path("people/", include("accounts.people.urls")),
@@ -26,6 +28,7 @@ urlpatterns = [
         include(
             [
                 path("schema/", SpectacularAPIView.as_view(), name="api-schema"),
+                path("status/", api.StatusView.as_view(), name="api-status"),
                 path("", include("accounts.api_urls")),
                 path("", include("datanets.api_urls")),
                 path("", include("modelfactory.api_urls")),

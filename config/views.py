@@ -1,14 +1,15 @@
 """Pages that look over all rooms: home, search, explorer, staff."""
 
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from config import lookup, selectors
+from config import books, lookup, selectors, status
 
 
 @require_safe
@@ -47,9 +48,28 @@ def explorer(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+def status_page(request: HttpRequest) -> HttpResponse:
+    """Whether the books agree and the machinery runs; for everybody."""
+    return render(request, "house/status.html", {"status": status.overview(at=timezone.now())})
+
+
+@require_POST
+def reconcile(request: HttpRequest) -> HttpResponseBase:
+    if not request.user.is_authenticated:
+        return redirect_to_login("/staff/")
+    if not request.user.is_staff:
+        raise PermissionDenied
+    books.request_reconciliation(acting_user=request.user, at=timezone.now())
+    messages.info(request, "The books are being compared; the result stands here in a moment.")
+    return redirect("status")
+
+
+@require_safe
 def staff(request: HttpRequest) -> HttpResponseBase:
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     if not request.user.is_staff:
         raise PermissionDenied
-    return render(request, "house/staff.html", selectors.staff_overview(timezone.now()))
+    at = timezone.now()
+    context = selectors.staff_overview(at) | {"books": status.books()}
+    return render(request, "house/staff.html", context)

@@ -4,11 +4,9 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection, transaction
 
-from attribution.reconciliation import check_tree
-from config.reconciliation import ChainNotReadable, check_chain, check_log
-from ledger.reconciliation import Finding, check_ledger
+from config.books import Comparison, as_json, compare
+from ledger.reconciliation import Finding
 from ledger.words import open_text
 
 
@@ -19,32 +17,19 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings, problem = _findings()
+        comparison = compare()
         if options["format"] == "json":
-            self.stdout.write(json.dumps(_as_json(findings, problem), indent=1))
+            self.stdout.write(json.dumps(_as_json(comparison), indent=1))
         else:
-            for finding in findings:
+            for finding in comparison.findings:
                 self.stdout.write(_line(finding))
-            if problem:
-                self.stdout.write(f"NOT READ  chain: {problem}")
-        wrong = [finding for finding in findings if not finding.holds]
-        if wrong or problem:
+            if comparison.problem:
+                self.stdout.write(f"NOT READ  chain: {comparison.problem}")
+        if not comparison.holds:
             raise CommandError(
-                f"{len(wrong)} of {len(findings)} comparisons differ"
-                + (", and the chain could not be read." if problem else ".")
+                f"{len(comparison.wrong)} of {len(comparison.findings)} comparisons differ"
+                + (", and the chain could not be read." if comparison.problem else ".")
             )
-
-
-def _findings() -> tuple[list[Finding], str]:
-    """All comparisons on one snapshot, so that work under way is no difference."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        findings = [*check_ledger(), *check_log(), *check_tree()]
-        try:
-            return [*findings, *check_chain()], ""
-        except ChainNotReadable as error:
-            return findings, str(error)
 
 
 def _line(finding: Finding) -> str:
@@ -57,19 +42,9 @@ def _line(finding: Finding) -> str:
     return f"DIFFERENT {finding.name}: {expected}, off by {finding.difference:+d} {unit}{more}"
 
 
-def _as_json(findings: list[Finding], problem: str) -> dict[str, Any]:
+def _as_json(comparison: Comparison) -> dict[str, Any]:
     return {
-        "holds": not problem and all(finding.holds for finding in findings),
-        "problem": problem,
-        "findings": [
-            {
-                "name": finding.name,
-                "expected": str(finding.expected),
-                "found": str(finding.found),
-                "difference": str(finding.difference),
-                "holds": finding.holds,
-                "detail": finding.detail,
-            }
-            for finding in findings
-        ],
+        "holds": comparison.holds,
+        "problem": comparison.problem,
+        "findings": [as_json(finding) for finding in comparison.findings],
     }
