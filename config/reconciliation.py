@@ -13,6 +13,7 @@ from ledger.reconciliation import (
     Finding,
     captured_amounts,
     check_contracts,
+    credited_above,
     settled_amounts,
     settled_completions,
 )
@@ -44,7 +45,7 @@ def check_log() -> list[Finding]:
 
 
 def check_chain() -> list[Finding]:
-    """What the contracts held at the last safe block against the ledger's accounts of them.
+    """What the contracts held at the last final block against the ledger's accounts of them.
 
     Imports web3: for commands and the chain's worker alone. Raises ChainNotReadable.
     """
@@ -59,19 +60,20 @@ def check_chain() -> list[Finding]:
     client = ChainClient(settings.CHAIN_RPC_URL)
     try:
         gateway, distributor = (
-            client.balance(deployment.address(name), head.safe_number)
+            client.balance(deployment.address(name), head.final_number)
             for name in ("Gateway", "RewardDistributor")
         )
     except ChainError as error:
-        raise ChainNotReadable(f"Block {head.safe_number} could not be read: {error}") from error
+        raise ChainNotReadable(f"Block {head.final_number} could not be read: {error}") from error
     unapplied = ChainLog.objects.filter(
         applied_at__isnull=True,
         block__chain_id=deployment.chain_id,
-        block__number__lte=head.safe_number,
+        block__number__lte=head.final_number,
     )
+    deposited = credited_above(chain_id=deployment.chain_id, number=head.final_number)
     return [
-        *check_contracts(gateway_wei=gateway, distributor_wei=distributor),
-        Finding("events of safe blocks that are not booked (rows)", 0, unapplied.count()),
+        *check_contracts(gateway_wei=gateway, distributor_wei=distributor, deposited_wei=deposited),
+        Finding("events of final blocks that are not booked (rows)", 0, unapplied.count()),
     ]
 
 

@@ -262,6 +262,12 @@ DISTRIBUTION_MINIMUM_WEI = env.int("DISTRIBUTION_MINIMUM_WEI", default=1)
 RELAYED_CLAIM_MINIMUM_WEI = env.int(
     "RELAYED_CLAIM_MINIMUM_WEI", default=1 if CHAIN_IS_LOCAL else 10**16
 )
+# The same holds for a withdrawal. What leaves an account in 24 hours bounds what a stolen session
+# can take.
+WITHDRAWAL_MINIMUM_WEI = env.int("WITHDRAWAL_MINIMUM_WEI", default=1 if CHAIN_IS_LOCAL else 10**16)
+WITHDRAWAL_DAY_LIMIT_WEI = env.int("WITHDRAWAL_DAY_LIMIT_WEI", default=10_000 * 10**18)
+# How long withdrawals gather before a batch is written.
+WITHDRAWAL_SECONDS = env.int("WITHDRAWAL_SECONDS", default=5 if CHAIN_IS_LOCAL else 60)
 
 # ---------------------------------------------------------------- logging
 LOGGING = {

@@ -22,6 +22,17 @@ def fund_distributor(batch_id: UUID, amount: int) -> bytes:
     return _call("fundDistributor(bytes32,uint256)", [id_word(batch_id), _uint(amount)])
 
 
+def withdraw(batch_id: UUID, payments: Sequence[tuple[str, int]]) -> bytes:
+    """`Gateway.withdraw(bytes32 batchId, (address to, uint256 amount)[] payments)`; wei."""
+    head = [id_word(batch_id), _uint(2 * WORD), _uint(len(payments))]
+    words = [
+        word
+        for address, amount in payments
+        for word in (b"\x00" * 12 + address_bytes(address), _uint(amount))
+    ]
+    return _call("withdraw(bytes32,(address,uint256)[])", [*head, *words])
+
+
 def publish(*, epoch: int, total: int, root: bytes, data_sha256: bytes) -> bytes:
     """`RewardDistributor.publish(uint64, uint128, bytes32 root, bytes32 dataHash)`."""
     return _call(

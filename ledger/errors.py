@@ -63,3 +63,9 @@ class WaitingForChain(LedgerError):
 
 class LimitReached(LedgerError):
     code = "limit_reached"
+
+
+class SpendingBlocked(LedgerError):
+    """A deposit of this account was undone by the chain after it had been spent."""
+
+    code = "spending_blocked"

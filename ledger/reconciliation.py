@@ -8,7 +8,17 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import F, QuerySet, Sum
 
-from ledger.models import Account, Distribution, Entry, Hold, PayoutAddress, Posting
+from ledger.models import (
+    Account,
+    ChainLog,
+    Distribution,
+    Entry,
+    Hold,
+    PayoutAddress,
+    Posting,
+    Withdrawal,
+    WithdrawalBatch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,20 @@ def holds_are_set_aside() -> Finding:
     return Finding("pending holds", _sum(pending, "amount"), _sum(accounts, "balance"))
 
 
+def withdrawals_are_under_way() -> Finding:
+    """What lies in WITHDRAWING is what was asked for and neither paid nor given back."""
+    under_way = Withdrawal.objects.filter(state__in=Withdrawal.OPEN)
+    accounts = Account.objects.filter(kind=Account.Kind.WITHDRAWING)
+    return Finding("withdrawals under way", _sum(under_way, "amount"), _sum(accounts, "balance"))
+
+
+def batches_are_whole() -> Finding:
+    """Each batch pays exactly what its withdrawals ask for."""
+    batched = Withdrawal.objects.filter(batch__isnull=False)
+    batches = _sum(WithdrawalBatch.objects.all(), "amount")
+    return Finding("batches of withdrawals", _sum(batched, "amount"), batches)
+
+
 def escrow_is_owed() -> Finding:
     """What lies in escrow is what was published and not claimed."""
     owed = _sum(PayoutAddress.objects.all(), "published") - _sum(
@@ -120,6 +144,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     holds_are_set_aside,
     captured_fees_are_split,
     settled_suspense_is_empty,
+    withdrawals_are_under_way,
+    batches_are_whole,
     escrow_is_owed,
     leaves_add_up,
 )
@@ -130,14 +156,31 @@ def check_ledger() -> list[Finding]:
     return [check() for check in CHECKS]
 
 
-def check_contracts(*, gateway_wei: int, distributor_wei: int) -> list[Finding]:
-    """Compare what the contracts hold with the ledger's accounts of them, which are negative."""
+def check_contracts(
+    *, gateway_wei: int, distributor_wei: int, deposited_wei: int = 0
+) -> list[Finding]:
+    """Compare what the contracts held at a final block with the ledger's accounts of them.
+
+    Those are negative. `deposited_wei` came in above that block and is credited already.
+    """
     return [
-        Finding("OPEN in the Gateway contract", -_external("GATEWAY"), gateway_wei),
+        Finding("OPEN in the Gateway contract", -_external("GATEWAY") - deposited_wei, gateway_wei),
         Finding(
             "OPEN in the RewardDistributor contract", -_external("DISTRIBUTOR"), distributor_wei
         ),
     ]
+
+
+def credited_above(*, chain_id: int, number: int) -> int:
+    """Wei of deposits that are credited, being safe, though their blocks are above `number`."""
+    logs = ChainLog.objects.filter(
+        block__chain_id=chain_id,
+        block__number__gt=number,
+        contract="Gateway",
+        event="Deposited",
+        applied_at__isnull=False,
+    )
+    return sum(int(arguments["amount"]) for arguments in logs.values_list("arguments", flat=True))
 
 
 def settled_amounts(completion_ids: Sequence[UUID]) -> dict[UUID, int]:

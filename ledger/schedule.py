@@ -19,6 +19,11 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 30.0,
         "options": {"queue": "default", "expires": 30},
     },
+    "advance-withdrawals": {
+        "task": "ledger.tasks.advance_withdrawals",
+        "schedule": float(settings.WITHDRAWAL_SECONDS),
+        "options": {"queue": "default", "expires": settings.WITHDRAWAL_SECONDS},
+    },
     "send-intents": {
         "task": "ledger.tasks.send_intents",
         "schedule": 1.0,

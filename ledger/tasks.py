@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from ledger.services import distributions, holds, roots
+from ledger.services import distributions, holds, payouts, roots
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,11 @@ def publish_distribution() -> None:
 @shared_task
 def advance_distributions() -> None:
     roots.advance_distributions(at=timezone.now())
+
+
+@shared_task
+def advance_withdrawals() -> None:
+    payouts.advance_withdrawals(at=timezone.now())
 
 
 @shared_task

@@ -16,6 +16,7 @@ from ledger.models.distributions import (
 )
 from ledger.models.entries import Entry, Posting
 from ledger.models.holds import Hold
+from ledger.models.withdrawals import Withdrawal, WithdrawalBatch
 
 __all__ = [
     "Account",
@@ -33,4 +34,6 @@ __all__ = [
     "IntentAttempt",
     "PayoutAddress",
     "Posting",
+    "Withdrawal",
+    "WithdrawalBatch",
 ]

@@ -37,6 +37,7 @@ class Account(Entity):
         TREASURY = "TREASURY", "Datanet treasury"
         SUSPENSE = "SUSPENSE", "Waiting for a receipt"
         HOLD = "HOLD", "Held"
+        WITHDRAWING = "WITHDRAWING", "On its way to a wallet"
         ESCROW = "ESCROW", "Published, not yet claimed"
         UNASSIGNED = "UNASSIGNED", "Deposits to an unknown account"
         GATEWAY = "GATEWAY", "OPEN in the Gateway contract"
@@ -46,10 +47,12 @@ class Account(Entity):
     # Sides that stand for something outside the house; everybody else may not go below zero.
     EXTERNAL: ClassVar[frozenset[str]] = frozenset({Kind.GATEWAY, Kind.DISTRIBUTOR, Kind.ISSUED})
     # Kinds whose owner is a user; the others belong to a Datanet, a completion or the house.
-    OF_A_USER: ClassVar[frozenset[str]] = frozenset({Kind.USER, Kind.EARNINGS, Kind.HOLD})
+    OF_A_USER: ClassVar[frozenset[str]] = frozenset(
+        {Kind.USER, Kind.EARNINGS, Kind.HOLD, Kind.WITHDRAWING}
+    )
 
     # With the public receipts, the statement of one of these tells who asked what, and when.
-    PRIVATE: ClassVar[frozenset[str]] = frozenset({Kind.USER, Kind.HOLD})
+    PRIVATE: ClassVar[frozenset[str]] = frozenset({Kind.USER, Kind.HOLD, Kind.WITHDRAWING})
 
     kind = models.CharField(max_length=12, choices=Kind.choices)
     owner_id = models.UUIDField(null=True, blank=True)

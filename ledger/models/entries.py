@@ -29,6 +29,9 @@ class Entry(Entity):
         DISTRIBUTION = "DISTRIBUTION", "Published for claiming"
         FUNDING = "FUNDING", "Distribution funded"
         CLAIM = "CLAIM", "Claimed"
+        WITHDRAWAL = "WITHDRAWAL", "On its way to a wallet"
+        PAYOUT = "PAYOUT", "Paid to a wallet"
+        RETURN = "RETURN", "Came back from its way"
         REVERSAL = "REVERSAL", "Reversal"
 
     kind = models.CharField(max_length=12, choices=Kind.choices)

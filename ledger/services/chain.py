@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -33,8 +34,19 @@ FAUCET_PER_DAY = 1_000 * 10**18
 
 IntentHandler = Callable[[Intent, datetime], None]
 LogHandler = Callable[[ChainLog, datetime], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LogRule:
+    """What an event means, from when on, and how it is taken back."""
+
+    apply: LogHandler
+    final: bool
+    undo: LogHandler | None
+
+
 _intent_handlers: dict[str, list[IntentHandler]] = defaultdict(list)
-_log_handlers: dict[tuple[str, str], LogHandler] = {}
+_log_rules: dict[tuple[str, str], LogRule] = {}
 
 
 def on_intent(kind: str, handler: IntentHandler) -> None:
@@ -43,18 +55,34 @@ def on_intent(kind: str, handler: IntentHandler) -> None:
         _intent_handlers[kind].append(handler)
 
 
-def on_log(contract: str, event: str, handler: LogHandler) -> None:
-    """Have `handler(log, at)` called once for each such event, when its block is safe.
+def on_log(
+    contract: str,
+    event: str,
+    handler: LogHandler,
+    *,
+    final: bool = False,
+    undo: LogHandler | None = None,
+) -> None:
+    """Have `handler(log, at)` called once for each such event, when its block is safe (or final).
+
+    What comes in counts once it is safe, what goes out once it is final: nothing that was given
+    out by the ledger may still be taken back by the chain.
 
     The handler must be idempotent by (transaction hash, place in the transaction): a
-    reorganisation past a safe block takes the row away, and the event may come again from another
-    block, where its index is another one.
+    reorganisation that reaches so far takes the row away, and the event may come again from another
+    block, where its index is another one. `undo(log, at)` is called where that happens, before the
+    row goes, in the transaction that takes the block back.
     """
-    _log_handlers[contract, event] = handler
+    _log_rules[contract, event] = LogRule(handler, final, undo)
 
 
-def log_handler(contract: str, event: str) -> LogHandler | None:
-    return _log_handlers.get((contract, event))
+def log_rule(contract: str, event: str) -> LogRule | None:
+    return _log_rules.get((contract, event))
+
+
+def rules_for_safe() -> list[tuple[str, str]]:
+    """The events that count once their block is safe, as (contract, event)."""
+    return [name for name, rule in _log_rules.items() if not rule.final]
 
 
 @transaction.atomic

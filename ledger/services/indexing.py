@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from accounts import events as domain_events
 from ledger.chain.client import Block, ChainClient
@@ -18,7 +19,7 @@ from ledger.chain.deployment import Deployment
 from ledger.chain.indexer import Event, ForeignChainError, Head, Indexer, Progress
 from ledger.errors import LedgerError
 from ledger.models.chain import ChainBlock, ChainHead, ChainLog, Intent
-from ledger.services.chain import log_handler
+from ledger.services.chain import log_rule, rules_for_safe
 from ledger.services.sending import take_back
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def index_chain(
                 problem=str(error), checked_at=at
             )
             raise
-        apply_safe_logs(chain_id=deployment.chain_id, at=at)
+        apply_logs(chain_id=deployment.chain_id, at=at)
         return progress
 
 
@@ -63,14 +64,20 @@ def _catch_up(indexer: Indexer) -> Progress:
     return progress
 
 
-def apply_safe_logs(*, chain_id: int, at: datetime) -> int:
-    """Give each event of a safe block to its handler, once; returns how many were given."""
+def apply_logs(*, chain_id: int, at: datetime) -> int:
+    """Give each event to its handler, once, when its block is safe or final, as the event asks for.
+
+    Returns how many were given. What is kept aside (`problem`) waits for staff.
+    """
     head = ChainHead.objects.get(chain_id=chain_id)
+    counts_when_safe = Q()
+    for contract, event in rules_for_safe():
+        counts_when_safe |= Q(contract=contract, event=event)
+    ripe = Q(block__number__lte=head.final_number) | (
+        Q(block__number__lte=head.safe_number) & counts_when_safe
+    )
     waiting = ChainLog.objects.filter(
-        applied_at__isnull=True,
-        problem="",
-        block__chain_id=chain_id,
-        block__number__lte=head.safe_number,
+        ripe, applied_at__isnull=True, problem="", block__chain_id=chain_id
     ).order_by("block__number", "log_index")
     return sum(_apply(log_id, at) for log_id in list(waiting.values_list("pk", flat=True)[:1000]))
 
@@ -171,7 +178,7 @@ class MirrorStore:
         )
 
     def _log(self, event: Event, block: ChainBlock) -> ChainLog:
-        handled = log_handler(event.contract, event.name) is not None
+        handled = log_rule(event.contract, event.name) is not None
         return ChainLog(
             block=block,
             tx_hash=event.log.tx_hash,
@@ -218,10 +225,10 @@ def _apply(log_id: UUID, at: datetime) -> int:
             )
             if log is None:
                 return 0
-            handler = log_handler(log.contract, log.event)
-            if handler is None:
+            rule = log_rule(log.contract, log.event)
+            if rule is None:
                 return 0
-            handler(log, at)
+            rule.apply(log, at)
             log.applied_at = at
             log.save(update_fields=["applied_at"])
             return 1

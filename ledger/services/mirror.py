@@ -1,8 +1,8 @@
 """What the events of our contracts, and the fate of our intents, mean for the ledger.
 
-Handlers run in the indexer's transaction, once a block is safe; each is idempotent by
-(transaction hash, log index). They raise LedgerError where the chain did something that the
-ledger cannot explain.
+Handlers run in the indexer's transaction, once a block is safe for what comes in and once it is
+final for what goes out; each is idempotent by (transaction hash, place in the transaction). They
+raise LedgerError where the chain did something that the ledger cannot explain.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from uuid import UUID
 from ledger.calldata import id_from_word
 from ledger.models.chain import ChainLog, Intent
 from ledger.onchain import require_deployment
-from ledger.services import chain, claims, deposits, roots
+from ledger.services import chain, claims, deposits, payouts, roots
 
 # Names no account: the deposit is kept apart.
 NO_ACCOUNT = UUID(int=0)
@@ -26,17 +26,30 @@ class Place(TypedDict):
     log_index: int
 
 
+class Payment(TypedDict):
+    """A payment of a batch as an event of the Gateway tells it."""
+
+    batch_id: UUID | None
+    place: int
+    address: str
+    amount: int
+    tx_hash: str
+
+
 def register() -> None:
     """Called when the app is ready."""
     chain.on_log("Gateway", "Deposited", deposited)
-    chain.on_log("Gateway", "DistributorFunded", distributor_funded)
-    chain.on_log("RewardDistributor", "Funded", funded)
-    chain.on_log("RewardDistributor", "RootProposed", root_proposed)
-    chain.on_log("RewardDistributor", "RootRevoked", root_revoked)
-    chain.on_log("RewardDistributor", "RootActivated", root_activated)
-    chain.on_log("RewardDistributor", "Claimed", claimed)
+    chain.on_log("Gateway", "DistributorFunded", distributor_funded, final=True)
+    chain.on_log("Gateway", "Withdrawn", withdrawn, final=True)
+    chain.on_log("Gateway", "Refused", refused, final=True)
+    chain.on_log("RewardDistributor", "Funded", funded, final=True)
+    chain.on_log("RewardDistributor", "RootProposed", root_proposed, final=True)
+    chain.on_log("RewardDistributor", "RootRevoked", root_revoked, final=True)
+    chain.on_log("RewardDistributor", "RootActivated", root_activated, final=True)
+    chain.on_log("RewardDistributor", "Claimed", claimed, final=True)
     for kind in (Intent.Kind.FUND, Intent.Kind.PUBLISH, Intent.Kind.CLAIM):
         chain.on_intent(kind, intent_changed)
+    chain.on_intent(Intent.Kind.WITHDRAW, payouts.on_intent_changed)
 
 
 def deposited(log: ChainLog, at: datetime) -> None:
@@ -55,6 +68,14 @@ def distributor_funded(log: ChainLog, at: datetime) -> None:
         at=at,
         **_place(log),
     )
+
+
+def withdrawn(log: ChainLog, at: datetime) -> None:
+    payouts.on_withdrawn(**_payment(log), at=at)
+
+
+def refused(log: ChainLog, at: datetime) -> None:
+    payouts.on_refused(**_payment(log), at=at)
 
 
 def funded(log: ChainLog, at: datetime) -> None:
@@ -110,6 +131,16 @@ def _place(log: ChainLog) -> Place:
         "chain_id": log.block.chain_id,
         "tx_hash": log.tx_hash,
         "log_index": log.place_in_transaction,
+    }
+
+
+def _payment(log: ChainLog) -> Payment:
+    return {
+        "batch_id": _uuid(log.arguments["batchId"]),
+        "place": int(log.arguments["index"]),
+        "address": log.arguments["to"],
+        "amount": int(log.arguments["amount"]),
+        "tx_hash": log.tx_hash,
     }
 
 

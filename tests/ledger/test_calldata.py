@@ -72,3 +72,12 @@ def test_it_refuses_a_node_that_is_no_bytes32():
 
 def test_an_activation_has_no_arguments():
     assert calldata.activate() == keccak256(b"activate()")[:4]
+
+
+@given(st.uuids(), st.lists(st.tuples(ADDRESSES, UINT256), max_size=20))
+def test_a_batch_of_withdrawals_is_encoded(batch_id, payments):
+    data = calldata.withdraw(batch_id, payments)
+
+    selector = keccak256(b"withdraw(bytes32,(address,uint256)[])")[:4]
+    word = batch_id.bytes.rjust(32, b"\0")
+    assert data == selector + encode(["bytes32", "(address,uint256)[]"], [word, payments])
