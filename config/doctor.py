@@ -20,6 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from accounts.models import OutboxMessage
 from accounts.workers import live_workers
 from config.embedded.browser import find_chromium
+from ledger.chain.deployment import read_deployment
 
 QUEUES = ("default", "ingest", "train", "attribute", "chain", "generate")
 LATE_SECONDS = 30
@@ -127,7 +128,20 @@ def _chain() -> Finding:
 
 def _contracts() -> Finding:
     path = Path(settings.CHAIN_DEPLOYMENT)
-    if path.exists():
+    try:
+        deployment = read_deployment(path)
+    except (KeyError, ValueError) as error:
+        hint = "Give it back as the deployment wrote it."
+        return Finding("contracts", False, f"{path} cannot be read: {error}", hint)
+    if deployment is not None and deployment.missing:
+        lacking = ", ".join(deployment.missing)
+        hint = (
+            "`CHAIN_RESET=1 make demo` starts the local chain over with all contracts."
+            if settings.CHAIN_IS_LOCAL
+            else "Run `manage.py deploy_contracts`: it says how to get there."
+        )
+        return Finding("contracts", False, f"{path} lacks {lacking}", hint)
+    if deployment is not None:
         return Finding("contracts", True, f"deployed, addresses in {path}")
     return Finding("contracts", False, "not deployed", "Run `manage.py deploy_contracts`.")
 

@@ -20,7 +20,9 @@ CONTRACTS = (
     "Parameters",
     "RewardDistributor",
     "LogAnchor",
+    "StakePools",
     "Gateway",
+    "AddressRegistry",
 )
 
 

@@ -1,7 +1,9 @@
 """Deploys the contracts, hands every role to the timelock, and writes down where they are.
 
 The addresses follow from the deployer's nonces, so all transactions go out at once and the whole
-takes two or three blocks. Called again it looks whether the code is still there, and does nothing.
+takes two or three blocks. Called again it looks whether the code is still there and follows the
+address registry, which the holders govern: where a name points to another instance by now, the file
+is written anew.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,40 @@ OPEN = 10**18
 CALL_GAS = 200_000
 # Creation costs 200 gas a byte of code that stays, 16 a byte of data, and the constructor's own.
 GAS_A_BYTE = 260
-CONSTRUCTOR_GAS = 600_000
+CONSTRUCTOR_GAS = 800_000
+DAY = 86_400
+REGISTRY = "AddressRegistry"
+
+
+class PoolKind(IntEnum):
+    """What leaving a pool takes, as StakePools numbers it."""
+
+    FLEXIBLE = 1
+    LOCKED = 2
 
 
 class DeployError(ChainError):
     """A contract could not be deployed, or a role not be handed over."""
+
+
+class IncompleteDeploymentError(DeployError):
+    """The file names contracts that are there, but not all that this release needs."""
+
+
+@dataclass(frozen=True)
+class StakeTerms:
+    """What StakePools starts with: periods in seconds, limit in basis points, bond in wei."""
+
+    cooldown: int = 7 * DAY
+    period: int = 7 * DAY
+    appeal_window: int = 7 * DAY
+    slash_limit: int = 3_000
+    appeal_bond: int = 10 * OPEN
+    # The name, the kind, the wait and the period of each pool that is open from the start.
+    pools: tuple[tuple[str, PoolKind, int, int], ...] = (
+        ("flexible", PoolKind.FLEXIBLE, 7 * DAY, 7 * DAY),
+        ("locked", PoolKind.LOCKED, 90 * DAY, 7 * DAY),
+    )
 
 
 @dataclass(frozen=True)
@@ -45,6 +77,7 @@ class DeploySettings:
     proposal_threshold: int = OPEN
     quorum_percent: int = 4
     split: tuple[int, int, int, int] = (1000, 2000, 2000, 5000)
+    staking: StakeTerms = field(default_factory=StakeTerms)
 
 
 @dataclass
@@ -91,11 +124,12 @@ def deploy(
 ) -> Deployment:
     """The deployment at `path`, made where there is none on this chain.
 
-    `pause` runs between looks for receipts (a test mines there). Raises DeployError, ChainError.
+    `pause` runs between looks for receipts (a test mines there). Raises IncompleteDeploymentError
+    where the file lacks a contract, DeployError, ChainError.
     """
     known = read_deployment(path)
     if known is not None and is_deployed(client, known):
-        return known
+        return follow_registry(client, known, path)
     deployer = _Deployer(
         client, signer, client.chain_id(), client.nonce(signer.address, "pending"), client.fees()
     )
@@ -109,16 +143,52 @@ def deploy(
         block=start.number if start else 0,
         genesis_hash=genesis.hash if genesis else "",
         addresses=addresses,
-        settings=asdict(settings) | {"split": list(settings.split)},
+        settings=json.loads(json.dumps(asdict(settings))),
         gas=sum(receipt.gas_used for receipt in receipts),
     )
     if not is_deployed(client, deployment):
         raise DeployError("The contracts were deployed, but their code is not on the chain.")
+    _write(deployment, path)
+    return deployment
+
+
+def follow_registry(client: ChainClient, known: Deployment, path: Path) -> Deployment:
+    """`known` with the addresses that its registry has by now, written to `path` where they differ.
+
+    Raises IncompleteDeploymentError where `known` lacks a contract of this release, ChainError.
+    """
+    if known.missing:
+        raise IncompleteDeploymentError(
+            f"{path} lacks {', '.join(known.missing)}: it was written by an earlier release."
+        )
+    addresses = {**known.addresses, **registered(client, known.address(REGISTRY))}
+    if addresses == known.addresses:
+        return known
+    followed = replace(known, addresses=addresses)
+    _write(followed, path)
+    return followed
+
+
+def registered(client: ChainClient, registry: str) -> dict[str, str]:
+    """The contracts by name, as the registry at that address has them. Raises ChainError."""
+    artifact = artifacts.load(REGISTRY)
+    data = client.call(registry, artifact.encode_call("all"))
+    names, places = artifact.decode_result("all", data)
+    return {
+        name.rstrip(b"\0").decode("ascii"): place for name, place in zip(names, places, strict=True)
+    }
+
+
+def name_word(name: str) -> bytes:
+    """A name as a bytes32: ASCII with zeros behind, as Solidity writes a short literal."""
+    return name.encode("ascii").ljust(32, b"\0")
+
+
+def _write(deployment: Deployment, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".part")
     scratch.write_text(json.dumps(deployment.as_json(), indent=1) + "\n")
     scratch.replace(path)
-    return deployment
 
 
 def is_deployed(client: ChainClient, deployment: Deployment) -> bool:
@@ -158,21 +228,42 @@ def _create_all(deployer: _Deployer, settings: DeploySettings) -> dict[str, str]
         settings.distribution_delay,
     )  # fmt: skip
     anchor = deployer.create("LogAnchor", timelock, settings.publisher)
+    pools = _create_pools(deployer, timelock, settings)
     gateway = deployer.create(
-        "Gateway", timelock, settings.publisher, settings.guardian, distributor
+        "Gateway", timelock, settings.publisher, settings.guardian, distributor, pools
     )
     for role in ("PROPOSER_ROLE", "CANCELLER_ROLE"):
         deployer.call("Timelock", timelock, "grantRole", keccak256(role.encode()), governor)
     deployer.call("Timelock", timelock, "renounceRole", b"\0" * 32, me)
-    return {
+    addresses = {
         "Timelock": timelock,
         "GovernanceToken": token,
         "OpenGovernor": governor,
         "Parameters": parameters,
         "RewardDistributor": distributor,
         "LogAnchor": anchor,
+        "StakePools": pools,
         "Gateway": gateway,
     }
+    # Last, since it refuses an address where no contract stands.
+    registry = deployer.create(
+        REGISTRY, timelock, [name_word(name) for name in addresses], [*addresses.values()]
+    )
+    return {**addresses, REGISTRY: registry}
+
+
+def _create_pools(deployer: _Deployer, timelock: str, settings: DeploySettings) -> str:
+    terms = settings.staking
+    first = (
+        terms.cooldown, terms.period, terms.appeal_window, terms.slash_limit, terms.appeal_bond
+    )  # fmt: skip
+    openings = [
+        (name_word(name), int(kind), wait, period) for name, kind, wait, period in terms.pools
+    ]
+    # What is slashed goes to the timelock, so that the holders decide what becomes of it.
+    return deployer.create(
+        "StakePools", timelock, settings.publisher, settings.guardian, timelock, first, openings
+    )
 
 
 def _wait(deployer: _Deployer, pause: Callable[[], None], timeout: float) -> list[Receipt]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.chain.addresses import to_checksum
+from ledger.chain.artifacts import CONTRACTS
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Deployment:
     def address(self, contract: str) -> str:
         """Raises KeyError for a contract that was not deployed."""
         return self.addresses[contract]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The contracts of this release that it lacks: it was written by an earlier one."""
+        return tuple(name for name in CONTRACTS if name not in self.addresses)
 
     def name(self, address: str) -> str:
         """The contract at `address`, or "" for none of ours."""

@@ -16,7 +16,9 @@ CONTRACTS = {
             "Parameters",
             "RewardDistributor",
             "LogAnchor",
+            "StakePools",
             "Gateway",
+            "AddressRegistry",
         ],
         start=0xC0DE,
     )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import calldata
+from ledger.chain import artifacts
 from ledger.chain.addresses import from_bytes
 from ledger.chain.keccak import keccak256
 
@@ -81,3 +82,40 @@ def test_a_batch_of_withdrawals_is_encoded(batch_id, payments):
     selector = keccak256(b"withdraw(bytes32,(address,uint256)[])")[:4]
     word = batch_id.bytes.rjust(32, b"\0")
     assert data == selector + encode(["bytes32", "(address,uint256)[]"], [word, payments])
+
+
+UINT128 = st.integers(0, 2**128 - 1)
+ID64 = st.integers(0, 2**64 - 1)
+
+
+@given(st.uuids(), WORDS, UINT256)
+def test_funding_a_pool_is_encoded(batch_id, pool_id, amount):
+    data = calldata.fund_stakers(batch_id=batch_id, pool_id=pool_id, amount=amount)
+
+    gateway = artifacts.load("Gateway")
+    word = calldata.id_word(batch_id)
+    assert data == gateway.encode_call("fundStakers", word, pool_id, amount)
+
+
+@given(WORDS, UINT128, ADDRESSES, st.integers(0, 2**16 - 1), WORDS, ID64)
+def test_every_call_to_the_pools_is_the_one_of_the_abi(pool, amount, account, share, hash_, slash):
+    encode_call = artifacts.load("StakePools").encode_call
+
+    assert calldata.stake(pool) == encode_call("stake", pool)
+    assert calldata.unstake(pool, amount) == encode_call("unstake", pool, amount)
+    assert calldata.withdraw_stake(pool) == encode_call("withdraw", pool)
+    assert calldata.claim_rewards(pool, account) == encode_call("claim", pool, account)
+    assert calldata.propose_slash(
+        pool_id=pool, account=account, share=share, evidence=hash_
+    ) == encode_call("proposeSlash", pool, account, share, hash_)
+    assert calldata.appeal_slash(slash, hash_) == encode_call("appeal", slash, hash_)
+    assert calldata.execute_slash(slash) == encode_call("executeSlash", slash)
+
+
+def test_the_id_of_a_pool_is_a_models_or_a_name():
+    model = UUID("0190c5a2-7d6e-7000-8000-000000000001")
+    assert calldata.pool_of_model(model) == b"\0" * 16 + model.bytes
+    assert calldata.pool_named("locked") == b"locked" + b"\0" * 26
+    for name in ("", "x" * 33):
+        with pytest.raises(ValueError, match="letters"):
+            calldata.pool_named(name)

@@ -3,12 +3,13 @@ pragma solidity 0.8.37;
 
 import {AccessControl} from "@openzeppelin/contracts/access/AccessControl.sol";
 import {LowLevelCall} from "@openzeppelin/contracts/utils/LowLevelCall.sol";
+import {StakePools} from "./StakePools.sol";
 
 /// @title The door between the chain and the ledger.
 /// @notice A deposit names the ledger's account that it is for. The operator pays withdrawals in
-/// batches, each number once, and moves earnings to the distributor, which is the only other place
-/// that funds can go. A withdrawal whose recipient refuses it stays here and is told of, so that the
-/// ledger credits it back.
+/// batches, each number once, moves earnings to the distributor and the stakers' part of fees to the
+/// pools; there is no other place that funds can go. A withdrawal whose recipient refuses it stays
+/// here and is told of, so that the ledger credits it back.
 contract Gateway is AccessControl {
     /// @notice One payment of a batch.
     struct Withdrawal {
@@ -16,7 +17,7 @@ contract Gateway is AccessControl {
         uint256 amount;
     }
 
-    /// @notice Who may pay withdrawals and fund the distributor: the ledger's sender.
+    /// @notice Who may pay withdrawals, fund the distributor and the pools: the ledger's sender.
     bytes32 public constant OPERATOR_ROLE = keccak256("OPERATOR_ROLE");
     /// @notice Who may stop outgoing payments.
     bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
@@ -52,13 +53,21 @@ contract Gateway is AccessControl {
     event BatchPaid(bytes32 indexed batchId, uint256 paid, uint256 refused);
     /// @notice `amount` went to the distributor.
     event DistributorFunded(bytes32 indexed batchId, address indexed distributor, uint256 amount);
+    /// @notice `amount` went to a pool, as rewards of those who staked there.
+    event StakersFunded(
+        bytes32 indexed batchId, bytes32 indexed poolId, address indexed stakePools, uint256 amount
+    );
     /// @notice Another distributor gets the earnings from now on.
     event DistributorChanged(address previous, address distributor);
+    /// @notice Other pools get the stakers' part of fees from now on.
+    event StakePoolsChanged(address previous, address stakePools);
     /// @notice Outgoing payments were stopped or allowed again.
     event PauseChanged(bool paused);
 
     /// @notice Where earnings go.
     address payable public distributor;
+    /// @notice Where the stakers' part of fees goes.
+    StakePools public stakePools;
     /// @notice Whether outgoing payments are stopped.
     bool public paused;
     /// @notice Whether a batch was paid.
@@ -68,11 +77,19 @@ contract Gateway is AccessControl {
     /// @param operator The ledger's sender.
     /// @param guardian Who may stop payments.
     /// @param distributor_ Where earnings go.
-    constructor(address admin, address operator, address guardian, address payable distributor_) {
+    /// @param stakePools_ Where the stakers' part of fees goes.
+    constructor(
+        address admin,
+        address operator,
+        address guardian,
+        address payable distributor_,
+        StakePools stakePools_
+    ) {
         _grantRole(DEFAULT_ADMIN_ROLE, admin);
         _grantRole(OPERATOR_ROLE, operator);
         _grantRole(GUARDIAN_ROLE, guardian);
         _setDistributor(distributor_);
+        _setStakePools(stakePools_);
     }
 
     /// @notice Deposit the OPEN that is sent along for the ledger's account `accountId`.
@@ -109,12 +126,21 @@ contract Gateway is AccessControl {
 
     /// @notice Move `amount` to the distributor, once.
     function fundDistributor(bytes32 batchId, uint256 amount) external onlyRole(OPERATOR_ROLE) {
-        if (amount == 0) revert ZeroAmount();
-        if (amount > address(this).balance) revert NotEnough(address(this).balance, amount);
-        _start(batchId);
+        _startMove(batchId, amount);
         address payable to = distributor;
         emit DistributorFunded(batchId, to, amount);
         if (!LowLevelCall.callNoReturn(to, amount, "")) revert TransferFailed(to, amount);
+    }
+
+    /// @notice Move `amount` to a pool as rewards of its stakers, once. The pool of a model opens by it.
+    function fundStakers(bytes32 batchId, bytes32 poolId, uint256 amount)
+        external
+        onlyRole(OPERATOR_ROLE)
+    {
+        _startMove(batchId, amount);
+        StakePools to = stakePools;
+        emit StakersFunded(batchId, poolId, address(to), amount);
+        to.fund{value: amount}(poolId);
     }
 
     /// @notice Stop or allow payments. The guardian may stop them; only the admin allows them again.
@@ -127,6 +153,17 @@ contract Gateway is AccessControl {
     /// @notice Send earnings to `distributor_` from now on.
     function setDistributor(address payable distributor_) external onlyRole(DEFAULT_ADMIN_ROLE) {
         _setDistributor(distributor_);
+    }
+
+    /// @notice Send the stakers' part of fees to `stakePools_` from now on.
+    function setStakePools(StakePools stakePools_) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        _setStakePools(stakePools_);
+    }
+
+    function _startMove(bytes32 batchId, uint256 amount) private {
+        if (amount == 0) revert ZeroAmount();
+        if (amount > address(this).balance) revert NotEnough(address(this).balance, amount);
+        _start(batchId);
     }
 
     function _start(bytes32 batchId) private {
@@ -158,5 +195,9 @@ contract Gateway is AccessControl {
     function _setDistributor(address payable distributor_) private {
         emit DistributorChanged(distributor, distributor_);
         distributor = distributor_;
+    }
+    function _setStakePools(StakePools stakePools_) private {
+        emit StakePoolsChanged(address(stakePools), address(stakePools_));
+        stakePools = stakePools_;
     }
 }

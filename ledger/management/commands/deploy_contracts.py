@@ -9,8 +9,15 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ledger.chain import local
 from ledger.chain.client import ChainError
-from ledger.chain.deploy import DeploySettings, deploy, is_deployed
-from ledger.chain.deployment import read_deployment
+from ledger.chain.deploy import (
+    OPEN,
+    DeploySettings,
+    PoolKind,
+    StakeTerms,
+    deploy,
+    is_deployed,
+)
+from ledger.chain.deployment import Deployment, read_deployment
 from ledger.chain.signers import UnsafeKeyError
 from ledger.models.chain import ChainLog
 from ledger.services.starting_over import forget_chain
@@ -24,6 +31,13 @@ LOCAL_PERIODS = {
     "timelock_delay": 3,
     "distribution_delay": 0,
 }
+LOCAL_STAKING = StakeTerms(
+    cooldown=60,
+    period=600,
+    appeal_window=60,
+    appeal_bond=OPEN,
+    pools=(("flexible", PoolKind.FLEXIBLE, 60, 600), ("locked", PoolKind.LOCKED, 300, 600)),
+)
 DAY = 86_400
 PERIODS = {
     "voting_delay": 2 * DAY,
@@ -50,7 +64,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--reset",
             action="store_true",
-            help="where the local chain was started afresh: forget what was mirrored, deploy again",
+            help="where the local chain was started afresh, or its contracts are those of an "
+            "earlier release: forget what was mirrored, deploy again",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -71,6 +86,8 @@ class Command(BaseCommand):
             )
         if known is not None and not is_deployed(client, known):
             self._start_over(options)
+        elif known is not None and known.missing:
+            self._replace(known, path, options)
         deployment = deploy(client, signer(), self._settings(options), path=path)
         word = "Found" if known == deployment else "Deployed"
         self.stdout.write(f"{word} on chain {deployment.chain_id}, in {path}:")
@@ -91,6 +108,24 @@ class Command(BaseCommand):
             )
         forget_chain(chain_id=settings.CHAIN_ID)
 
+    def _replace(self, known: Deployment, path: Path, options: dict[str, Any]) -> None:
+        """All contracts anew where an earlier release deployed fewer. Raises CommandError."""
+        lacking = ", ".join(known.missing)
+        if not settings.CHAIN_IS_LOCAL:
+            raise CommandError(
+                f"{path} lacks {lacking}: an earlier release deployed these contracts. What they "
+                "hold stays there, and claims on it stay good. Move the file away to deploy all "
+                "contracts anew, and publish what is owed from the new distributor."
+            )
+        if not options["reset"] and ChainLog.objects.filter(event__in=BOOKED).exists():
+            raise CommandError(
+                f"{path} lacks {lacking}: an earlier release deployed these contracts. Start the "
+                "local chain over with `CHAIN_RESET=1 make demo`, or run "
+                "`manage.py deploy_contracts --reset`."
+            )
+        forget_chain(chain_id=settings.CHAIN_ID)
+        path.unlink()
+
     def _settings(self, options: dict[str, Any]) -> DeploySettings:
         periods = LOCAL_PERIODS if settings.CHAIN_IS_LOCAL else PERIODS
         chosen: dict[str, Any] = {
@@ -104,5 +139,6 @@ class Command(BaseCommand):
             publisher=signer().address,
             guardian=guardian or local.DEV_ADDRESSES[1],
             quorum_percent=options["quorum_percent"],
+            staking=LOCAL_STAKING if settings.CHAIN_IS_LOCAL else StakeTerms(),
             **chosen,
         )
