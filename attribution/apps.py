@@ -30,7 +30,10 @@ class AttributionConfig(AppConfig):
 
         def page_of_checkpoint(identifier: UUID | str) -> str:
             head = Checkpoint.objects.filter(pk=identifier).only("size").first()
-            return reverse("attribution:log_checkpoint_of", args=[head.size]) if head else ""
+            return reverse("attribution:log_checkpoint_page", args=[head.size]) if head else ""
 
         pages.register("checkpoint", page_of_checkpoint)
+        pages.register(
+            "receipt_of_completion", lambda pk: reverse("attribution:receipt_for", args=[pk])
+        )
         pages.register("receipt", lambda pk: reverse("attribution:receipt", args=[pk]))

@@ -7,6 +7,7 @@ app_name = "attribution"
 urlpatterns = [
     *urls_log.urlpatterns,
     path("receipts/", receipts.listing, name="receipts"),
+    path("receipts/for/<uuid:completion_id>/", receipts.receipt_for, name="receipt_for"),
     path("receipts/for/<uuid:completion_id>/panel/", receipts.panel, name="panel"),
     path("receipts/<uuid:pk>/", receipts.receipt, name="receipt"),
     path("receipts/<uuid:pk>/proof.json", receipts.proof, name="proof"),

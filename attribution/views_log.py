@@ -12,6 +12,8 @@ from django.views.decorators.http import require_safe
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.services import log
 from attribution.translog.tiles import TileError, parse_path
+from ledger import truth
+from ledger.models import Intent
 
 CHECKPOINTS_PER_PAGE = 25
 YEAR = 365 * 24 * 3600
@@ -49,6 +51,24 @@ def checkpoint_of(request: HttpRequest, size: int) -> HttpResponse:
     answer = HttpResponse(head.note, content_type="text/plain; charset=utf-8")
     patch_cache_control(answer, public=True, max_age=YEAR, immutable=True)
     return answer
+
+
+@require_safe
+def checkpoint_page(request: HttpRequest, size: int) -> HttpResponse:
+    """A signed head for people: what it covers, and how far its anchor is on the chain."""
+    head = Checkpoint.objects.filter(size=size).first()
+    if head is None:
+        raise Http404("No checkpoint of this size was signed.")
+    intent = Intent.objects.filter(pk=head.anchor_intent_id).first()
+    covering = Checkpoint.objects.filter(size__gt=size, state=Checkpoint.State.ANCHORED)
+    context = {
+        "head": head,
+        "before": Checkpoint.objects.filter(size__lt=size).order_by("-size").first(),
+        "intent": intent,
+        "truth": truth.of_intent(intent) if intent else truth.NOT_SENT,
+        "covered_by": covering.order_by("size").first(),
+    }
+    return render(request, "attribution/checkpoint.html", context)
 
 
 @require_safe

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector
 from django.db.models import Count, Sum
 
 from accounts import workers
 from accounts.fields import WeiField
-from accounts.models import AuditEvent, OutboxMessage
+from accounts.models import AuditEvent, OutboxMessage, User
 from attribution.models import Attribution, Checkpoint, Index, Receipt
 from datanets.models import (
     Contribution,
@@ -21,8 +22,10 @@ from datanets.models import (
     Version,
     VersionBuild,
 )
+from ledger import truth
 from ledger.models import (
     Account,
+    ChainBlock,
     ChainHead,
     ChainLog,
     ChainWallet,
@@ -102,7 +105,7 @@ def newest() -> dict[str, Any]:
 
 
 def find(text: str, user: Any) -> dict[str, Any]:
-    """Datanets, models and records that `user` may see and that match all words of `text`."""
+    """What `user` may see and matches all words of `text`, and who has it as their handle."""
     query = SearchQuery(text, search_type="websearch", config="english")
 
     def ranked(rows: Any, *columns: str) -> Any:
@@ -115,6 +118,7 @@ def find(text: str, user: Any) -> dict[str, Any]:
 
     datanets = Datanet.objects.visible_to(user)
     return {
+        "people": User.objects.filter(handle=text.lower())[:FOUND],
         "datanets": ranked(datanets, "name", "summary", "description"),
         "models": ranked(Model.objects.visible_to(user), "name", "summary"),
         "records": Record.objects.visible_to(user)
@@ -125,7 +129,8 @@ def find(text: str, user: Any) -> dict[str, Any]:
 
 
 def latest_proofs() -> dict[str, Any]:
-    """The newest of everything that a stranger may check."""
+    """The newest of everything that a stranger may check, and how far the chain was read."""
+    at = truth.head()
     return {
         "receipts": Receipt.objects.order_by("-created_at")[:NEWEST],
         "checkpoints": Checkpoint.objects.order_by("-size")[:NEWEST],
@@ -133,8 +138,18 @@ def latest_proofs() -> dict[str, Any]:
         .select_related("datanet")
         .order_by("-created_at")[:NEWEST],
         "entries": Entry.objects.order_by("-effective_at", "-id")[:NEWEST],
-        "distributions": Distribution.objects.order_by("-epoch")[:NEWEST],
-        "intents": Intent.objects.order_by("-created_at")[:NEWEST],
+        "distributions": [
+            (one, truth.of_distribution(one, at))
+            for one in Distribution.objects.order_by("-epoch")[:NEWEST]
+        ],
+        "intents": [
+            (one, truth.of_intent(one, at))
+            for one in Intent.objects.order_by("-created_at")[:NEWEST]
+        ],
+        "blocks": ChainBlock.objects.filter(chain_id=settings.CHAIN_ID, logs__isnull=False)
+        .annotate(events=Count("logs"))
+        .order_by("-number")[:NEWEST],
+        "head": at,
     }
 
 

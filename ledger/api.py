@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import generics, serializers
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -15,7 +15,8 @@ from rest_framework.views import APIView
 
 from accounts.fields import WeiSerializerField
 from accounts.idempotency import idempotent
-from ledger import reading, selectors
+from ledger import reading, selectors, truth
+from ledger.api_chain import TruthSerializer
 from ledger.calldata import hex_data
 from ledger.errors import LedgerError, UnknownAccount
 from ledger.models import Account, Distribution, Entry, Posting
@@ -53,12 +54,14 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
     cause_id = serializers.SerializerMethodField(
         help_text="Null where it is the account of another person."
     )
+    truth = serializers.SerializerMethodField()
 
     class Meta:
         model = Entry
         fields = (
             "id",
             "kind",
+            "truth",
             "effective_at",
             "cause_kind",
             "cause_id",
@@ -67,6 +70,10 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
             "body_hash",
             "postings",
         )
+
+    @extend_schema_field(TruthSerializer)
+    def get_truth(self, entry: Entry) -> Any:
+        return TruthSerializer(truth.of_entry(entry)).data
 
     def get_cause_id(self, entry: Entry) -> UUID | None:
         return selectors.cause_for(entry, self.context["request"].user)
@@ -84,12 +91,15 @@ class AccountSerializer(serializers.ModelSerializer[Account]):
 
 
 class DistributionSerializer(serializers.ModelSerializer[Distribution]):
+    truth = serializers.SerializerMethodField()
+
     class Meta:
         model = Distribution
         fields = (
             "id",
             "epoch",
             "state",
+            "truth",
             "amount",
             "total",
             "leaf_count",
@@ -101,6 +111,10 @@ class DistributionSerializer(serializers.ModelSerializer[Distribution]):
             "created_at",
             "active_at",
         )
+
+    @extend_schema_field(TruthSerializer)
+    def get_truth(self, distribution: Distribution) -> Any:
+        return TruthSerializer(truth.of_distribution(distribution)).data
 
 
 class EntryView(generics.RetrieveAPIView[Entry]):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from ledger import api
+from ledger import api, api_chain
 
 urlpatterns = [
     path("entries/<uuid:pk>/", api.EntryView.as_view(), name="api-entry"),
@@ -16,4 +16,11 @@ urlpatterns = [
     path("deposits/", api.DepositView.as_view(), name="api-deposits"),
     path("balance/", api.BalanceView.as_view(), name="api-balance"),
     path("earnings/", api.EarningsView.as_view(), name="api-earnings"),
+    path("intents/", api_chain.IntentsView.as_view(), name="api-intents"),
+    path("intents/<uuid:pk>/", api_chain.IntentView.as_view(), name="api-intent"),
+    path(
+        "transactions/<str:tx_hash>/", api_chain.TransactionView.as_view(), name="api-transaction"
+    ),
+    path("blocks/<str:wanted>/", api_chain.BlockView.as_view(), name="api-block"),
+    path("addresses/<str:wanted>/", api_chain.AddressView.as_view(), name="api-address"),
 ]

@@ -6,6 +6,8 @@ from django.urls import reverse
 
 from accounts import pages
 
+PAGES = ("entry", "account", "distribution", "intent", "transaction", "block", "address")
+
 
 class LedgerConfig(AppConfig):
     """Double-entry accounts, holds, distributions, claims, the chain's mirror."""
@@ -16,7 +18,7 @@ class LedgerConfig(AppConfig):
         from ledger.services import mirror
 
         mirror.register()
-        for kind in ("entry", "account", "distribution", "intent"):
+        for kind in PAGES:
             pages.register(kind, _page(f"ledger:{kind}"))
 
 

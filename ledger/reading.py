@@ -10,11 +10,12 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from accounts import pages
-from ledger import calldata, selectors
+from ledger import calldata, selectors, truth
 from ledger.chain import artifacts
 from ledger.errors import LedgerError
 from ledger.models import Account, Claim, Entry, Intent, Posting
 from ledger.onchain import current_deployment, raw_wallet_call
+from ledger.truth import Truth
 
 # The kinds of things that a posting is about, and the filter of each in an address.
 NAMED = ("datanet", "model")
@@ -44,6 +45,7 @@ class Row:
     holder: str
     account_url: str
     about: Sequence[Thing]
+    truth: Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +61,15 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    name: str
-    done: bool
-    current: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
-    """How far something on the chain is; `settled` means that nothing more will happen."""
+    """Something that goes to the chain, and how far it is."""
 
     subject: Any
-    steps: Sequence[Step]
-    settled: bool
-    failure: str
-    tx_hash: str
-    tx_url: str
+    truth: Truth
+
+    @property
+    def settled(self) -> bool:
+        return self.truth.settled
 
 
 def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
@@ -83,12 +78,11 @@ def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
     What has no public name gets no link either: its address may spell the name.
     """
     rows = list(postings)
+    truths = truth.of_entries({row.entry_id: row.entry for row in rows}.values())
     handles = selectors.owner_handles([row.account for row in rows])
     ids = {kind: [pk for row in rows if (pk := getattr(row, f"{kind}_id"))] for kind in ABOUT}
     names = {kind: pages.names(kind, found) for kind, found in ids.items()}
-    linked = {kind: pages.known_names(kind, ids[kind]) for kind in NAMED} | {
-        "completion": names["completion"]
-    }
+    linked = {kind: pages.known_names(kind, ids[kind]) for kind in NAMED}
     return [
         Row(
             posting=row,
@@ -97,13 +91,25 @@ def with_names(postings: Iterable[Posting], *, user: Any) -> list[Row]:
                 pages.url("account", row.account_id) if row.account.is_visible_to(user) else ""
             ),
             about=[
-                Thing(kind, pk, names[kind][pk], pages.url(kind, pk) if pk in linked[kind] else "")
+                Thing(kind, pk, names[kind][pk], _about_url(kind, pk, row, linked, user))
                 for kind in ABOUT
                 if (pk := getattr(row, f"{kind}_id"))
             ],
+            truth=truths[row.entry_id],
         )
         for row in rows
     ]
+
+
+def _about_url(
+    kind: str, pk: UUID, posting: Posting, linked: dict[str, dict[UUID, str]], user: Any
+) -> str:
+    """An answer is its payer's alone; to everybody else it is its receipt."""
+    if kind != "completion":
+        return pages.url(kind, pk) if pk in linked[kind] else ""
+    account = posting.account
+    is_payers = account.kind in Account.PRIVATE and account.owner_id == getattr(user, "pk", None)
+    return pages.url("completion" if is_payers else "receipt_of_completion", pk)
 
 
 def _holder(posting: Posting, handles: dict[UUID, str], user: Any) -> str:
@@ -137,28 +143,11 @@ def owner_of(account: Account) -> Thing | None:
 
 
 def claim_progress(claim: Claim) -> Progress:
-    intent = Intent.objects.filter(pk=claim.intent_id).first() if claim.intent_id else None
-    if claim.state == Claim.State.PAID:
-        return _progress(claim, 4, settled=True, tx_hash=claim.tx_hash)
-    failed = claim.state == Claim.State.FAILED
-    reached = _reached(intent) if intent else 1
-    return _progress(
-        claim,
-        min(reached, 3),
-        settled=failed,
-        failure=claim.failure_reason,
-        tx_hash=intent.tx_hash if intent else "",
-    )
+    return Progress(claim, truth.of_claim(claim))
 
 
 def intent_progress(intent: Intent) -> Progress:
-    return _progress(
-        intent,
-        _reached(intent),
-        settled=intent.state in Intent.SETTLED,
-        failure=intent.failure_reason,
-        tx_hash=intent.tx_hash,
-    )
+    return Progress(intent, truth.of_intent(intent))
 
 
 def called_by(intent: Intent) -> tuple[str, str]:
@@ -216,41 +205,6 @@ def chain_for_wallets() -> dict[str, Any] | None:
 def failure_of(error: LedgerError) -> dict[str, str]:
     """A refusal as the API tells it."""
     return {"code": error.code, "message": error.message}
-
-
-STEPS = ("Recorded", "Submitted", "In a block", "Final")
-
-
-def _reached(intent: Intent) -> int:
-    """How many of STEPS an intent has behind it."""
-    state = Intent.State
-    return {
-        state.NEW: 1,
-        state.SIGNED: 1,
-        state.SEEN: 2,
-        state.MINED: 3,
-        state.SAFE: 3,
-        state.FINAL: 4,
-        state.FAILED: 1,
-    }[state(intent.state)]
-
-
-def _progress(
-    subject: Any, reached: int, *, settled: bool, tx_hash: str, failure: str = ""
-) -> Progress:
-    steps = [
-        Step(name, done=number < reached, current=number == reached and not settled)
-        for number, name in enumerate(STEPS)
-    ]
-    explorer = settings.CHAIN_EXPLORER_URL
-    return Progress(
-        subject=subject,
-        steps=steps,
-        settled=settled,
-        failure=failure,
-        tx_hash=tx_hash,
-        tx_url=f"{explorer.rstrip('/')}/tx/{tx_hash}" if explorer and tx_hash else "",
-    )
 
 
 def _bars(kind: str, groups: Sequence[selectors.Group]) -> list[Bar]:

@@ -106,7 +106,7 @@ def income(user: User) -> QuerySet[Posting]:
             account__owner_id=user.pk,
         )
         .filter(Q(entry__kind__in=EARNING) | Q(entry__reverses__kind__in=EARNING))
-        .select_related("entry")
+        .select_related("entry", "account")
         .order_by("-id")
     )
 

@@ -17,6 +17,9 @@ urlpatterns = [
     path("explorer/entries/<uuid:pk>/", explorer.entry, name="entry"),
     path("explorer/accounts/<uuid:pk>/", explorer.account, name="account"),
     path("explorer/intents/<uuid:pk>/", explorer.intent, name="intent"),
+    path("explorer/transactions/<str:tx_hash>/", explorer.transaction, name="transaction"),
+    path("explorer/blocks/<str:wanted>/", explorer.block, name="block"),
+    path("explorer/addresses/<str:wanted>/", explorer.address, name="address"),
     path("explorer/distributions/", explorer.distributions, name="distributions"),
     path("explorer/distributions/<uuid:pk>/", explorer.distribution, name="distribution"),
     path(

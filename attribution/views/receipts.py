@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -33,6 +33,16 @@ def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(Receipt.objects.with_parts().seen_by(request.user), pk=pk)
     view = selectors.view_of(found, request.user)
     return render(request, "attribution/receipt.html", {"receipt": found, "view": view})
+
+
+@require_safe
+@never_cache
+def receipt_for(request: HttpRequest, completion_id: UUID) -> HttpResponse:
+    """To the receipt of a completion, which whoever earned from it may read, unlike the answer."""
+    found = Receipt.objects.filter(completion_id=completion_id).first()
+    if found is None:
+        raise Http404("This completion has no receipt yet.")
+    return redirect("attribution:receipt", pk=found.pk)
 
 
 @require_safe

@@ -15,6 +15,7 @@ from ledger.models.distributions import (
     PayoutAddress,
 )
 from ledger.models.entries import Entry, Posting
+from ledger.models.gone import GoneBlock
 from ledger.models.holds import Hold
 from ledger.models.withdrawals import Withdrawal, WithdrawalBatch
 
@@ -29,6 +30,7 @@ __all__ = [
     "DistributionCredit",
     "DistributionLeaf",
     "Entry",
+    "GoneBlock",
     "Hold",
     "Intent",
     "IntentAttempt",

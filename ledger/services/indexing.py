@@ -20,6 +20,7 @@ from ledger.chain.indexer import Event, ForeignChainError, Head, Indexer, Progre
 from ledger.errors import LedgerError
 from ledger.models.chain import ChainBlock, ChainHead, ChainLog, Intent
 from ledger.services.chain import log_rule, rules_for_safe
+from ledger.services.gone import remember_gone
 from ledger.services.sending import take_back
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ class MirrorStore:
     def rewind(self, number: int) -> None:
         """Take back every block above `number`, and send again what was mined in one of them."""
         kept = self._blocks().get(number=number)
+        remember_gone(blocks=self._blocks().filter(number__gt=number), at=self.at)
         self._blocks().filter(number__gt=number).delete()
         head = ChainHead.objects.select_for_update().get(chain_id=self.chain_id)
         head.number, head.hash, head.timestamp = number, kept.hash, kept.timestamp

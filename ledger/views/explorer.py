@@ -1,4 +1,4 @@
-"""Public pages of entries, accounts, distributions and what was asked of the chain.
+"""Public pages of entries, accounts, distributions and of what is ours on the chain.
 
 Who earns is shown by handle; who pays is shown to themselves and to staff.
 """
@@ -15,7 +15,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts import blobs
 from accounts.people.access import signed_in_user
-from ledger import reading, selectors
+from ledger import explorer as chain
+from ledger import reading, selectors, truth
 from ledger.errors import LedgerError
 from ledger.models import Account, Distribution, Entry, Intent
 from ledger.services.roots import retry_distribution
@@ -37,6 +38,7 @@ def entry(request: HttpRequest, pk: UUID) -> HttpResponse:
             "rows": rows,
             "total": sum(row.posting.amount for row in rows),
             "cause_id": selectors.cause_for(found, request.user),
+            "truth": truth.of_entry(found),
         },
     )
 
@@ -69,7 +71,8 @@ def intent(request: HttpRequest, pk: UUID) -> HttpResponse:
         "ledger/intent.html",
         {
             "intent": found,
-            "progress": reading.intent_progress(found),
+            "truth": truth.of_intent(found),
+            "attempts": found.tries.all(),
             "contract": contract,
             "function": function,
             "cause": reading.cause_of(found, request.user),
@@ -78,9 +81,38 @@ def intent(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
+def transaction(request: HttpRequest, tx_hash: str) -> HttpResponse:
+    """By its hash: what we asked for with it, what it did in our contracts, what that entered."""
+    found = chain.transaction(tx_hash, request.user)
+    if found is None:
+        raise Http404("Nothing of ours is in a transaction with this hash.")
+    return render(request, "ledger/transaction.html", {"transaction": found, "truth": found.truth})
+
+
+@require_safe
+def block(request: HttpRequest, wanted: str) -> HttpResponse:
+    """By its number or hash: our events in it."""
+    found = chain.block(wanted, request.user)
+    if found is None:
+        raise Http404("The mirror has no such block; it keeps those with events of ours for ever.")
+    return render(request, "ledger/block.html", {"found": found, "truth": found.truth})
+
+
+@require_safe
+def address(request: HttpRequest, wanted: str) -> HttpResponse:
+    """What an address of the chain is to us, and what it was paid."""
+    found = chain.address(wanted)
+    if found is None:
+        raise Http404("This address is no contract, wallet or payee of this instance.")
+    return render(request, "ledger/address.html", {"found": found})
+
+
+@require_safe
 def distributions(request: HttpRequest) -> HttpResponse:
     page = Paginator(Distribution.objects.all(), PAGE).get_page(request.GET.get("page"))
-    return render(request, "ledger/distributions.html", {"page": page})
+    at = truth.head()
+    rows = [(one, truth.of_distribution(one, at)) for one in page]
+    return render(request, "ledger/distributions.html", {"page": page, "rows": rows})
 
 
 @require_safe
@@ -94,6 +126,7 @@ def distribution(request: HttpRequest, pk: UUID) -> HttpResponse:
             "distribution": found,
             "page": Paginator(leaves, PAGE).get_page(request.GET.get("page")),
             "why": selectors.why_not_active(found),
+            "truth": truth.of_distribution(found),
             "intents": [reading.intent_progress(i) for i in selectors.intents_of(found)],
         },
     )

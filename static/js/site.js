@@ -1,12 +1,39 @@
 // Small behaviours that any page may ask for by a data attribute.
 
+// Told to those who do not see the button change.
+function announce(text) {
+  const region = document.getElementById("announce");
+  if (region) region.textContent = text;
+}
+
+// Off HTTPS there is no clipboard object; a selected field does there.
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = Object.assign(document.createElement("textarea"), { value: text });
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  if (!done) throw new Error("not copied");
+}
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
-  if (!button) return;
-  await navigator.clipboard.writeText(button.dataset.copy);
-  const label = button.textContent;
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = label; }, 1200);
+  if (!button || button.dataset.label) return;
+  button.dataset.label = button.textContent;
+  try {
+    await copy(button.dataset.copy);
+    button.textContent = "Copied";
+    announce("Copied.");
+  } catch {
+    button.textContent = "Failed";
+    announce("Your browser did not let the page copy. Select the text instead.");
+  }
+  setTimeout(() => {
+    button.textContent = button.dataset.label;
+    delete button.dataset.label;
+    announce("");
+  }, 1200);
 });
 
 // A double click must not send a form twice.

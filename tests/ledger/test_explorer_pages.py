@@ -140,7 +140,8 @@ def test_anybody_follows_what_was_asked_of_the_chain(client, distribution):
     shown = client.get(pages.url("intent", intent.pk)).content.decode()
 
     assert f'data-copy="{tx_hash}"' in shown
-    assert f"12 {block}" in shown
+    assert f'data-copy="{block}"' in shown
+    assert f'href="{reverse("ledger:block", args=[12])}">12<' in shown
     assert "FINAL" in shown
 
 
