@@ -59,7 +59,8 @@ def checkpoint_page(request: HttpRequest, size: int) -> HttpResponse:
     head = Checkpoint.objects.filter(size=size).first()
     if head is None:
         raise Http404("No checkpoint of this size was signed.")
-    intent = Intent.objects.filter(pk=head.anchor_intent_id).first()
+    asked = head.anchor_intent_id
+    intent = Intent.objects.filter(pk=asked).first() if asked else None
     covering = Checkpoint.objects.filter(size__gt=size, state=Checkpoint.State.ANCHORED)
     context = {
         "head": head,
