@@ -14,11 +14,22 @@ from enum import StrEnum
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 
-from ledger.models import ChainBlock, ChainHead, ChainLog, Claim, Distribution, Entry, Intent
+from ledger.models import (
+    ChainBlock,
+    ChainHead,
+    ChainLog,
+    Claim,
+    Distribution,
+    Entry,
+    Intent,
+    Withdrawal,
+)
 
 # An entry that an event of the chain caused is keyed by chain, transaction and place in it.
 OF_AN_EVENT = re.compile(r"[a-z-]+:\d+:(0x[0-9a-f]+):\d+")
+OF_A_WITHDRAWAL = (Entry.Kind.WITHDRAWAL, Entry.Kind.PAYOUT, Entry.Kind.RETURN)
 NOTHING_SENT = "Recorded; nothing was sent to the chain yet."
 LEDGER_ALONE = (
     "An entry of the ledger, which never changes. Nothing of it goes to the chain by itself."
@@ -166,10 +177,10 @@ def of_entry(entry: Entry) -> Truth:
 
 
 def of_entries(entries: Iterable[Entry]) -> dict[UUID, Truth]:
-    """How far each entry is, by its id; four statements whatever their number.
+    """How far each entry is, by its id; six statements whatever their number.
 
-    An entry that an event caused is as true as the event's block; the one of a distribution as the
-    distribution; any other is of the ledger alone.
+    An entry that an event caused is as true as the event's block; the one of a distribution or a
+    withdrawal as its transaction; any other is of the ledger alone.
     """
     rows = {entry.pk: entry for entry in entries}
     caused = {
@@ -184,8 +195,25 @@ def of_entries(entries: Iterable[Entry]) -> dict[UUID, Truth]:
         )
     }
     blocks = _blocks_of(caused.values())
-    at = head() if caused or published else None
-    return {pk: _of_entry(pk, caused, blocks, published, at) for pk in rows}
+    leaving = [pk for pk, row in rows.items() if row.kind in OF_A_WITHDRAWAL]
+    at = head() if caused or published or leaving else None
+    told = _of_withdrawals(leaving, at) if leaving else {}
+    return {pk: told.get(pk) or _of_entry(pk, caused, blocks, published, at) for pk in rows}
+
+
+def _of_withdrawals(entries: Sequence[UUID], at: ChainHead | None) -> dict[UUID, Truth]:
+    """Entries of what goes to a wallet are as true as the transaction of its batch."""
+    rows = Withdrawal.objects.filter(Q(entry__in=entries) | Q(closed_by__in=entries))
+    found = list(rows.select_related("batch"))
+    intents = Intent.objects.in_bulk([row.batch.intent_id for row in found if row.batch])
+    told: dict[UUID, Truth] = {}
+    for row in found:
+        intent = intents.get(row.batch.intent_id) if row.batch else None
+        one = of_intent(intent, at) if intent else NOT_SENT
+        told[row.entry_id] = one
+        if row.closed_by_id is not None:
+            told[row.closed_by_id] = one
+    return told
 
 
 def _of_entry(

@@ -9,6 +9,7 @@ from ledger.services.gone import remember_gone
 from ledger.services.opening import account_for
 from tests.ledger import mirror
 from tests.ledger.books import FIRST, NOON, activate, earn, link, paid, publish
+from tests.ledger.conftest import CONTRACTS
 
 pytestmark = pytest.mark.django_db
 TX, OTHER = mirror.word(0x7C), mirror.word(0x7D)
@@ -119,9 +120,7 @@ def test_an_address_shows_what_it_was_paid_and_whose_it_is(client, contributor, 
 
 
 def test_a_contract_of_ours_is_named(client, deployed):
-    gateway = "0x" + f"{0xC0DE + 6:040x}"
-
-    assert "Contract Gateway" in text(page(client, "address", gateway))
+    assert "Contract Gateway" in text(page(client, "address", CONTRACTS["Gateway"]))
 
 
 def test_hashes_link_to_the_explorer_of_the_setting(client, deposit, settings):

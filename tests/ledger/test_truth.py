@@ -3,10 +3,11 @@
 import pytest
 
 from ledger import truth
-from ledger.models import Intent
+from ledger.models import Account, Intent, Withdrawal, WithdrawalBatch
 from ledger.services.deposits import credit_deposit
 from ledger.services.opening import account_for
 from ledger.services.posting import reverse_entry
+from ledger.services.withdrawals import request_withdrawal
 from tests.ledger import mirror
 from tests.ledger.books import (
     FIRST,
@@ -124,3 +125,24 @@ def test_many_entries_are_told_in_a_few_statements(payer, django_assert_max_num_
 
     with django_assert_max_num_queries(4):
         assert len(truth.of_entries(entries)) == 6
+
+
+def test_a_withdrawal_is_as_true_as_its_batch(payer, deployed):
+    link(payer, FIRST)
+    row = request_withdrawal(
+        user=payer,
+        source=Account.Kind.USER,
+        address=FIRST,
+        amount=5,
+        key="one",
+        acting_user=payer,
+        at=NOON,
+    )
+    assert words_of(row.entry) == ("RECORDED", None)
+    batch = WithdrawalBatch.objects.create(
+        intent_id=mirror.intent(state="MINED", nonce=1, block_number=12).pk, size=1, amount=5
+    )
+    Withdrawal.objects.update(batch=batch, place=0, state="BATCHED")
+    mirror.head(14)
+
+    assert words_of(row.entry) == ("SUBMITTED", 3)
