@@ -17,12 +17,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from attribution.crediting import Crediting, amounts
+from attribution.crediting import Crediting
 from attribution.models import Attribution
 from attribution.translog import canonical
-from ledger.services.settlement import Credit
+from ledger import fees
+from ledger.splits import Part, Split
 
-SCHEMA = "openledger-attribution/1"
+SCHEMA = "openledger-attribution/2"
+# Receipts of before there were royalties; they stay valid.
+SCHEMAS = frozenset({"openledger-attribution/1", SCHEMA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def public_part(
 ) -> dict[str, Any]:
     """What is hashed into the log and shown to everyone."""
     model = attribution.model
-    paid = amounts(crediting.credits, money.contributors)
+    paid = credited(attribution, crediting, money)
     return {
         "schema": SCHEMA,
         "id": str(receipt_id),
@@ -131,7 +134,7 @@ def public_part(
             "records": dict(evidence.counts),
         },
         "shares": crediting.shares,
-        "credits": [_credit(one, paid[one.key]) for one in crediting.credits],
+        "credits": [_credit(paid[one.key]) for one in crediting.credits],
         "price": {
             "input": str(attribution.input_price),
             "output": str(attribution.output_price),
@@ -140,16 +143,63 @@ def public_part(
             "fee": str(attribution.fee),
         },
         "split": attribution.split,
+        "terms": attribution.terms,
+        "owner_parts": owner_parts(attribution),
         "contributors_amount": str(money.contributors),
         "settlement": str(money.entry_id) if money.entry_id else None,
     }
 
 
-def _credit(one: Credit, amount: int) -> dict[str, Any]:
+def credited(
+    attribution: Attribution, crediting: Crediting, money: Money
+) -> dict[str, fees.Credited]:
+    """What each credit comes to by the fee's terms, by its key."""
+    divided = fees.divide_credits(
+        money.contributors, crediting.credits, terms_of(attribution.terms, attribution.split)
+    )
+    return {one.credit.key: one for one in divided}
+
+
+def terms_of(terms: Mapping[str, Any] | None, split: Mapping[str, Any]) -> fees.Terms:
+    """The terms that a receipt's fee was divided by; plain ones where it names none."""
+    if terms is not None:
+        return fees.from_json(terms)
+    parts = tuple(Part(kind, points) for kind, points in split["parts"].items())
+    return fees.Terms.of_split(Split(split["version"], parts))
+
+
+def owner_parts(attribution: Attribution) -> list[dict[str, Any]]:
+    """Who got what of the owner's part; nobody, where nothing was held or nobody owns it."""
+    if attribution.terms is None or attribution.terms["model_owner"] is None:
+        return []
+    terms = fees.from_json(attribution.terms)
+    part = terms.split.amounts(attribution.fee)["model_owner"]
+    amounts = fees.divide_owner_part(part, terms)
+    model = str(attribution.model_id)
+    found = [
+        _part("owner", str(terms.model_owner), model, amounts[fees.OWNER]),
+        _part("stakers", None, model, amounts[fees.STAKERS]),
+    ]
+    for royalty in terms.royalties.royalties:
+        source = str(royalty.source_id)
+        found.append(_part("royalty", str(royalty.owner_id), source, amounts[source]))
+    return [one for one in found if one["amount"] != "0"]
+
+
+def _part(kind: str, owner: str | None, model: str, amount: int) -> dict[str, Any]:
+    return {"kind": kind, "owner": owner, "model": model, "amount": str(amount)}
+
+
+def _credit(one: fees.Credited) -> dict[str, Any]:
     return {
-        "kind": one.kind,
-        "owner": str(one.owner_id),
-        "datanet": str(one.datanet_id),
-        "share_ppb": one.share_ppb,
-        "amount": str(amount),
+        "kind": one.credit.kind,
+        "owner": str(one.credit.owner_id),
+        "datanet": str(one.credit.datanet_id),
+        "share_ppb": one.credit.share_ppb,
+        "amount": str(one.amount),
+        "kept": str(one.kept),
+        "royalties": [
+            {"datanet": str(royalty.source_id), "amount": str(passed)}
+            for royalty, passed in one.royalties
+        ],
     }

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from accounts.blobs import read_bytes
 from attribution import bodies, crediting, index_files, selectors
-from attribution.bodies import SCHEMA
+from attribution.bodies import SCHEMAS
 from attribution.influence.errors import InfluenceError
 from attribution.influence.index import Index
 from attribution.influence.recompute import differences, recompute
@@ -23,6 +23,7 @@ from attribution.models import Receipt
 from attribution.translog import canonical
 from attribution.translog.checkpoint import VerifierKey
 from attribution.translog.verify import BundleError, Report, verify
+from ledger.fees import Terms, divide_credits
 from ledger.models import Account, Entry, Posting
 from ledger.splits import Part, Split
 
@@ -53,8 +54,8 @@ def _waiting() -> str:
 def _check_public(receipt: Receipt) -> str:
     """That the columns that pages read say what the hashed body says."""
     public = receipt.public
-    if public.get("schema") != SCHEMA:
-        raise BundleError(f"not a receipt of schema {SCHEMA}")
+    if public.get("schema") not in SCHEMAS:
+        raise BundleError(f"not a receipt of schema {' or '.join(sorted(SCHEMAS))}")
     if canonical.sha256(public) != receipt.body_sha256:
         raise BundleError("the body was changed after it was written")
     stated = (public["id"], public["completion"], public["outcome"], public["price"]["fee"])
@@ -134,10 +135,17 @@ def _check_credits(receipt: Receipt) -> str | None:
     )
     if computed.outcome != public["outcome"]:
         raise BundleError(f"the outcome is {computed.outcome}")
-    amounts = crediting.amounts(computed.credits, int(public["contributors_amount"]))
+    divided = divide_credits(int(public["contributors_amount"]), computed.credits, _terms(receipt))
     expected = Counter(
-        (one.kind, str(one.owner_id), str(one.datanet_id), one.share_ppb, str(amounts[one.key]))
-        for one in computed.credits
+        (
+            one.credit.kind,
+            str(one.credit.owner_id),
+            str(one.credit.datanet_id),
+            one.credit.share_ppb,
+            str(one.amount),
+            str(one.kept),
+        )
+        for one in divided
     )
     if expected != Counter(_credit_key(one) for one in public["credits"]):
         raise BundleError("they do not follow from the influences")
@@ -148,6 +156,7 @@ def _check_credits(receipt: Receipt) -> str | None:
             str(row.datanet_id),
             row.share_ppb,
             str(row.amount),
+            str(row.kept),
         )
         for row in receipt.shares.all()
     )
@@ -179,11 +188,37 @@ def _check_fee(receipt: Receipt) -> str | None:
     stakers = _posted(entry, Account.Kind.STAKERS)
     if stakers != amounts["stakers"]:
         raise BundleError(f"{stakers} wei went to the stakers")
+    _check_owner_parts(receipt, entry)
     rest = receipt.fee - waiting - stakers
-    given = _posted(entry, Account.Kind.PLATFORM) + _posted(entry, Account.Kind.EARNINGS)
+    given = sum(
+        _posted(entry, kind)
+        for kind in (Account.Kind.PLATFORM, Account.Kind.EARNINGS, Account.Kind.MODEL_STAKES)
+    )
     if given != rest:
-        raise BundleError(f"{given} wei went to platform and owner, not {rest}")
+        raise BundleError(f"{given} wei went to platform, owner and ancestors, not {rest}")
     return f"{receipt.fee} wei split by version {split.version}"
+
+
+def _check_owner_parts(receipt: Receipt, entry: Entry) -> None:
+    """That owner, stakers and ancestors were posted what the receipt says, and nobody else."""
+    if "owner_parts" not in receipt.public:
+        return
+    kinds = (Account.Kind.EARNINGS, Account.Kind.MODEL_STAKES)
+    posted = Counter(
+        (
+            str(row.account.owner_id) if row.account.kind == Account.Kind.EARNINGS else None,
+            str(row.model_id),
+            str(row.amount),
+        )
+        for row in Posting.objects.filter(entry=entry, account__kind__in=kinds).select_related(
+            "account"
+        )
+    )
+    stated = Counter(
+        (one["owner"], one["model"], one["amount"]) for one in receipt.public["owner_parts"]
+    )
+    if posted != stated:
+        raise BundleError("owner, stakers or ancestors were posted other amounts")
 
 
 def _check_settlement(receipt: Receipt) -> str | None:
@@ -199,20 +234,22 @@ def _check_settlement(receipt: Receipt) -> str | None:
         raise BundleError(f"{-taken} wei left suspense")
     kinds = {Account.Kind.EARNINGS: "contributor", Account.Kind.TREASURY: "treasury"}
     paid = Counter(
-        (
-            kinds[Account.Kind(row.account.kind)],
-            str(row.account.owner_id),
-            str(row.datanet_id),
-            str(row.amount),
-        )
-        for row in postings
-        if row.account.kind in kinds
+        {
+            (
+                kinds[Account.Kind(row.account.kind)],
+                str(row.account.owner_id),
+                str(row.datanet_id),
+            ): (row.amount)
+            for row in postings
+            if row.account.kind in kinds
+        }
     )
-    stated = Counter(
-        (one["kind"], one["owner"], one["datanet"], one["amount"])
-        for one in public["credits"]
-        if int(one["amount"])
-    )
+    stated: Counter[tuple[str, str, str]] = Counter()
+    for one in public["credits"]:
+        stated[one["kind"], one["owner"], one["datanet"]] += int(one.get("kept", one["amount"]))
+        for royalty in one.get("royalties", ()):
+            stated["treasury", royalty["datanet"], one["datanet"]] += int(royalty["amount"])
+    stated = +stated
     if paid != stated:
         raise BundleError("the postings are not the credits")
     return f"{-taken} wei in {sum(paid.values())} postings"
@@ -226,8 +263,13 @@ def _posted(entry: Entry, kind: str) -> int:
     )
 
 
-def _credit_key(one: dict[str, Any]) -> tuple[str, str, str, int, str]:
-    return one["kind"], one["owner"], one["datanet"], one["share_ppb"], one["amount"]
+def _credit_key(one: dict[str, Any]) -> tuple[str, str, str, int, str, str]:
+    kept = one.get("kept", one["amount"])
+    return one["kind"], one["owner"], one["datanet"], one["share_ppb"], one["amount"], kept
+
+
+def _terms(receipt: Receipt) -> Terms:
+    return bodies.terms_of(receipt.public.get("terms"), receipt.public["split"])
 
 
 def _index(receipt: Receipt) -> Index | None:

@@ -69,3 +69,9 @@ class SpendingBlocked(LedgerError):
     """A deposit of this account was undone by the chain after it had been spent."""
 
     code = "spending_blocked"
+
+
+class SelfRoyalty(LedgerError):
+    """Something would descend from itself, and so pay a royalty to itself."""
+
+    code = "self_royalty"

@@ -45,6 +45,8 @@ class Attribution(WorkItem):
     output_price = WeiField()
     # {"version": n, "parts": {kind: basis points}}
     split = models.JSONField()
+    # By what the fee was divided, as `ledger.fees` writes it; None where there was no hold.
+    terms = models.JSONField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]
@@ -212,7 +214,9 @@ class ContributorShare(Entity):
     datanet = models.ForeignKey(Datanet, on_delete=models.PROTECT, related_name="shares")
     influence = WeiField()
     share_ppb = models.BigIntegerField()
+    # What the share comes to, of which `passed_on` went to the Datanet's ancestors.
     amount = WeiField()
+    passed_on = WeiField(default=0)
 
     objects = ContributorShareQuerySet.as_manager()
 
@@ -237,10 +241,19 @@ class ContributorShare(Entity):
                 condition=Q(share_ppb__gt=0) & Q(share_ppb__lte=10**9) & Q(amount__gte=0),
                 name="share_is_a_part",
             ),
+            models.CheckConstraint(
+                condition=Q(passed_on__gte=0) & Q(passed_on__lte=models.F("amount")),
+                name="share_passes_on_no_more",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.share_ppb}"
+
+    @property
+    def kept(self) -> int:
+        """Wei that its contributor or treasury was paid."""
+        return self.amount - self.passed_on
 
     @property
     def percent(self) -> float:

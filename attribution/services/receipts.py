@@ -18,6 +18,8 @@ from attribution.crediting import Crediting
 from attribution.models import Attribution, ContributorShare, Receipt, RecordInfluence
 from attribution.services.log import append_receipt
 from attribution.translog import canonical
+from ledger import fees
+from ledger.fees import Terms
 from ledger.models import Entry, Hold
 from ledger.services.settlement import settle_suspense
 from ledger.splits import Split
@@ -44,10 +46,12 @@ def request_attribution(
     output_price: int,
     at: datetime,
     payer_id: UUID | None = None,
+    terms: Terms | None = None,
 ) -> Attribution:
     """Ask for a completion's receipt, in the caller's transaction; asked again, nothing changes.
 
-    `payer_id` is who asked; without it, whose hold paid. A free completion has no hold.
+    `terms` are those that the fee was divided by; None where there was no hold. `payer_id` is who
+    asked; without it, whose hold paid. A free completion has no hold.
     """
     with transaction.atomic():
         attribution, is_new = Attribution.objects.get_or_create(
@@ -65,6 +69,7 @@ def request_attribution(
                 "input_price": input_price,
                 "output_price": output_price,
                 "split": split_as_json(split),
+                "terms": fees.to_json(terms) if terms else None,
                 "lease_expires_at": at + settings.WORK_LEASE,
             },
         )
@@ -267,7 +272,7 @@ def _add_rows(receipt: Receipt, evidence: Evidence, credited: Crediting, money: 
         )
         for rank, top in enumerate(evidence.records, 1)
     )
-    paid = crediting.amounts(credited.credits, money.contributors)
+    paid = bodies.credited(receipt.attribution, credited, money)
     influences = crediting.influence_by_credit(evidence.influences, credited)
     ContributorShare.objects.bulk_create(
         ContributorShare(
@@ -277,7 +282,8 @@ def _add_rows(receipt: Receipt, evidence: Evidence, credited: Crediting, money: 
             datanet_id=one.datanet_id or one.owner_id,
             influence=influences[one.key],
             share_ppb=one.share_ppb,
-            amount=paid[one.key],
+            amount=paid[one.key].amount,
+            passed_on=paid[one.key].amount - paid[one.key].kept,
         )
         for one in credited.credits
     )

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 PARTS = 10**9
+BASIS_POINTS = 10_000
+KEPT, OWNER, STAKERS = "kept", "owner", "stakers"
 
 
 class MoneyError(ValueError):
@@ -79,6 +81,85 @@ def check_fee(receipt: Mapping[str, Any]) -> str | None:
     return f"{fee} wei, of which {amount} for contributors"
 
 
+def check_owner_parts(receipt: Mapping[str, Any]) -> str | None:
+    """That the owner's part is divided among owner, stakers and ancestors by the terms."""
+    terms = receipt.get("terms")
+    if "owner_parts" not in receipt or terms is None:
+        return None
+    _check_terms(receipt, terms)
+    stated: dict[str, int] = {}
+    for one in receipt["owner_parts"]:
+        key = one["model"] if one["kind"] == "royalty" else one["kind"]
+        if key in stated:
+            raise MoneyError(f"{key} is paid twice")
+        stated[key] = integer(one["amount"])
+    if stated != {key: part for key, part in _owner_parts(receipt, terms).items() if part}:
+        raise MoneyError("the parts of owner, stakers and ancestors do not follow from the terms")
+    _check_names(receipt, terms)
+    return f"{len(stated)} parts, {sum(stated.values())} wei"
+
+
+def _check_terms(receipt: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
+    """That the terms name the receipt's split, and pass on no more than a whole to no self."""
+    if terms["split"] != receipt["split"]:
+        raise MoneyError("the terms hold another split than the receipt")
+    model = (receipt.get("model") or {}).get("id")
+    for payer, passing in [(model, terms["royalties"]), *terms["datanets"].items()]:
+        weights = _passing(passing)
+        if payer in weights:
+            raise MoneyError(f"{payer} passes a royalty on to itself")
+
+
+def _passing(passing: Mapping[str, Any]) -> dict[str, int]:
+    """Weights by ancestor, and what is kept under KEPT."""
+    weights: dict[str, int] = {}
+    for one in passing["royalties"]:
+        if one["source"] in weights:
+            raise MoneyError(f"{one['source']} stands twice among the royalties")
+        weights[one["source"]] = integer(one["weight"])
+    kept = integer(passing["whole"]) - sum(weights.values())
+    if kept < 0 or any(weight <= 0 for weight in weights.values()):
+        raise MoneyError("royalties exceed the part that they come from")
+    return {KEPT: kept, **weights}
+
+
+def _owner_parts(receipt: Mapping[str, Any], terms: Mapping[str, Any]) -> dict[str, int]:
+    if terms["model_owner"] is None:
+        return {}
+    split = {kind: integer(part) for kind, part in receipt["split"]["parts"].items()}
+    amount = apportion(integer(receipt["price"]["fee"]), split).get("model_owner", 0)
+    passing = _passing(terms["royalties"])
+    kept, points = passing.pop(KEPT), integer(terms["model_stakers_bps"])
+    weights = {key: weight * BASIS_POINTS for key, weight in passing.items()}
+    weights |= {OWNER: kept * (BASIS_POINTS - points), STAKERS: kept * points}
+    return apportion(amount, weights)
+
+
+def _check_names(receipt: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
+    """That each part is paid to whom the terms name."""
+    owners = {one["source"]: one["owner"] for one in terms["royalties"]["royalties"]}
+    model = (receipt.get("model") or {}).get("id")
+    named = {OWNER: (terms["model_owner"], model), STAKERS: (None, model)}
+    for one in receipt["owner_parts"]:
+        expected = named.get(one["kind"], (owners.get(one["model"]), one["model"]))
+        if (one["owner"], one["model"]) != expected:
+            raise MoneyError(f"{one['kind']} is paid to somebody whom the terms do not name")
+
+
+def _check_royalties(receipt: Mapping[str, Any], credit: Mapping[str, Any]) -> None:
+    """That what a credit keeps and passes on follows from the terms of its Datanet."""
+    passings = (receipt.get("terms") or {}).get("datanets", {})
+    passing = passings.get(credit["datanet"], {"whole": "1", "royalties": []})
+    expected = apportion(integer(credit["amount"]), _passing(passing))
+    stated = {KEPT: integer(credit["kept"])}
+    for one in credit["royalties"]:
+        stated[one["datanet"]] = integer(one["amount"])
+    if len(stated) != 1 + len(credit["royalties"]):
+        raise MoneyError("a Datanet stands twice among a credit's royalties")
+    if {k: v for k, v in stated.items() if v} != {k: v for k, v in expected.items() if v}:
+        raise MoneyError("the royalties of a credit do not follow from the terms")
+
+
 def check_credits(receipt: Mapping[str, Any]) -> str | None:
     """That each credit is the sum of its shares and gets its wei, and nobody else gets any."""
     if "credits" not in receipt:
@@ -93,6 +174,9 @@ def check_credits(receipt: Mapping[str, Any]) -> str | None:
             raise MoneyError(f"{key} is credited twice")
         stated[key] = integer(credit["share_ppb"])
         amounts[key] = integer(credit["amount"])
+        # Receipts of before there were royalties say nothing of them.
+        if "kept" in credit or "royalties" in credit:
+            _check_royalties(receipt, credit)
     if stated != expected:
         raise MoneyError("the credits do not follow from the shares")
     if amounts != apportion(integer(receipt["contributors_amount"]), stated):

@@ -19,7 +19,13 @@ from typing import Any
 
 from attribution.translog import canonical, merkle
 from attribution.translog.checkpoint import Checkpoint, VerifierKey, open_checkpoint
-from attribution.translog.money import check_credits, check_fee, check_shares, integer
+from attribution.translog.money import (
+    check_credits,
+    check_fee,
+    check_owner_parts,
+    check_shares,
+    integer,
+)
 
 FORMAT = "openledger-receipt/1"
 
@@ -84,6 +90,7 @@ def verify(
     report.run("shares", lambda: check_shares(receipt))
     report.run("credits", lambda: check_credits(receipt))
     report.run("fee", lambda: check_fee(receipt))
+    report.run("owner", lambda: check_owner_parts(receipt))
     return report
 
 

@@ -34,6 +34,7 @@ class Account(Entity):
         EARNINGS = "EARNINGS", "Earnings"
         PLATFORM = "PLATFORM", "Platform"
         STAKERS = "STAKERS", "Stakers"
+        MODEL_STAKES = "MODEL_STAKES", "Stakers of a model"
         TREASURY = "TREASURY", "Datanet treasury"
         SUSPENSE = "SUSPENSE", "Waiting for a receipt"
         HOLD = "HOLD", "Held"

@@ -1,5 +1,6 @@
 """Money set aside before work starts, so that paid and failed cannot both be true."""
 
+import pgtrigger
 from django.conf import settings
 from django.db import models
 
@@ -23,6 +24,8 @@ class Hold(Entity):
     cause_kind = models.CharField(max_length=40)
     cause_id = models.UUIDField()
     split_version = models.PositiveIntegerField()
+    # By what the fee will be divided (`ledger.fees`); None for holds of before there were terms.
+    terms = models.JSONField(null=True, blank=True)
     expires_at = models.DateTimeField()
     opened_by = models.OneToOneField(Entry, on_delete=models.PROTECT, related_name="+")
     closed_by = models.OneToOneField(
@@ -55,6 +58,12 @@ class Hold(Entity):
                 condition=models.Q(state="PENDING"),
             ),
             models.Index(fields=["payer", "-created_at"], name="ledger_hold_by_payer"),
+        ]
+        triggers = [
+            pgtrigger.ReadOnly(
+                name="keeps_its_terms",
+                fields=["payer", "amount", "cause_kind", "cause_id", "split_version", "terms"],
+            ),
         ]
 
     def __str__(self) -> str:

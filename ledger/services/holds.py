@@ -8,6 +8,7 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.models import User
+from ledger import fees
 from ledger.errors import (
     HoldClosed,
     HoldExpired,
@@ -15,10 +16,10 @@ from ledger.errors import (
     InsufficientFunds,
     InvalidAmount,
 )
+from ledger.fees import Terms
 from ledger.models import Account, Entry, Hold
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
-from ledger.splits import Split
 
 __all__ = [
     "HoldClosed",
@@ -30,6 +31,7 @@ __all__ = [
     "open_hold",
     "release_expired_holds",
     "release_hold",
+    "terms_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -43,17 +45,19 @@ def open_hold(
     amount: int,
     cause_kind: str,
     cause_id: UUID,
-    split_version: int,
+    terms: Terms,
     expires_at: datetime,
     acting_user: User | None,
     at: datetime,
 ) -> Hold:
     """Set `amount` wei of the payer's spendable balance aside for one cause.
 
+    `terms` are fixed now: the fee will be divided by them whatever is decided meanwhile.
+
     Asked again for the same cause with the same values, the first hold is returned.
 
     Raises InvalidAmount, HoldExpired (`expires_at` has passed), InsufficientFunds and
-    IdempotencyConflict (the cause has a hold with other values).
+    IdempotencyConflict (the cause has a hold with other values, or other terms).
     """
     check_amount(amount)
     if expires_at <= at:
@@ -67,7 +71,7 @@ def open_hold(
             Leg(account_for(Account.Kind.HOLD, payer.pk), amount),
         ],
         cause=Cause(cause_kind, cause_id),
-        parameter_version=split_version,
+        parameter_version=terms.version,
         acting_user=acting_user,
     )
     hold, created = Hold.objects.get_or_create(
@@ -77,11 +81,14 @@ def open_hold(
             "amount": amount,
             "cause_kind": cause_kind,
             "cause_id": cause_id,
-            "split_version": split_version,
+            "split_version": terms.version,
+            "terms": fees.to_json(terms),
             "expires_at": expires_at,
         },
     )
-    if created:
+    if not created:
+        _require_same_terms(hold, terms)
+    else:
         audit.record(
             actor=acting_user,
             verb="ledger.hold_opened",
@@ -97,22 +104,20 @@ def capture_hold(
     *,
     hold: Hold,
     amount: int,
-    split: Split,
-    model_owner: User | None,
+    terms: Terms,
     refs: Refs,
     acting_user: User | None,
     at: datetime,
 ) -> Entry:
-    """Take `amount` of the hold as a fee, divide it by `split`, give the rest back to the payer.
+    """Take `amount` of the hold as a fee, divide it by `terms`, give the rest back to the payer.
 
-    The model owner's part goes to their earnings, the contributors' part waits in the suspense
-    account of `refs.completion` for the receipt. Without a model owner, or without a model whose
-    contributors could share, those parts go to the platform. One entry holds all of it.
+    `terms` are those of the hold (`terms_of`). The model owner's part goes to their earnings and
+    those of the ancestors' owners, the contributors' part waits in the suspense account of
+    `refs.completion` for the receipt (`ledger.fees.divide_fee`). One entry holds all of it.
 
     Captured again with the same values, the first entry is returned. Raises InvalidAmount (zero,
-    or more than was held: release a hold that costs nothing), HoldExpired, HoldClosed,
-    IdempotencyConflict (another split version than the one fixed at the hold, or captured with
-    other values).
+    or more than was held: release a hold that costs nothing), HoldExpired, HoldClosed, SelfRoyalty,
+    IdempotencyConflict (other terms than those fixed at the hold, or captured with other values).
     """
     check_amount(amount)
     hold = Hold.objects.select_for_update(of=("self",)).get(pk=hold.pk)
@@ -122,11 +127,7 @@ def capture_hold(
         raise HoldExpired("This hold has expired; nothing was taken from it.")
     if amount > hold.amount:
         raise InvalidAmount("A capture takes no more than was held.")
-    if split.version != hold.split_version:
-        raise IdempotencyConflict(
-            f"This hold was opened under parameter version {hold.split_version}, "
-            f"not {split.version}."
-        )
+    _require_same_terms(hold, terms)
     entry = post_entry(
         kind=Entry.Kind.CAPTURE,
         key=f"capture:{hold.pk}",
@@ -134,10 +135,10 @@ def capture_hold(
         legs=[
             Leg(account_for(Account.Kind.HOLD, hold.payer_id), -hold.amount, refs),
             Leg(account_for(Account.Kind.USER, hold.payer_id), hold.amount - amount, refs),
-            *_fee_legs(amount, split, model_owner, refs),
+            *_fee_legs(amount, terms, refs),
         ],
         cause=Cause(hold.cause_kind, hold.cause_id),
-        parameter_version=split.version,
+        parameter_version=terms.version,
         acting_user=acting_user,
     )
     if hold.state == Hold.State.PENDING:
@@ -198,21 +199,27 @@ def release_expired_holds(*, at: datetime) -> int:
     return count
 
 
-def _fee_legs(amount: int, split: Split, model_owner: User | None, refs: Refs) -> list[Leg]:
-    parts = split.amounts(amount)
-    platform = parts["platform"]
-    legs = [Leg(account_for(Account.Kind.STAKERS), parts["stakers"], refs)]
-    if model_owner is None:
-        platform += parts["model_owner"]
-    else:
-        earnings = account_for(Account.Kind.EARNINGS, model_owner.pk)
-        legs.append(Leg(earnings, parts["model_owner"], refs))
-    if refs.model is None or refs.completion is None:
-        platform += parts["contributors"]
-    else:
-        suspense = account_for(Account.Kind.SUSPENSE, refs.completion)
-        legs.append(Leg(suspense, parts["contributors"], refs))
-    return [Leg(account_for(Account.Kind.PLATFORM), platform, refs), *legs]
+def terms_of(hold: Hold) -> Terms | None:
+    """The terms that were fixed at the hold; None for one of before there were terms."""
+    return fees.from_json(hold.terms) if hold.terms is not None else None
+
+
+def _require_same_terms(hold: Hold, terms: Terms) -> None:
+    if terms.version != hold.split_version:
+        raise IdempotencyConflict(
+            f"This hold was opened under parameter version {hold.split_version}, "
+            f"not {terms.version}."
+        )
+    if hold.terms is not None and hold.terms != fees.to_json(terms):
+        raise IdempotencyConflict("This hold was opened under other terms than these.")
+
+
+def _fee_legs(amount: int, terms: Terms, refs: Refs) -> list[Leg]:
+    return [
+        Leg(account_for(portion.kind, portion.owner_id), portion.amount, portion.refs)
+        for portion in fees.divide_fee(amount, terms, refs)
+        if portion.amount
+    ]
 
 
 def _close(

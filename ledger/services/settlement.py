@@ -1,9 +1,8 @@
 """Paying the contributors' part of a fee by the shares of its receipt."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
 from django.db import transaction
@@ -11,27 +10,18 @@ from django.db import transaction
 from accounts import audit, events
 from accounts.models import User
 from ledger.errors import InvalidEntry, UnknownAccount
-from ledger.models import Account, Entry
+from ledger.fees import Credit, Portion, Terms, divide_credits
+from ledger.models import Account, Entry, Hold
+from ledger.services.holds import terms_of
 from ledger.services.opening import account_for, accounts_for
 from ledger.services.posting import Cause, Leg, Refs, post_entry
-from ledger.splits import divide
+from ledger.splits import Part, Split
+
+__all__ = ["SHARE_UNIT", "Credit", "settle_suspense"]
 
 SHARE_UNIT = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """A share of the contributors' part, in parts of 10**9, for a contributor or a treasury."""
-
-    kind: Literal["contributor", "treasury"]
-    owner_id: UUID
-    share_ppb: int
-    datanet_id: UUID | None = None
-    model_id: UUID | None = None
-
-    @property
-    def key(self) -> str:
-        return f"{self.kind}:{self.owner_id}:{self.datanet_id}:{self.model_id}"
+# Nothing passes on by these; the split itself is not read again.
+WITHOUT_TERMS = Split(0, (Part("contributors", 10_000),))
 
 
 @transaction.atomic
@@ -109,23 +99,40 @@ def _credit_legs(amount: int, credits: Sequence[Credit], completion_id: UUID) ->
     if not credits:
         platform = account_for(Account.Kind.PLATFORM)
         return [Leg(platform, amount, Refs(completion=completion_id))]
-    amounts = divide(amount, [(credit.key, credit.share_ppb) for credit in credits])
+    portions = credit_portions(amount, credits, terms_of_completion(completion_id), completion_id)
+    owners: dict[Account.Kind, set[UUID | None]] = defaultdict(set)
+    for portion in portions:
+        owners[portion.kind].add(portion.owner_id)
+    accounts = {kind: accounts_for(kind, owners[kind]) for kind in sorted(owners)}
+    return [
+        Leg(accounts[portion.kind][portion.owner_id], portion.amount, portion.refs)
+        for portion in portions
+    ]
+
+
+def credit_portions(
+    amount: int, credits: Sequence[Credit], terms: Terms, completion_id: UUID
+) -> list[Portion]:
+    """Who gets what of the contributors' part; portions of nothing are left out.
+
+    A royalty goes to the ancestor's treasury and names the Datanet that it comes from.
+    """
     kinds = {"contributor": Account.Kind.EARNINGS, "treasury": Account.Kind.TREASURY}
-    legs: list[Leg] = []
-    for name, kind in kinds.items():
-        chosen = [c for c in credits if c.kind == name and amounts[c.key]]
-        if not chosen:
-            continue
-        accounts = accounts_for(kind, [credit.owner_id for credit in chosen])
-        legs += [
-            Leg(
-                accounts[credit.owner_id],
-                amounts[credit.key],
-                Refs(credit.datanet_id, credit.model_id, completion_id),
-            )
-            for credit in chosen
+    portions = []
+    for one in divide_credits(amount, credits, terms):
+        refs = Refs(one.credit.datanet_id, one.credit.model_id, completion_id)
+        portions.append(Portion(kinds[one.credit.kind], one.credit.owner_id, one.kept, refs))
+        portions += [
+            Portion(Account.Kind.TREASURY, royalty.owner_id, passed, refs)
+            for royalty, passed in one.royalties
         ]
-    return legs
+    return [portion for portion in portions if portion.amount]
+
+
+def terms_of_completion(completion_id: UUID) -> Terms:
+    """The terms that were fixed when the completion's price was held; plain ones without any."""
+    hold = Hold.objects.filter(cause_kind="completion", cause_id=completion_id).first()
+    return (terms_of(hold) if hold else None) or Terms.of_split(WITHOUT_TERMS)
 
 
 def _settled_amount(written: Entry, suspense: Account) -> int:

@@ -12,8 +12,9 @@ from django.db import transaction
 from accounts import outbox
 from accounts.ids import uuid7
 from accounts.models import ApiKey, User
-from governance.selectors import current_split
+from governance.selectors import current_parameters
 from ledger.errors import InsufficientFunds
+from ledger.fees import Terms
 from ledger.models import Hold
 from ledger.services.holds import open_hold, release_hold
 from ledger.words import open_text
@@ -30,6 +31,7 @@ from serving.models import Completion, CompletionState, Deployment
 from serving.prompts import Prompt, prepare
 from serving.questions import Question, Sampling
 from serving.services.deployments import check_base_is_served
+from serving.terms import terms_for
 
 CAUSE = "completion"
 
@@ -88,7 +90,8 @@ def start_completion(
             f"You have {unfinished} requests that are not answered yet; "
             f"try again in {RETRY_AFTER_SECONDS} seconds."
         )
-    split = current_split()
+    parameters = current_parameters()
+    split = parameters.split
     completion = Completion(
         id=uuid7(),
         created_at=at,
@@ -111,7 +114,8 @@ def start_completion(
     )
     with transaction.atomic():
         if offer.highest_fee:
-            completion.hold_id = _hold(completion, split.version, acting_user, at).pk
+            terms = terms_for(deployment.model, parameters)
+            completion.hold_id = _hold(completion, terms, acting_user, at).pk
         completion.save(force_insert=True)
         enqueue(completion, at)
     return completion
@@ -157,14 +161,14 @@ def enqueue(completion: Completion, at: datetime) -> None:
     )
 
 
-def _hold(completion: Completion, version: int, acting_user: User, at: datetime) -> Hold:
+def _hold(completion: Completion, terms: Terms, acting_user: User, at: datetime) -> Hold:
     try:
         return open_hold(
             payer=completion.payer,
             amount=completion.highest_fee,
             cause_kind=CAUSE,
             cause_id=completion.pk,
-            split_version=version,
+            terms=terms,
             expires_at=completion.deadline + HOLD_SLACK,
             acting_user=acting_user,
             at=at,

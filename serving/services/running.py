@@ -16,8 +16,9 @@ from django.db.models import F
 
 from accounts import leases
 from attribution.services.receipts import request_attribution
+from ledger.fees import Terms
 from ledger.models import Hold
-from ledger.services.holds import Refs, capture_hold
+from ledger.services.holds import Refs, capture_hold, terms_of
 from serving import splits
 from serving.models import Completion, CompletionState
 from serving.services.completions import enqueue, release
@@ -152,8 +153,7 @@ def _charge(completion: Completion, at: datetime) -> None:
     entry = capture_hold(
         hold=hold,
         amount=completion.fee,
-        split=splits.from_json(completion.split),
-        model_owner=model.owner if model is not None else None,
+        terms=terms_of(hold) or _plain_terms(completion),
         refs=Refs(model=model.pk if model is not None else None, completion=completion.pk),
         acting_user=None,
         at=at,
@@ -161,8 +161,16 @@ def _charge(completion: Completion, at: datetime) -> None:
     completion.entry_id = entry.pk
 
 
+def _plain_terms(completion: Completion) -> Terms:
+    """For a completion that was held before holds kept their terms."""
+    model = completion.deployment.model
+    split = splits.from_json(completion.split)
+    return Terms.of_split(split, model.owner_id if model is not None else None)
+
+
 def _attribute(completion: Completion, at: datetime) -> None:
     model = completion.deployment.model
+    hold = Hold.objects.get(pk=completion.hold_id) if completion.hold_id else None
     request_attribution(
         completion_id=completion.pk,
         model_id=model.pk if model is not None else None,
@@ -172,6 +180,7 @@ def _attribute(completion: Completion, at: datetime) -> None:
         answer=completion.answer,
         fee=completion.fee,
         split=splits.from_json(completion.split),
+        terms=terms_of(hold) if hold else None,
         input_price=completion.input_price,
         output_price=completion.output_price,
         payer_id=completion.payer_id,

@@ -62,9 +62,55 @@ async function checkAmounts(bundle) {
   return `${amount} wei among ${credits.length}, to the wei`;
 }
 
+function passing(found) {
+  const weights = {};
+  let passed = 0n;
+  for (const one of found.royalties) {
+    weights[one.source] = BigInt(one.weight);
+    passed += BigInt(one.weight);
+  }
+  const kept = BigInt(found.whole) - passed;
+  if (kept < 0n) throw new Error("royalties exceed the part that they come from");
+  return { kept, weights };
+}
+
+function sameAmounts(stated, computed, what) {
+  for (const id of new Set([...Object.keys(computed), ...Object.keys(stated)])) {
+    if ((computed[id] ?? 0n) !== (stated[id] ?? 0n)) throw new Error(`${what} does not follow from the terms`);
+  }
+}
+
+async function checkRoyalties(bundle) {
+  const { terms, owner_parts: parts, credits, price, split } = bundle.receipt;
+  if (!terms || !parts) return [null, "the receipt names no terms"];
+  let passed = 0;
+  for (const one of credits) {
+    const { kept, weights } = passing(terms.datanets[one.datanet] ?? { whole: "1", royalties: [] });
+    const stated = { kept: BigInt(one.kept) };
+    for (const royalty of one.royalties) stated[royalty.datanet] = BigInt(royalty.amount);
+    sameAmounts(stated, divide(BigInt(one.amount), { kept, ...weights }), `what passes on from ${one.owner}`);
+    passed += one.royalties.length;
+  }
+  if (terms.model_owner) {
+    const points = Object.fromEntries(Object.entries(split.parts).map(([kind, part]) => [kind, BigInt(part)]));
+    const amount = divide(BigInt(price.fee), points).model_owner ?? 0n;
+    const { kept, weights } = passing(terms.royalties);
+    const staked = BigInt(terms.model_stakers_bps);
+    const all = Object.fromEntries(Object.entries(weights).map(([id, weight]) => [id, weight * 10000n]));
+    const computed = divide(amount, { ...all, owner: kept * (10000n - staked), stakers: kept * staked });
+    const stated = Object.fromEntries(parts.map((one) => [one.kind === "royalty" ? one.model : one.kind, BigInt(one.amount)]));
+    sameAmounts(stated, computed, "the owner's part");
+    passed += parts.filter((one) => one.kind === "royalty").length;
+  } else if (parts.length) {
+    throw new Error("somebody is paid who does not own the model");
+  }
+  return `${passed} royalties follow from the terms, to the wei`;
+}
+
 const CHECKS = [
   ["Receipt", checkBody], ["Inclusion", checkInclusion], ["Checkpoint", checkSignature],
   ["Fee", checkFee], ["Shares", checkShares], ["Amounts", checkAmounts],
+  ["Royalties", checkRoyalties],
 ];
 
 export async function verify(bundle) {

@@ -87,8 +87,8 @@ def test_true_receipts_hold_and_changed_ones_do_not(indexed):
         set(),
         set(),
         {"Receipt", "Shares"},
-        {"Receipt", "Amounts"},
+        {"Receipt", "Amounts", "Royalties"},
         {"Inclusion"},
         {"Inclusion", "Checkpoint"},
-        {"Receipt", "Fee"},
+        {"Receipt", "Fee", "Royalties"},
     ]

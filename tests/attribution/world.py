@@ -13,6 +13,7 @@ from attribution.services import indexes
 from attribution.services.log import sequence
 from attribution.services.receipts import request_attribution
 from datanets.services.versions import publish_version
+from ledger.fees import Terms
 from ledger.services.holds import Refs, capture_hold, open_hold
 from ledger.splits import Part, Split
 from modelfactory.models import BaseModel, Model, Run, RunVersion
@@ -142,6 +143,7 @@ class World:
         *,
         model: Model | None = None,
         base_only: bool = False,
+        terms: Terms | None = None,
     ) -> Attribution:
         """A completion that was paid for; its attribution waits."""
         model = None if base_only else model or self.model
@@ -151,12 +153,13 @@ class World:
         answer_ids = tokenizer.encode(answer) if answer else []
         fee = len(prompt_ids) * INPUT_PRICE + len(answer_ids) * OUTPUT_PRICE
         completion = uuid7()
+        terms = terms or Terms.of_split(SPLIT, model.owner_id if model else None)
         hold = open_hold(
             payer=self.payer,
             amount=fee,
             cause_kind="completion",
             cause_id=completion,
-            split_version=1,
+            terms=terms,
             expires_at=NOON + timedelta(hours=1),
             acting_user=self.payer,
             at=NOON,
@@ -164,8 +167,7 @@ class World:
         capture_hold(
             hold=hold,
             amount=fee,
-            split=SPLIT,
-            model_owner=model.owner if model else None,
+            terms=terms,
             refs=Refs(model=model.pk if model else None, completion=completion),
             acting_user=None,
             at=NOON,
@@ -179,6 +181,7 @@ class World:
             answer=answer,
             fee=fee,
             split=SPLIT,
+            terms=terms,
             input_price=INPUT_PRICE,
             output_price=OUTPUT_PRICE,
             at=NOON,

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from accounts.ids import uuid7
 from accounts.models import User
 from ledger.chain.addresses import to_checksum
+from ledger.fees import Terms
 from ledger.models import Account
 from ledger.services import claims, roots
 from ledger.services.deposits import credit_deposit
 from ledger.services.distributions import publish_distribution
-from ledger.services.holds import Refs, capture_hold, open_hold
+from ledger.services.holds import Refs, capture_hold, open_hold, terms_of
 from ledger.services.opening import account_for
 from ledger.splits import Part, Split
 
@@ -46,13 +47,19 @@ def balance_of(kind, owner_id=None):
     return account.balance if account else 0
 
 
-def hold_for(payer, amount, **changes):
+def terms_with(split=SPLIT, model_owner=None, **changes):
+    owner = model_owner.pk if model_owner else None
+    return Terms(split=split, model_owner=owner, **changes)
+
+
+def hold_for(payer, amount, *, split=SPLIT, model_owner=None, terms=None, **changes):
+    """A hold of terms that are plain, unless they are given."""
     values = {
         "payer": payer,
         "amount": amount,
         "cause_kind": "completion",
         "cause_id": uuid7(),
-        "split_version": SPLIT.version,
+        "terms": terms or terms_with(split, model_owner),
         "expires_at": NOON + timedelta(hours=1),
         "acting_user": payer,
         "at": NOON,
@@ -64,8 +71,7 @@ def capture(hold, amount, **changes):
     values = {
         "hold": hold,
         "amount": amount,
-        "split": SPLIT,
-        "model_owner": None,
+        "terms": terms_of(hold),
         "refs": Refs(model=uuid7(), completion=hold.cause_id),
         "acting_user": None,
         "at": NOON,
@@ -75,9 +81,9 @@ def capture(hold, amount, **changes):
 
 def earn(user, amount, number=0):
     """Give `user` earnings of exactly `amount` wei, through a fee of their own model."""
-    hold = hold_for(fund_more(user, amount, number), amount)
     whole = Split(1, (Part("model_owner", 10_000),))
-    capture(hold, amount, split=whole, model_owner=user)
+    hold = hold_for(fund_more(user, amount, number), amount, split=whole, model_owner=user)
+    capture(hold, amount)
 
 
 def fund_more(user, amount, number):

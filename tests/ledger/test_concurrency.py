@@ -52,13 +52,12 @@ class Job:
         self.price = None if number % 4 == 0 else 1 + number * 7 % self.amount
 
     def __call__(self):
-        hold = hold_for(self.payer, self.amount, cause_id=self.cause)
+        hold = hold_for(self.payer, self.amount, cause_id=self.cause, model_owner=self.builder)
         if self.price is None:
             return release_hold(hold=hold, reason="It failed.", acting_user=None, at=NOON).pk
         entry = capture(
             hold,
             self.price,
-            model_owner=self.builder,
             refs=Refs(model=self.model, completion=self.cause),
         )
         settle_suspense(

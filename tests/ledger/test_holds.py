@@ -16,7 +16,7 @@ from ledger.errors import (
 from ledger.models import Account, Hold
 from ledger.services.holds import Refs, release_expired_holds, release_hold
 from ledger.splits import Split
-from tests.ledger.books import NOON, OPEN, SPLIT, balance_of, capture, hold_for
+from tests.ledger.books import NOON, OPEN, SPLIT, balance_of, capture, hold_for, terms_with
 
 pytestmark = pytest.mark.django_db
 
@@ -59,9 +59,9 @@ def test_a_hold_that_has_ended_already_is_refused(payer):
 
 
 def test_a_capture_divides_the_fee_and_gives_the_rest_back(payer, builder):
-    hold = hold_for(payer, 2000)
+    hold = hold_for(payer, 2000, model_owner=builder)
 
-    entry = capture(hold, 1001, model_owner=builder)
+    entry = capture(hold, 1001)
 
     hold.refresh_from_db()
     assert (hold.state, hold.captured, hold.closed_by) == (Hold.State.CAPTURED, 1001, entry)
@@ -123,7 +123,7 @@ def test_a_capture_under_other_parameters_than_the_hold_is_refused(payer):
     hold = hold_for(payer, 1000)
 
     with pytest.raises(IdempotencyConflict, match="version 1, not 2"):
-        capture(hold, 1000, split=Split(2, SPLIT.parts))
+        capture(hold, 1000, terms=terms_with(Split(2, SPLIT.parts)))
 
 
 def test_a_release_gives_everything_back_once(payer):

@@ -40,7 +40,7 @@ def differences():
 def lived(payer, builder, contributor):
     """Books in which everything has happened once."""
     hold_for(payer, 10)
-    capture(hold_for(payer, 1000), 900, model_owner=builder)
+    capture(hold_for(payer, 1000, model_owner=builder), 900)
     earn(contributor, 100)
     link(contributor, FIRST)
     return publish()

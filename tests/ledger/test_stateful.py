@@ -63,9 +63,10 @@ class Books(RuleBasedStateMachine):
             fund(self.people[who], amount, self.number)
         self.user[who] += amount
 
-    @rule(target=holds, who=PEOPLE, amount=AMOUNTS, hours=st.integers(1, 3))
-    def open(self, who, amount, hours):
+    @rule(target=holds, who=PEOPLE, amount=AMOUNTS, hours=st.integers(1, 3), owner=PEOPLE)
+    def open(self, who, amount, hours, owner):
         values = {"expires_at": self.now + timedelta(hours=hours), "at": self.now}
+        values["model_owner"] = self.people[owner]
         if amount > self.user[who]:
             with pytest.raises(InsufficientFunds), transaction.atomic():
                 hold_for(self.people[who], amount, **values)
@@ -73,16 +74,16 @@ class Books(RuleBasedStateMachine):
         hold = hold_for(self.people[who], amount, **values)
         self.user[who] -= amount
         self.held[who] += amount
-        return (who, hold)
+        return (who, hold, owner)
 
-    @rule(target=captured, item=holds, amount=AMOUNTS, owner=PEOPLE, tuned=st.booleans())
-    def take(self, item, amount, owner, tuned):
+    @rule(target=captured, item=holds, amount=AMOUNTS, tuned=st.booleans())
+    def take(self, item, amount, tuned):
         if item is None:
             return None
-        who, hold = item
+        who, hold, owner = item
         hold.refresh_from_db()
         refs = Refs(model=hold.payer_id if tuned else None, completion=hold.cause_id)
-        arguments = {"model_owner": self.people[owner] if tuned else None, "refs": refs}
+        arguments = {"refs": refs}
         if hold.state != Hold.State.PENDING:
             self.refused(hold, amount, arguments)
             return None
@@ -96,10 +97,10 @@ class Books(RuleBasedStateMachine):
         parts = SPLIT.amounts(amount)
         self.stakers += parts["stakers"]
         self.platform += parts["platform"]
-        if not tuned:
-            self.platform += parts["model_owner"] + parts["contributors"]
-            return None
         self.earnings[owner] += parts["model_owner"]
+        if not tuned:
+            self.platform += parts["contributors"]
+            return None
         self.suspense[hold.cause_id] = parts["contributors"]
         return hold.cause_id
 
@@ -117,7 +118,7 @@ class Books(RuleBasedStateMachine):
     def release(self, item):
         if item is None:
             return
-        who, hold = item
+        who, hold, _ = item
         hold.refresh_from_db()
         arguments = {"hold": hold, "reason": "It failed.", "acting_user": None, "at": self.now}
         if hold.state == Hold.State.CAPTURED:

@@ -23,9 +23,9 @@ def lived(settings) -> User:
     settings.CHAIN_ENABLED = False
     payer, builder, contributor = person("payer"), person("builder"), person("contributor")
     give(user=payer, amount=10 * OPEN, key="first", acting_user=payer, at=NOON)
-    hold = hold_for(payer, 2 * OPEN)
+    hold = hold_for(payer, 2 * OPEN, model_owner=builder)
     refs = Refs(model=hold.pk, completion=hold.cause_id)
-    capture(hold, OPEN, model_owner=builder, refs=refs)
+    capture(hold, OPEN, refs=refs)
     share = Credit("contributor", contributor.pk, WHOLE)
     settle_suspense(completion_id=hold.cause_id, credits=[share], at=NOON)
     link(contributor, FIRST)

@@ -14,6 +14,7 @@ from attribution.translog.money import (
     apportion,
     check_credits,
     check_fee,
+    check_owner_parts,
     check_shares,
     integer,
 )
@@ -89,11 +90,46 @@ BASE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("receipt", [RECEIPT, TREASURY, BASE])
+TERMS: dict[str, Any] = {
+    "split": dict(RECEIPT["split"]),
+    "model_owner": "o1",
+    "model_stakers_bps": 1_000,
+    "royalties": {
+        "whole": "100",
+        "royalties": [
+            {"owner": "o2", "source": "m2", "weight": "9"},
+            {"owner": "o3", "source": "m3", "weight": "1"},
+        ],
+    },
+    "datanets": {
+        NET: {"whole": "10", "royalties": [{"owner": OTHER, "source": OTHER, "weight": "1"}]}
+    },
+}
+# The owner's part is 20 of 101 wei: 1.8 to m2, 0.2 to m3, a tenth of the rest to the stakers.
+PASSED_ON: dict[str, Any] = {
+    **RECEIPT,
+    "terms": TERMS,
+    "owner_parts": [
+        {"kind": "owner", "owner": "o1", "model": "m1", "amount": "16"},
+        {"kind": "stakers", "owner": None, "model": "m1", "amount": "2"},
+        {"kind": "royalty", "owner": "o2", "model": "m2", "amount": "2"},
+    ],
+    "credits": [
+        {**RECEIPT["credits"][0], "kept": "46", "royalties": [{"datanet": OTHER, "amount": "5"}]}
+    ],
+}
+
+
+@pytest.mark.parametrize("receipt", [RECEIPT, TREASURY, BASE, PASSED_ON])
 def test_a_true_receipt_adds_up(receipt: dict[str, Any]) -> None:
     assert check_shares(receipt)
     assert check_credits(receipt)
     assert check_fee(receipt)
+
+
+def test_the_owners_part_adds_up_where_a_receipt_states_it() -> None:
+    assert check_owner_parts(RECEIPT) is None
+    assert check_owner_parts(PASSED_ON) == "3 parts, 20 wei"
 
 
 def changed(receipt: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
@@ -123,6 +159,31 @@ def changed(receipt: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
         (check_fee, changed(RECEIPT, "price", "input", to="1.0")),
         (check_fee, changed(BASE, "contributors_amount", to="1")),
         (check_fee, changed(RECEIPT, "settlement", to=None)),
+        (check_credits, changed(PASSED_ON, "credits", 0, "kept", to="45")),
+        (check_credits, changed(PASSED_ON, "credits", 0, "royalties", 0, "amount", to="6")),
+        (check_credits, changed(PASSED_ON, "credits", 0, "royalties", 0, "datanet", to="d9")),
+        (check_credits, changed(PASSED_ON, "credits", 0, "royalties", to=[])),
+        (check_credits, changed(PASSED_ON, "terms", "datanets", to={})),
+        (check_owner_parts, changed(PASSED_ON, "owner_parts", 0, "amount", to="17")),
+        (check_owner_parts, changed(PASSED_ON, "owner_parts", 0, "owner", to="o2")),
+        (check_owner_parts, changed(PASSED_ON, "owner_parts", 2, "owner", to="o3")),
+        (check_owner_parts, changed(PASSED_ON, "owner_parts", 2, "model", to="m3")),
+        (check_owner_parts, changed(PASSED_ON, "owner_parts", to=PASSED_ON["owner_parts"] * 2)),
+        (check_owner_parts, changed(PASSED_ON, "owner_parts", to=[])),
+        (check_owner_parts, changed(PASSED_ON, "terms", "split", "version", to=2)),
+        (check_owner_parts, changed(PASSED_ON, "terms", "royalties", "whole", to="9")),
+        (
+            check_owner_parts,
+            changed(PASSED_ON, "terms", "royalties", "royalties", 0, "source", to="m1"),
+        ),
+        (
+            check_owner_parts,
+            changed(PASSED_ON, "terms", "datanets", NET, "royalties", 0, "source", to=NET),
+        ),
+        (
+            check_owner_parts,
+            changed(PASSED_ON, "terms", "royalties", "royalties", 0, "weight", to="-1"),
+        ),
     ],
 )
 def test_a_changed_amount_is_seen(check: Any, receipt: dict[str, Any]) -> None:
