@@ -1,6 +1,6 @@
 from django.urls import path
 
-from ledger import api, api_chain
+from ledger import api, api_chain, api_spending
 
 urlpatterns = [
     path("entries/<uuid:pk>/", api.EntryView.as_view(), name="api-entry"),
@@ -16,6 +16,9 @@ urlpatterns = [
     path("deposits/", api.DepositView.as_view(), name="api-deposits"),
     path("balance/", api.BalanceView.as_view(), name="api-balance"),
     path("earnings/", api.EarningsView.as_view(), name="api-earnings"),
+    path("holds/", api_spending.HoldsView.as_view(), name="api-holds"),
+    path("budget/", api_spending.BudgetView.as_view(), name="api-budget"),
+    path("top-up/", api_spending.TopUpView.as_view(), name="api-top-up"),
     path("intents/", api_chain.IntentsView.as_view(), name="api-intents"),
     path("intents/<uuid:pk>/", api_chain.IntentView.as_view(), name="api-intent"),
     path(

@@ -31,6 +31,16 @@ class UnknownAccount(LedgerError):
     code = "unknown_account"
 
 
+class BudgetReached(LedgerError):
+    """It could go over the payer's own budget for the month, which they made a stop."""
+
+    code = "budget_reached"
+
+
+class InvalidMonth(LedgerError):
+    code = "invalid_month"
+
+
 class IdempotencyConflict(LedgerError):
     """The same idempotency key came with another body."""
 

@@ -26,15 +26,37 @@ class OpenField(forms.CharField):
             raise forms.ValidationError(error.message, code=error.code) from error
 
 
-class AmountForm(forms.Form):
-    """An amount, and a key of the request's own so that sending it twice acts once."""
-
-    amount = OpenField(label="Amount in OPEN")
-    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid7)
-
+class LedgerForm(forms.Form):
     @property
     def first_error(self) -> str:
         """One sentence for a form that did not validate."""
         for errors in self.errors.values():
             return str(errors[0])
         return ""
+
+
+class BudgetForm(LedgerForm):
+    """How much to spend in a month, and whether more is refused."""
+
+    limit = OpenField(label="At most in a month, in OPEN")
+    hard_stop = forms.BooleanField(
+        label="Refuse what could go over it",
+        required=False,
+        help_text="Otherwise you are only told at 50, 80 and 100 %.",
+    )
+
+
+class TopUpForm(LedgerForm):
+    """A rule that makes one's own earnings spendable."""
+
+    below = OpenField(label="When my balance falls below, in OPEN")
+    amount = OpenField(label="make this much of my earnings spendable, in OPEN")
+    monthly_limit = OpenField(label="at most in a month, in OPEN")
+    is_on = forms.BooleanField(label="Do this from now on", required=False)
+
+
+class AmountForm(LedgerForm):
+    """An amount, and a key of the request's own so that sending it twice acts once."""
+
+    amount = OpenField(label="Amount in OPEN")
+    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid7)

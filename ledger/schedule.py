@@ -8,6 +8,16 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 15.0,
         "options": {"queue": "default", "expires": 15},
     },
+    "refresh-budgets": {
+        "task": "ledger.tasks.refresh_budgets",
+        "schedule": 60.0,
+        "options": {"queue": "default", "expires": 60},
+    },
+    "run-top-ups": {
+        "task": "ledger.tasks.run_top_ups",
+        "schedule": 15.0,
+        "options": {"queue": "default", "expires": 15},
+    },
     "publish-distribution": {
         "task": "ledger.tasks.publish_distribution",
         "schedule": float(settings.DISTRIBUTION_SECONDS),

@@ -86,6 +86,11 @@ def held(user: User) -> int:
     return _balance(Account.Kind.HOLD, user.pk)
 
 
+def earned_and_here(user: User) -> int:
+    """Earnings that were neither published nor made spendable yet, in wei."""
+    return _balance(Account.Kind.EARNINGS, user.pk)
+
+
 def earnings(user: User) -> Earnings:
     payouts = [_payout(address) for address in addresses_of(user)]
     return Earnings(

@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from ledger.services import distributions, holds, payouts, roots
+from ledger.services import budgets, distributions, holds, payouts, roots, topups
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,16 @@ logger = logging.getLogger(__name__)
 @shared_task
 def release_expired_holds() -> None:
     holds.release_expired_holds(at=timezone.now())
+
+
+@shared_task
+def refresh_budgets() -> None:
+    budgets.refresh_budgets(at=timezone.now())
+
+
+@shared_task
+def run_top_ups() -> None:
+    topups.run_top_ups(at=timezone.now())
 
 
 @shared_task

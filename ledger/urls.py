@@ -1,6 +1,6 @@
 from django.urls import path
 
-from ledger.views import earnings, explorer, wallet
+from ledger.views import earnings, explorer, spending, wallet
 
 app_name = "ledger"
 urlpatterns = [
@@ -12,6 +12,10 @@ urlpatterns = [
     path("earnings/claims/<uuid:pk>/", earnings.claim_state, name="claim_state"),
     path("wallet/", wallet.wallet, name="wallet"),
     path("wallet/figures/", wallet.figures, name="wallet_figures"),
+    path("wallet/holds/", spending.holds, name="holds"),
+    path("wallet/holds.csv", spending.holds_csv, name="holds_csv"),
+    path("wallet/budget/", spending.budget, name="budget"),
+    path("wallet/top-up/", spending.top_up, name="top_up"),
     path("wallet/faucet/", wallet.faucet, name="faucet"),
     path("wallet/deposits/<uuid:pk>/", wallet.intent_state, name="intent_state"),
     path("explorer/entries/<uuid:pk>/", explorer.entry, name="entry"),

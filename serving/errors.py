@@ -43,6 +43,17 @@ class NoBalance(Refusal):
     code = "insufficient_funds"
 
 
+class NotSpendable(Refusal):
+    """The ledger keeps the payer from spending, for a reason of its own: its code says which."""
+
+    status = 402
+    kind = "insufficient_quota"
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class TooManyRequests(Refusal):
     status = 429
     kind = "rate_limit_error"

@@ -17,10 +17,13 @@ from ledger.models.distributions import (
 from ledger.models.entries import Entry, Posting
 from ledger.models.gone import GoneBlock
 from ledger.models.holds import Hold
+from ledger.models.spending import Budget, BudgetNotice, TopUpRule
 from ledger.models.withdrawals import Withdrawal, WithdrawalBatch
 
 __all__ = [
     "Account",
+    "Budget",
+    "BudgetNotice",
     "ChainBlock",
     "ChainHead",
     "ChainLog",
@@ -36,6 +39,7 @@ __all__ = [
     "IntentAttempt",
     "PayoutAddress",
     "Posting",
+    "TopUpRule",
     "Withdrawal",
     "WithdrawalBatch",
 ]

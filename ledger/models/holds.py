@@ -58,6 +58,11 @@ class Hold(Entity):
                 condition=models.Q(state="PENDING"),
             ),
             models.Index(fields=["payer", "-created_at"], name="ledger_hold_by_payer"),
+            models.Index(
+                fields=["payer", "closed_at"],
+                name="ledger_hold_captured_by_payer",
+                condition=models.Q(state="CAPTURED"),
+            ),
         ]
         triggers = [
             pgtrigger.ReadOnly(
@@ -65,6 +70,11 @@ class Hold(Entity):
                 fields=["payer", "amount", "cause_kind", "cause_id", "split_version", "terms"],
             ),
         ]
+
+    @property
+    def returned(self) -> int:
+        """What came back to the payer, in wei; nothing while it is held."""
+        return 0 if self.state == self.State.PENDING else self.amount - self.captured
 
     def __str__(self) -> str:
         return f"{self.state} {self.amount} for {self.cause_kind} {self.cause_id}"

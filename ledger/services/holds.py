@@ -18,8 +18,10 @@ from ledger.errors import (
 )
 from ledger.fees import Terms
 from ledger.models import Account, Entry, Hold
+from ledger.services.budgets import check_budget, note_spending
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
+from ledger.services.topups import top_up
 
 __all__ = [
     "HoldClosed",
@@ -56,12 +58,17 @@ def open_hold(
 
     Asked again for the same cause with the same values, the first hold is returned.
 
-    Raises InvalidAmount, HoldExpired (`expires_at` has passed), InsufficientFunds and
-    IdempotencyConflict (the cause has a hold with other values, or other terms).
+    The payer's rule for topping up from earnings is carried out first.
+
+    Raises InvalidAmount, HoldExpired (`expires_at` has passed), InsufficientFunds, BudgetReached
+    and IdempotencyConflict (the cause has a hold with other values, or other terms).
     """
     check_amount(amount)
     if expires_at <= at:
         raise HoldExpired("A hold must end in the future.")
+    if not Hold.objects.filter(cause_kind=cause_kind, cause_id=cause_id).exists():
+        check_budget(payer=payer, amount=amount, at=at)
+        top_up(user=payer, needed=amount, at=at)
     entry = post_entry(
         kind=Entry.Kind.HOLD,
         key=f"hold:{cause_kind}:{cause_id}",
@@ -128,6 +135,8 @@ def capture_hold(
     if amount > hold.amount:
         raise InvalidAmount("A capture takes no more than was held.")
     _require_same_terms(hold, terms)
+    if hold.state == Hold.State.PENDING:
+        note_spending(payer=hold.payer, amount=amount, at=at)
     entry = post_entry(
         kind=Entry.Kind.CAPTURE,
         key=f"capture:{hold.pk}",

@@ -13,12 +13,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
 from accounts.people.access import signed_in_user
-from ledger import reading, selectors
+from ledger import reading, selectors, spending
 from ledger.errors import LedgerError
-from ledger.forms import AmountForm
-from ledger.models import Account
+from ledger.forms import AmountForm, BudgetForm, TopUpForm
+from ledger.models import Account, Hold
 from ledger.services.faucet import give
 from ledger.services.opening import account_for
+from ledger.spending import BudgetView, TopUpView
 from ledger.words import open_text
 
 PAGE = 30
@@ -28,6 +29,8 @@ PAGE = 30
 @login_required
 def wallet(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
+    now = timezone.now()
+    budget, top_up = spending.budget_of(user, now), spending.top_up_of(user, now)
     page = Paginator(selectors.statement(user), PAGE).get_page(request.GET.get("page"))
     return render(
         request,
@@ -36,7 +39,12 @@ def wallet(request: HttpRequest) -> HttpResponse:
             **_figures(user),
             "page": page,
             "rows": reading.with_names(page.object_list, user=user),
-            "holds": selectors.holds(user)[:20],
+            "holds": spending.holds(user, Hold.State.PENDING)[:PAGE],
+            "ended": spending.holds(user).exclude(state=Hold.State.PENDING)[:10],
+            "budget": budget,
+            "budget_form": _budget_form(budget),
+            "top_up": top_up,
+            "top_up_form": _top_up_form(top_up),
             "faucet": _faucet(),
             "form": AmountForm(initial={"amount": "10"}),
             "intents": [reading.intent_progress(i) for i in selectors.faucet_intents(user)[:5]],
@@ -92,6 +100,22 @@ def _figures(user: User) -> dict[str, object]:
         "account": selectors.account_of(user, Account.Kind.USER),
         "hold_account": selectors.account_of(user, Account.Kind.HOLD),
     }
+
+
+def _budget_form(budget: BudgetView | None) -> BudgetForm:
+    if budget is None:
+        return BudgetForm(auto_id="budget_%s")
+    row = budget.budget
+    initial = {"limit": open_text(row.limit), "hard_stop": row.hard_stop}
+    return BudgetForm(initial=initial, auto_id="budget_%s")
+
+
+def _top_up_form(top_up: TopUpView | None) -> TopUpForm:
+    if top_up is None:
+        return TopUpForm(auto_id="top_up_%s")
+    names = ("below", "amount", "monthly_limit")
+    amounts = {name: open_text(getattr(top_up.rule, name)) for name in names}
+    return TopUpForm(initial=amounts | {"is_on": top_up.rule.is_on}, auto_id="top_up_%s")
 
 
 def _faucet() -> str:

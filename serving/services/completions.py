@@ -13,13 +13,13 @@ from accounts import outbox
 from accounts.ids import uuid7
 from accounts.models import ApiKey, User
 from governance.selectors import current_parameters
-from ledger.errors import InsufficientFunds
+from ledger.errors import InsufficientFunds, LedgerError
 from ledger.fees import Terms
 from ledger.models import Hold
 from ledger.services.holds import open_hold, release_hold
 from ledger.words import open_text
 from serving import splits
-from serving.errors import InvalidRequest, NoBalance, PromptTooLong, TooManyRequests
+from serving.errors import InvalidRequest, NoBalance, NotSpendable, PromptTooLong, TooManyRequests
 from serving.limits import (
     DEADLINE,
     DEFAULT_MAX_TOKENS,
@@ -79,8 +79,8 @@ def start_completion(
 ) -> Completion:
     """Hold the highest price and queue the request; a worker answers into its token stream.
 
-    Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker and NoBalance; nothing is
-    written then.
+    Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker, NoBalance and NotSpendable;
+    nothing is written then.
     """
     offer = quote(deployment=deployment, question=question, max_tokens=sampling.max_tokens)
     check_base_is_served(deployment.base_model, at=at)
@@ -178,6 +178,8 @@ def _hold(completion: Completion, terms: Terms, acting_user: User, at: datetime)
             f"This request may cost up to {open_text(completion.highest_fee)} OPEN, which is more "
             "than your balance. Deposit OPEN in your wallet (/wallet/) or lower max_tokens."
         ) from error
+    except LedgerError as error:
+        raise NotSpendable(error.message, code=error.code) from error
 
 
 def _sampling_json(sampling: Sampling, max_tokens: int) -> dict[str, Any]:

@@ -187,6 +187,10 @@ OWN_PAGES = [
     ("get", "wallet", []),
     ("get", "wallet_figures", []),
     ("post", "faucet", []),
+    ("get", "holds", []),
+    ("get", "holds_csv", []),
+    ("post", "budget", []),
+    ("post", "top_up", []),
     ("get", "intent_state", [uuid7()]),
 ]
 
