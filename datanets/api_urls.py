@@ -25,6 +25,11 @@ urlpatterns = [
         api.VersionViewSet.as_view(single),
         name="api-datanet-version",
     ),
+    path(
+        "datanets/<slug:slug>/versions/<int:number>/derive/",
+        api.VersionViewSet.as_view({"post": "derive"}),
+        name="api-derive-datanet",
+    ),
     path("contributions/", api.ContributionViewSet.as_view(listing), name="api-contributions"),
     path(
         "contributions/<uuid:pk>/",

@@ -6,7 +6,8 @@ from django import forms
 
 from accounts.models import User
 from datanets.licences import choices as licence_choices
-from datanets.models import Reason, ReportReason, Role
+from datanets.licences import choices_derived_from
+from datanets.models import Reason, ReportReason, Role, Version
 
 MAX_TAGS = 10
 
@@ -52,6 +53,20 @@ class DatanetForm(forms.Form):
     licence = forms.ChoiceField(
         choices=licence_choices, help_text="Contributions come under this licence or a freer one."
     )
+
+
+class DeriveForm(DatanetForm):
+    """The card of a Datanet from another one's version; only licences that it allows."""
+
+    def __init__(self, *args: Any, version: Version, **options: Any) -> None:
+        super().__init__(*args, **options)
+        licence = self.fields["licence"]
+        assert isinstance(licence, forms.ChoiceField)
+        licence.choices = choices_derived_from(version.licence)
+        licence.help_text = (
+            f"{version.datanet} is under {version.licence}, which allows these for what is "
+            "derived. Records that come along keep their own licences."
+        )
 
 
 class ReasonForm(forms.Form):

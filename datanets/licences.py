@@ -14,6 +14,7 @@ class Licence:
     ai_training: bool = True
     attribution: bool = False
     share_alike: bool = False
+    derivatives: bool = True
 
 
 LICENCES = {
@@ -99,3 +100,28 @@ def choices() -> list[tuple[str, str]]:
 def allowed_for(datanet_licence: str) -> list[str]:
     """Licences that a contribution to a Datanet with this licence may carry."""
     return [datanet_licence, *(spdx for spdx in FREER if spdx != datanet_licence)]
+
+
+def why_not_derived(source: str, derived: str) -> str:
+    """Why a Datanet under `derived` cannot be made from a version under `source`; "" where it can.
+
+    What is derived asks for no less than its source does: attribution where that asks for it, no
+    commercial use where that forbids it, the very same licence where that is share-alike.
+    """
+    parent, child = LICENCES.get(source), LICENCES.get(derived)
+    if parent is None or not parent.derivatives:
+        return f"Its licence {source} does not allow that something is derived from it."
+    if child is None:
+        return f"“{derived}” is no licence that a Datanet can carry."
+    if parent.share_alike and parent.spdx != child.spdx:
+        return f"{source} is share-alike: what is derived from it carries {source}, too."
+    if not parent.commercial and child.commercial:
+        return f"{source} forbids commercial use, so {derived} cannot allow it."
+    if parent.attribution and not child.attribution:
+        return f"{source} asks for attribution, so {derived} must ask for it, too."
+    return ""
+
+
+def choices_derived_from(source: str) -> list[tuple[str, str]]:
+    """Choices of a form field: the licences that something derived may carry."""
+    return [(spdx, label) for spdx, label in choices() if not why_not_derived(source, spdx)]

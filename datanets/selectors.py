@@ -94,6 +94,29 @@ def record_list(
     return found.order_by("id")
 
 
+def inherited_records(datanet: Datanet) -> QuerySet[Record]:
+    """Accepted records of the version that the Datanet was derived from; none for any other."""
+    if datanet.derived_from_id is None:
+        return Record.objects.none()
+    held = VersionRecord.objects.filter(version=datanet.derived_from_id).values("record")
+    return Record.objects.filter(pk__in=held, state=RecordState.ACCEPTED).exclude(
+        datanet__state=DatanetState.TAKEN_DOWN
+    )
+
+
+def accepted_records(datanet: Datanet) -> QuerySet[Record]:
+    """What the next version holds: the Datanet's own accepted records and those it inherits.
+
+    A text that came with the parent was there first, so a copy of it is left out.
+    """
+    own = Record.objects.filter(datanet=datanet, state=RecordState.ACCEPTED)
+    if datanet.derived_from_id is None:
+        return own
+    inherited = inherited_records(datanet)
+    own = own.exclude(content_hash__in=inherited.values("content_hash"))
+    return Record.objects.filter(Q(pk__in=own.values("pk")) | Q(pk__in=inherited.values("pk")))
+
+
 def length_histogram(records: QuerySet[Record]) -> list[Bar]:
     """How long the records are, in BUCKETS equal steps up to the longest."""
     longest = records.order_by().aggregate(longest=Max("length"))["longest"]
@@ -176,8 +199,8 @@ def version_contributors(version: Version) -> QuerySet[User]:
 
 def withheld_in(version: Version) -> set[str]:
     """Ids of the version's records whose text may no longer be handed out."""
-    found = version.entries.filter(record__state__in=["WITHDRAWN", "TAKEN_DOWN"])
-    return {str(pk) for pk in found.values_list("record_id", flat=True)}
+    found = Record.objects.withheld().filter(version_entries__version=version)
+    return {str(pk) for pk in found.values_list("pk", flat=True)}
 
 
 def version_records(
@@ -189,7 +212,7 @@ def version_records(
     """
     rows = (
         VersionRecord.objects.filter(version=version_id)
-        .exclude(record__state__in=["WITHDRAWN", "TAKEN_DOWN"])
+        .exclude(record__in=Record.objects.withheld().values("pk"))
         .order_by("position")
         .values_list(
             "record_id",

@@ -1,6 +1,15 @@
 from django.urls import include, path
 
-from datanets.views import contributions, datanets, records, review, staff, uploads, versions
+from datanets.views import (
+    contributions,
+    datanets,
+    derivation,
+    records,
+    review,
+    staff,
+    uploads,
+    versions,
+)
 
 app_name = "datanets"
 
@@ -39,6 +48,7 @@ datanet_urls = [
     path("versions/", versions.index, name="versions"),
     path("versions/publish/", versions.publish, name="publish-version"),
     path("versions/<int:number>/", versions.version, name="version"),
+    path("versions/<int:number>/derive/", derivation.derive, name="derive"),
     path("versions/<int:number>/manifest.json", versions.manifest, name="manifest"),
     path("versions/<int:number>/records.jsonl", versions.records_file, name="records-file"),
 ]

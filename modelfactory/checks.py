@@ -45,11 +45,13 @@ def rows_of(versions: Sequence[Version], *, limit: int) -> list[Row]:
         entries = (
             VersionRecord.objects.filter(version=version)
             .order_by("position")
-            .values_list("record_id", "record__state", "record__payload")
+            .values_list("record_id", "record__payload")
         )
-        for record_id, state, payload in entries[: limit - number]:
+        gone = Record.objects.withheld().filter(version_entries__version=version)
+        withheld = set(gone.values_list("pk", flat=True))
+        for record_id, payload in entries[: limit - number]:
             number += 1
-            if Record(state=state).is_withheld:
+            if record_id in withheld:
                 continue
             rows.append(Row(str(record_id), number, payload))
     return rows

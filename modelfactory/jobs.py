@@ -23,7 +23,7 @@ from django.db import OperationalError, connection
 from accounts import leases
 from accounts.blobs import open_blob
 from accounts.models import WorkerHeartbeat
-from datanets.models import Record, RecordState
+from datanets.models import Record
 from modelfactory.errors import RunError
 from modelfactory.models import Run, RunEvent
 from modelfactory.services import publishing, runs
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 5.0
 STOP_SECONDS = 60.0  # for the child to write its checkpoint
-WITHHELD = (RecordState.WITHDRAWN, RecordState.TAKEN_DOWN)
 
 # Set when this worker is told to stop, so that runs go back to the queue with a checkpoint.
 stopping = threading.Event()
@@ -151,7 +150,7 @@ def write_records(run: Run, folder: Path) -> None:
 
 
 def withheld(version_id: UUID) -> set[str]:
-    rows = Record.objects.filter(version_entries__version=version_id, state__in=WITHHELD)
+    rows = Record.objects.withheld().filter(version_entries__version=version_id)
     return {str(pk) for pk in rows.values_list("pk", flat=True)}
 
 

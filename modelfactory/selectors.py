@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User, WorkerHeartbeat
 from accounts.workers import live_workers
-from datanets.models import Record, RecordState, VersionRecord
+from datanets.models import Record, VersionRecord
 from modelfactory import checks
 from modelfactory.errors import RunError
 from modelfactory.licences import Verdict
@@ -21,7 +21,6 @@ from modelfactory.training.data import BLOCKING, MINIMUM_RECORDS, Finding, Probl
 from modelfactory.training.estimate import Estimate, Shape, estimate
 
 SHOWN_SAMPLES = 3
-WITHHELD = (RecordState.WITHDRAWN, RecordState.TAKEN_DOWN)
 NOT_TRAINED = {str(problem) for problem in BLOCKING} | {"WITHDRAWN"}
 
 
@@ -274,7 +273,7 @@ def samples_of(model: Model, user: Any) -> list[dict[str, Any]]:
     if model.state == Model.State.TAKEN_DOWN:
         return []
     samples = model.evaluation.get("answers", {}).get("samples", [])
-    records = Record.objects.visible_to(user).exclude(state__in=WITHHELD)
+    records = Record.objects.visible_to(user).exclude(pk__in=Record.objects.withheld().values("pk"))
     readable = records.filter(pk__in=[sample["record"] for sample in samples])
     seen = {str(pk) for pk in readable.values_list("pk", flat=True)}
     return [sample for sample in samples if sample["record"] in seen][:SHOWN_SAMPLES]

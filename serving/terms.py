@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datanets.lineage import passings
 from governance.selectors import Parameters
 from ledger.fees import Terms
 from modelfactory.models import Model
@@ -9,4 +10,11 @@ from modelfactory.models import Model
 
 def terms_for(model: Model | None, parameters: Parameters) -> Terms:
     """By what a fee of the model, or of a bare base model, will be divided."""
-    return Terms.of_split(parameters.split, model.owner_id if model is not None else None)
+    if model is None:
+        return Terms.of_split(parameters.split)
+    datanets = set(model.run.versions.values_list("datanet_id", flat=True))
+    return Terms(
+        split=parameters.split,
+        model_owner=model.owner_id,
+        datanets=tuple(passings(datanets, parameters).items()),
+    )

@@ -7,9 +7,9 @@ of the leaf's fields and the payload. manifest: canonical JSON that binds all of
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
 from uuid import UUID
 
 from attribution.translog import canonical, merkle
@@ -68,10 +68,14 @@ def manifest(
     licence: str,
     previous_root: str | None,
     created_at: str,
+    derived_from: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The version's manifest as canonical JSON. created_at: ISO 8601 in UTC."""
+    """The version's manifest as canonical JSON. created_at: ISO 8601 in UTC; derived_from: the
+    version of another Datanet whose records it holds, left out where there is none."""
+    source = {"derived_from": dict(derived_from)} if derived_from else {}
     return canonical.dumps(
         {
+            **source,
             "contributors": dict(built.contributors),
             "created_at": created_at,
             "datanet": str(datanet),

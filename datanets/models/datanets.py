@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -90,6 +91,15 @@ class Datanet(Entity):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="owned_datanets"
     )
+    # The version whose records it began with. Set when it is made and never after, so that no
+    # Datanet can come to descend from itself.
+    derived_from = models.ForeignKey(
+        "datanets.Version",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="derived_datanets",
+    )
     # Why staff sent it back or took it down; shown to the owner, the latter to everyone.
     statement = models.TextField(blank=True, default="")
     state_changed_at = models.DateTimeField(null=True, blank=True)
@@ -100,6 +110,7 @@ class Datanet(Entity):
     class Meta:
         ordering = ["-published_at", "-id"]
         indexes = [models.Index(fields=["state", "-published_at"], name="datanet_by_state")]
+        triggers = [pgtrigger.ReadOnly(name="keeps_its_parent", fields=["derived_from"])]
 
     def __str__(self) -> str:
         return self.name

@@ -60,6 +60,11 @@ class RecordQuerySet(models.QuerySet["Record"]):
             public | mine | Exists(works) | (Q(state=RecordState.ACCEPTED) & Exists(trains))
         )
 
+    def withheld(self) -> "RecordQuerySet":
+        """Those that nobody may train on or be handed: withdrawn or taken down, alone or with
+        their whole Datanet (a derived Datanet's version may hold them still)."""
+        return self.filter(Q(state__in=WITHHELD) | Q(datanet__state=DatanetState.TAKEN_DOWN))
+
     def readable_by(self, user: Viewer) -> "RecordQuerySet":
         """Without the records whose text is withheld from the user."""
         if user.is_staff:

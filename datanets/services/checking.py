@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import audit, leases
@@ -217,9 +218,11 @@ def known_hashes(datanet: Datanet) -> ingest.KnownHashes:
     """A lookup of which hashes the Datanet holds, with the sentence for a copy's row."""
 
     def lookup(hashes: Sequence[str]) -> Mapping[str, str]:
-        held = Record.objects.filter(
-            datanet=datanet, content_hash__in=hashes, state__in=HELD
-        ).values_list("content_hash", "state", "pk")
+        same = Record.objects.filter(content_hash__in=hashes, state__in=HELD)
+        mine = Q(datanet=datanet)
+        if datanet.derived_from_id is not None:
+            mine |= Q(version_entries__version=datanet.derived_from_id)
+        held = same.filter(mine).values_list("content_hash", "state", "pk")
         return {digest: _copy_sentence(state, pk) for digest, state, pk in held}
 
     return lookup

@@ -13,8 +13,8 @@ from accounts.naming import make_with_free_name, numbered
 from accounts.notifications import notify
 from datanets import access
 from datanets.errors import DatanetError
-from datanets.licences import LICENCES
-from datanets.models import Datanet, DatanetState, DataType, Membership, Role
+from datanets.licences import LICENCES, why_not_derived
+from datanets.models import Datanet, DatanetState, DataType, Membership, Role, Version
 
 RESERVED_SLUGS = frozenset({"new", "contributions", "uploads", "records", "licences"})
 EDITABLE = frozenset({"name", "summary", "description", "rules", "tags", "licence"})
@@ -31,9 +31,14 @@ def create_datanet(
     rules: str = "",
     tags: Sequence[str] = (),
     data_type: str = DataType.TEXT,
+    derived_from: Version | None = None,
 ) -> Datanet:
-    """Create a DRAFT Datanet that acting_user owns. Raises DatanetError LICENCE."""
-    _require_licence(licence)
+    """Create a DRAFT Datanet that acting_user owns. Raises DatanetError LICENCE.
+
+    With `derived_from` it begins with that version's records, which keep their contributors, and
+    passes a royalty on (`services.derivation` says who may).
+    """
+    _require_licence(licence, derived_from)
 
     def make(slug: str) -> Datanet:
         return Datanet.objects.create(
@@ -46,6 +51,7 @@ def create_datanet(
             licence=licence,
             data_type=data_type,
             owner=acting_user,
+            derived_from=derived_from,
             state_changed_at=at,
         )
 
@@ -53,7 +59,8 @@ def create_datanet(
         slugs = numbered(slugify(name)[:70] or "datanet")
         datanet = make_with_free_name(slugs, is_taken=_is_slug_taken, make=make)
         Membership.objects.create(datanet=datanet, user=acting_user, role=Role.OWNER)
-        audit.record(actor=acting_user, verb="datanet.created", target=datanet, at=at)
+        data = {"derived_from": str(derived_from.pk)} if derived_from else {}
+        audit.record(actor=acting_user, verb="datanet.created", target=datanet, at=at, data=data)
     return datanet
 
 
@@ -67,7 +74,7 @@ def edit_datanet(
     access.require_owner(acting_user, datanet)
     changes = {key: value for key, value in changes.items() if key in EDITABLE}
     if "licence" in changes:
-        _require_licence(changes["licence"])
+        _require_licence(changes["licence"], datanet.derived_from)
     with transaction.atomic():
         fresh = Datanet.objects.select_for_update().get(pk=datanet.pk)
         if fresh.state == DatanetState.TAKEN_DOWN:
@@ -108,7 +115,8 @@ def missing_for_publication(datanet: Datanet) -> list[str]:
         missing.append("write a description")
     if not datanet.rules.strip():
         missing.append("write the rules by which records are accepted")
-    if not datanet.contributions.filter(state="SUBMITTED").exists():
+    has_records = datanet.derived_from_id is not None
+    if not has_records and not datanet.contributions.filter(state="SUBMITTED").exists():
         missing.append("submit a first contribution")
     return missing
 
@@ -232,9 +240,12 @@ def _is_slug_taken(slug: str) -> bool:
     return slug in RESERVED_SLUGS or Datanet.objects.filter(slug=slug).exists()
 
 
-def _require_licence(licence: str) -> None:
+def _require_licence(licence: str, derived_from: Version | None = None) -> None:
     if licence not in LICENCES:
         raise DatanetError("LICENCE", f"“{licence}” is no licence that a Datanet can carry.")
+    why_not = why_not_derived(derived_from.licence, licence) if derived_from else ""
+    if why_not:
+        raise DatanetError("LICENCE", why_not)
 
 
 def _require_reason(text: str) -> str:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -19,13 +20,12 @@ from datanets.ingest import versions as core
 from datanets.models import (
     Datanet,
     DatanetState,
-    Record,
-    RecordState,
     Version,
     VersionBuild,
     VersionBuildState,
     VersionRecord,
 )
+from datanets.selectors import accepted_records
 from datanets.services.checking import Clock
 from datanets.services.lifelines import lifeline
 
@@ -151,7 +151,7 @@ def _tell_failure(build: VersionBuild, reason: str, at: datetime) -> None:
 def _require_buildable(datanet: Datanet) -> None:
     if datanet.state == DatanetState.TAKEN_DOWN:
         raise DatanetError("STATE", "This Datanet was taken down.")
-    if not datanet.records.filter(state=RecordState.ACCEPTED).exists():
+    if not accepted_records(datanet).exists():
         raise DatanetError("NO_RECORDS", "Accept at least one record, then publish a version.")
 
 
@@ -166,7 +166,7 @@ def _lock(datanet: Datanet) -> None:
 def _accepted(datanet: Datanet, entries: list[UUID]) -> Iterator[core.VersionRecord]:
     """Accepted records in the order of ids, read in one snapshot; their ids go to entries."""
     rows = (
-        Record.objects.filter(datanet=datanet, state=RecordState.ACCEPTED)
+        accepted_records(datanet)
         .order_by("id")
         .values_list("pk", "contributor_id", "licence", "content_hash", "payload")
     )
@@ -191,6 +191,7 @@ def _create(
         number=number,
         licence=datanet.licence,
         previous_root=previous.root if previous else None,
+        derived_from=_source(datanet.derived_from),
         created_at=at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
     )
     return Version.objects.create(
@@ -208,6 +209,17 @@ def _create(
         published_at=at,
         created_at=at,
     )
+
+
+def _source(version: Version | None) -> dict[str, Any] | None:
+    if version is None:
+        return None
+    return {
+        "datanet": str(version.datanet_id),
+        "number": version.number,
+        "root": version.root,
+        "manifest_sha256": version.manifest_id,
+    }
 
 
 def _add_entries(version: Version, entries: list[UUID]) -> None:

@@ -14,10 +14,12 @@ from datanets import selectors
 from datanets.errors import DatanetError
 from datanets.forms import DatanetForm, MemberForm, ReasonForm, ReportForm
 from datanets.licences import LICENCES
+from datanets.lineage import ancestry
 from datanets.models import Datanet, Membership
 from datanets.services import datanets as services
 from datanets.services import moderation
 from datanets.views.common import act, person, refused, tab_context, with_datanet
+from governance.selectors import current_parameters
 
 PAGE = 24
 
@@ -76,8 +78,22 @@ def card(request: HttpRequest, datanet: Datanet) -> HttpResponse:
         "missing": services.missing_for_publication(datanet) if datanet.state == "DRAFT" else [],
         "report_form": ReportForm(),
         "statement_form": ReasonForm(),
+        **_relatives(request, datanet),
     }
     return render(request, "datanets/card.html", context)
+
+
+def _relatives(request: HttpRequest, datanet: Datanet) -> dict[str, Any]:
+    """What it was derived from with what passes on, and what was derived from it."""
+    found = ancestry(datanet, current_parameters()) if datanet.derived_from_id else []
+    visible = Datanet.objects.visible_to(request.user)
+    above = visible.filter(pk__in=[one.version.datanet_id for one in found])
+    return {
+        "ancestry": found,
+        "visible_ancestors": set(above.values_list("pk", flat=True)),
+        "inherited_count": selectors.inherited_records(datanet).count(),
+        "derived": visible.filter(derived_from__datanet=datanet).select_related("derived_from"),
+    }
 
 
 @with_datanet()

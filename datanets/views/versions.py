@@ -29,6 +29,7 @@ def index(request: HttpRequest, datanet: Datanet) -> HttpResponse:
         "versions": datanet.versions.select_related("published_by"),
         "build": datanet.version_builds.first(),
         "counts": selectors.record_counts(datanet),
+        "inherited_count": selectors.inherited_records(datanet).count(),
         "form": VersionForm(),
     }
     template = "_versions.html" if request.GET.get("part") else "versions.html"

@@ -249,7 +249,7 @@ def test_no_address_was_forgotten() -> None:
         Path(__file__).read_text() + "index create my-contributions contribution set-mapping retry "
     )
     text += "submit discard refused-csv refused-jsonl record withdraw-record remove-record "
-    text += "report-record review-record report version manifest records-file"
+    text += "report-record review-record report version manifest records-file derive"
     names: set[str] = set()
     for pattern in urlpatterns:
         inner = getattr(pattern, "url_patterns", [pattern])
