@@ -18,6 +18,11 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 15.0,
         "options": {"queue": "default", "expires": 15},
     },
+    "settle-receivables": {
+        "task": "ledger.tasks.settle_receivables",
+        "schedule": 30.0,
+        "options": {"queue": "default", "expires": 30},
+    },
     "publish-distribution": {
         "task": "ledger.tasks.publish_distribution",
         "schedule": float(settings.DISTRIBUTION_SECONDS),

@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from ledger.services import budgets, distributions, holds, payouts, roots, topups
+from ledger.services import budgets, distributions, holds, payouts, receivables, roots, topups
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,11 @@ def publish_distribution() -> None:
 @shared_task
 def advance_distributions() -> None:
     roots.advance_distributions(at=timezone.now())
+
+
+@shared_task
+def settle_receivables() -> None:
+    receivables.settle_receivables(at=timezone.now())
 
 
 @shared_task

@@ -164,6 +164,23 @@ def chain_settings(chain: Chain, settings: Any) -> Chain:
     return chain
 
 
+@pytest.fixture
+def late_finality(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Chain:
+    """Blocks are safe after 32 and final after 64, as with epochs of 32 slots."""
+    real = chain.client.block
+    behind = {"safe": 32, "finalized": 64}
+
+    def block(which: int | str) -> Any:
+        if which not in behind:
+            return real(which)
+        latest = real("latest")
+        assert latest is not None
+        return real(max(0, latest.number - behind[str(which)]))
+
+    monkeypatch.setattr(chain.client, "block", block)
+    return chain
+
+
 class Worker:
     """What the worker of the `chain` queue does, one step at a time, with a block after each."""
 
@@ -201,6 +218,11 @@ class Worker:
             self.chain.mine()
             self.index()
         self.send()
+
+    def settle(self, blocks: int) -> None:
+        """Let `blocks` pass with nothing in them, and read them."""
+        self.chain.client.rpc("anvil_mine", hex(blocks))
+        self.index()
 
 
 @pytest.fixture

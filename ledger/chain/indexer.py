@@ -27,6 +27,14 @@ class ReorganisedError(ChainError):
     """The chain changed while it was read; the next step starts over."""
 
 
+class FinalityBrokenError(ChainError):
+    """The chain took back a block that it had called final; `ancestor` is the last shared one."""
+
+    def __init__(self, message: str, ancestor: int) -> None:
+        super().__init__(message)
+        self.ancestor = ancestor
+
+
 class ForeignChainError(ChainError):
     """The node is on another chain than the one that was read so far."""
 
@@ -73,6 +81,10 @@ class IndexStore(Protocol):
 
     def save(self, blocks: Sequence[Block], events: Sequence[Event], head: Block) -> None: ...
 
+    def final(self) -> int:
+        """The height that was called final; 0 before any was."""
+        ...
+
     def rewind(self, number: int) -> None: ...
 
     def finality(self, safe: int, final: int) -> None: ...
@@ -89,21 +101,25 @@ class Indexer:
         *,
         confirmations: int = 12,
         near: int = NEAR,
+        forgets: bool = False,
     ) -> None:
+        """`forgets`: the node is a local one that may come back without its last blocks."""
         self.client = client
         self.deployment = deployment
         self.store = store
         self.confirmations = confirmations
         self.near = near
+        self.forgets = forgets
         self.window = 512
 
     def step(self, *, limit: int = 64) -> Progress:
         """Read up to `limit` blocks near the head, or one window further back.
 
-        Raises ReorganisedError (call again), ForeignChainError, ChainError.
+        Raises ReorganisedError (call again), FinalityBrokenError (stop), ForeignChainError,
+        ChainError.
         """
         latest = self._block("latest")
-        head = self._agreed_head()
+        head = self._agreed_head(latest)
         first = head.number + 1
         events: Sequence[Event] = ()
         if latest.number >= first:
@@ -117,18 +133,61 @@ class Indexer:
         self.store.finality(min(safe, last), min(final, last))
         return Progress(last, latest.number, safe, final, len(events))
 
-    def _agreed_head(self) -> Head:
-        """The last block that both the mirror and the node have; what is above it is taken back."""
+    def _agreed_head(self, latest: Block) -> Head:
+        """The last block that both the mirror and the node have; what is above it is taken back.
+
+        A node that has not yet come so far as the mirror says nothing about the blocks above its
+        own head, so nothing is taken back for it.
+        """
         head = self.store.head()
         if head is None:
             return self._start()
-        if self._hash(head.number) == head.hash:
+        if latest.number >= head.number and self._hash(head.number) == head.hash:
             return head
-        for number in self.store.numbers_below(head.number):
-            if self._hash(number) == self.store.hash_at(number):
-                logger.warning("chain reorganised: back from %s to %s", head.number, number)
-                self.store.rewind(number)
-                return self._required_head()
+        numbers = self.store.numbers_below(head.number)
+        reached = [number for number in numbers if number <= latest.number]
+        shared = self._highest_shared(reached)
+        if shared is None:
+            return self._nothing_shared(head, reached)
+        behind = latest.number < head.number and shared == reached[0]
+        if behind and not self.forgets:
+            logger.info("the node is at %s, behind the mirror at %s", latest.number, head.number)
+            return head
+        if not behind:
+            self._check_finality(shared, lost=min(n for n in (head.number, *numbers) if n > shared))
+        logger.warning("chain reorganised: back from %s to %s", head.number, shared)
+        self.store.rewind(shared)
+        return self._required_head()
+
+    def _check_finality(self, shared: int, *, lost: int) -> None:
+        """`lost` is the lowest block that was read and is another one now."""
+        final = self.store.final()
+        if lost <= final:
+            raise FinalityBrokenError(
+                f"Block {final} was final, and the chain took it back: it shares nothing above "
+                f"block {shared} with what was read.",
+                shared,
+            )
+
+    def _highest_shared(self, numbers: Sequence[int]) -> int | None:
+        """The highest of `numbers`, which fall, at which node and mirror have the same block.
+
+        Blocks hang together, so below a shared block all are shared: a search by halves.
+        """
+        low, high = 0, len(numbers)
+        while low < high:
+            middle = (low + high) // 2
+            if self._hash(numbers[middle]) == self.store.hash_at(numbers[middle]):
+                high = middle
+            else:
+                low = middle + 1
+        return numbers[low] if low < len(numbers) else None
+
+    def _nothing_shared(self, head: Head, reached: Sequence[int]) -> Head:
+        genesis = self._block(0)
+        if not reached and genesis.hash == self.deployment.genesis_hash and not self.forgets:
+            # A node that is still far from where the mirror began.
+            return head
         raise ForeignChainError(
             "The node shares no block with what was read so far: is it another chain, or was the "
             "local chain started afresh? Deploy again with --reset, or give it its state back."

@@ -7,6 +7,7 @@ from ledger.models.chain import (
     Intent,
     IntentAttempt,
 )
+from ledger.models.deposits import Deposit
 from ledger.models.distributions import (
     Claim,
     Distribution,
@@ -29,6 +30,7 @@ __all__ = [
     "ChainLog",
     "ChainWallet",
     "Claim",
+    "Deposit",
     "Distribution",
     "DistributionCredit",
     "DistributionLeaf",

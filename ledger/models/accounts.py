@@ -43,17 +43,22 @@ class Account(Entity):
         UNASSIGNED = "UNASSIGNED", "Deposits to an unknown account"
         GATEWAY = "GATEWAY", "OPEN in the Gateway contract"
         DISTRIBUTOR = "DISTRIBUTOR", "OPEN in the RewardDistributor contract"
+        RECEIVABLE = "RECEIVABLE", "Owed to the house"
         ISSUED = "ISSUED", "OPEN issued by an instance without a chain"
 
     # Sides that stand for something outside the house; everybody else may not go below zero.
-    EXTERNAL: ClassVar[frozenset[str]] = frozenset({Kind.GATEWAY, Kind.DISTRIBUTOR, Kind.ISSUED})
+    EXTERNAL: ClassVar[frozenset[str]] = frozenset(
+        {Kind.GATEWAY, Kind.DISTRIBUTOR, Kind.RECEIVABLE, Kind.ISSUED}
+    )
     # Kinds whose owner is a user; the others belong to a Datanet, a completion or the house.
     OF_A_USER: ClassVar[frozenset[str]] = frozenset(
-        {Kind.USER, Kind.EARNINGS, Kind.HOLD, Kind.WITHDRAWING}
+        {Kind.USER, Kind.EARNINGS, Kind.HOLD, Kind.WITHDRAWING, Kind.RECEIVABLE}
     )
 
     # With the public receipts, the statement of one of these tells who asked what, and when.
-    PRIVATE: ClassVar[frozenset[str]] = frozenset({Kind.USER, Kind.HOLD, Kind.WITHDRAWING})
+    PRIVATE: ClassVar[frozenset[str]] = frozenset(
+        {Kind.USER, Kind.HOLD, Kind.WITHDRAWING, Kind.RECEIVABLE}
+    )
 
     kind = models.CharField(max_length=12, choices=Kind.choices)
     owner_id = models.UUIDField(null=True, blank=True)

@@ -142,6 +142,11 @@ class ChainHead(Entity):
     final_number = models.PositiveBigIntegerField(default=0)
     problem = models.TextField(blank=True, default="")
     checked_at = models.DateTimeField(null=True, blank=True)
+    # Set where the chain took back what was final: nothing is read or sent until staff have looked.
+    halted_at = models.DateTimeField(null=True, blank=True)
+    halt_reason = models.TextField(blank=True, default="")
+    # The last block that both the chain and the mirror have; lifting the halt goes back to it.
+    halt_ancestor = models.PositiveBigIntegerField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"chain {self.chain_id} at {self.number}"

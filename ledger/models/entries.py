@@ -32,6 +32,8 @@ class Entry(Entity):
         WITHDRAWAL = "WITHDRAWAL", "On its way to a wallet"
         PAYOUT = "PAYOUT", "Paid to a wallet"
         RETURN = "RETURN", "Came back from its way"
+        UNDONE = "UNDONE", "Undone by the chain"
+        RECOVERY = "RECOVERY", "Owed amount settled"
         REVERSAL = "REVERSAL", "Reversal"
 
     kind = models.CharField(max_length=12, choices=Kind.choices)

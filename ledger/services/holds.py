@@ -21,6 +21,7 @@ from ledger.models import Account, Entry, Hold
 from ledger.services.budgets import check_budget, note_spending
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
+from ledger.services.receivables import check_may_spend
 from ledger.services.topups import top_up
 
 __all__ = [
@@ -60,13 +61,14 @@ def open_hold(
 
     The payer's rule for topping up from earnings is carried out first.
 
-    Raises InvalidAmount, HoldExpired (`expires_at` has passed), InsufficientFunds, BudgetReached
-    and IdempotencyConflict (the cause has a hold with other values, or other terms).
+    Raises InvalidAmount, HoldExpired (`expires_at` has passed), SpendingBlocked, InsufficientFunds,
+    BudgetReached and IdempotencyConflict (the cause has a hold with other values, or other terms).
     """
     check_amount(amount)
     if expires_at <= at:
         raise HoldExpired("A hold must end in the future.")
     if not Hold.objects.filter(cause_kind=cause_kind, cause_id=cause_id).exists():
+        check_may_spend(payer.pk)
         check_budget(payer=payer, amount=amount, at=at)
         top_up(user=payer, needed=amount, at=at)
     entry = post_entry(

@@ -10,15 +10,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
 from accounts import events as domain_events
 from ledger.chain.client import Block, ChainClient
 from ledger.chain.deployment import Deployment
-from ledger.chain.indexer import Event, ForeignChainError, Head, Indexer, Progress
+from ledger.chain.indexer import (
+    Event,
+    FinalityBrokenError,
+    ForeignChainError,
+    Head,
+    Indexer,
+    Progress,
+)
 from ledger.errors import LedgerError
 from ledger.models.chain import ChainBlock, ChainHead, ChainLog, Intent
+from ledger.services import halting
+from ledger.services.alarms import alarm_staff
 from ledger.services.chain import log_rule, rules_for_safe
 from ledger.services.gone import remember_gone
 from ledger.services.sending import take_back
@@ -35,17 +45,29 @@ STEPS_AT_ONCE = 20
 def index_chain(
     *, client: ChainClient, deployment: Deployment, confirmations: int, at: datetime
 ) -> Progress | None:
-    """Read what is new and write what it means; None where another process is at it.
+    """Read what is new and write what it means.
 
-    Raises ChainError; the next call takes it up.
+    None where another process is at it, and while the chain is halted. Raises ChainError; the next
+    call takes it up, but after FinalityBrokenError only once staff have lifted the halt.
     """
     with _alone() as mine:
-        if not mine:
+        if not mine or halting.is_halted(deployment.chain_id):
             return None
         store = MirrorStore(deployment, at)
-        indexer = Indexer(client, deployment, store, confirmations=confirmations)
+        indexer = Indexer(
+            client,
+            deployment,
+            store,
+            confirmations=confirmations,
+            forgets=settings.CHAIN_IS_LOCAL,
+        )
         try:
             progress = _catch_up(indexer)
+        except FinalityBrokenError as error:
+            halting.halt_chain(
+                chain_id=deployment.chain_id, reason=str(error), ancestor=error.ancestor, at=at
+            )
+            raise
         except ForeignChainError as error:
             # Nothing mends this but a person; the mirror stands still and says why.
             ChainHead.objects.filter(chain_id=deployment.chain_id).update(
@@ -134,11 +156,16 @@ class MirrorStore:
         )
         self._emit("SEEN", logs)
 
+    def final(self) -> int:
+        found = ChainHead.objects.filter(chain_id=self.chain_id).values_list("final_number")
+        return max((number for (number,) in found), default=0)
+
     @transaction.atomic
     def rewind(self, number: int) -> None:
         """Take back every block above `number`, and send again what was mined in one of them."""
         kept = self._blocks().get(number=number)
         remember_gone(blocks=self._blocks().filter(number__gt=number), at=self.at)
+        self._undo_above(number)
         self._blocks().filter(number__gt=number).delete()
         head = ChainHead.objects.select_for_update().get(chain_id=self.chain_id)
         head.number, head.hash, head.timestamp = number, kept.hash, kept.timestamp
@@ -168,6 +195,27 @@ class MirrorStore:
             self._blocks().filter(
                 number__lt=head.final_number - KEPT_BLOCKS, logs__isnull=True
             ).delete()
+
+    def _undo_above(self, number: int) -> None:
+        """Undo what the ledger wrote for events of blocks above `number`, the last one first."""
+        applied = ChainLog.objects.select_related("block").filter(
+            block__chain_id=self.chain_id, block__number__gt=number, applied_at__isnull=False
+        )
+        for log in applied.order_by("-block__number", "-log_index"):
+            rule = log_rule(log.contract, log.event)
+            if rule is None or rule.undo is None:
+                continue
+            try:
+                with transaction.atomic():
+                    rule.undo(log, self.at)
+            except LedgerError as error:
+                # The mirror must follow the chain all the same; reconcile shows what is left.
+                logger.exception("event %s was not undone", log.pk)
+                alarm_staff(
+                    title=f"{log.contract}.{log.event} could not be undone",
+                    body=f"Transaction {log.tx_hash}: {error.message}",
+                    at=self.at,
+                )
 
     def _blocks(self) -> Any:
         return ChainBlock.objects.filter(chain_id=self.chain_id)
@@ -238,6 +286,9 @@ def _apply(log_id: UUID, at: datetime) -> int:
         # The chain did what the ledger cannot explain: kept aside for staff, the rest goes on.
         logger.exception("event %s was not applied", log_id)
         ChainLog.objects.filter(pk=log_id).update(problem=f"{error.code}: {error.message}")
+        alarm_staff(
+            title="An event of the chain was not booked; look at it", body=error.message, at=at
+        )
         return 0
 
 

@@ -38,10 +38,10 @@ class Payment(TypedDict):
 
 def register() -> None:
     """Called when the app is ready."""
-    chain.on_log("Gateway", "Deposited", deposited)
+    chain.on_log("Gateway", "Deposited", deposited, undo=deposit_gone)
     chain.on_log("Gateway", "DistributorFunded", distributor_funded, final=True)
-    chain.on_log("Gateway", "Withdrawn", withdrawn, final=True)
-    chain.on_log("Gateway", "Refused", refused, final=True)
+    chain.on_log("Gateway", "Withdrawn", withdrawn, final=True, undo=payment_gone)
+    chain.on_log("Gateway", "Refused", refused, final=True, undo=payment_gone)
     chain.on_log("RewardDistributor", "Funded", funded, final=True)
     chain.on_log("RewardDistributor", "RootProposed", root_proposed, final=True)
     chain.on_log("RewardDistributor", "RootRevoked", root_revoked, final=True)
@@ -67,6 +67,16 @@ def distributor_funded(log: ChainLog, at: datetime) -> None:
         amount=int(log.arguments["amount"]),
         at=at,
         **_place(log),
+    )
+
+
+def deposit_gone(log: ChainLog, at: datetime) -> None:
+    deposits.undo_deposit(at=at, **_place(log))
+
+
+def payment_gone(log: ChainLog, at: datetime) -> None:
+    payouts.reopen_paid(
+        batch_id=_uuid(log.arguments["batchId"]), place=int(log.arguments["index"]), at=at
     )
 
 

@@ -25,6 +25,7 @@ from ledger.onchain import current_deployment
 from ledger.services import chain
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, post_entry
+from ledger.services.receivables import incoming, taken_back
 from ledger.words import open_text
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,9 @@ def on_intent_changed(intent: Intent, at: datetime) -> None:
         return_batch(batch_id=_required(intent.cause_id), at=at)
     elif intent.state in Intent.IN_FLIGHT:
         batched.filter(state=State.BATCHED).update(state=State.SUBMITTED)
+        # Its failure was in a block that the chain took back: it may be paid after all.
+        for withdrawal in batched.filter(state=State.FAILED).order_by("id"):
+            reopen(withdrawal_id=withdrawal.pk, at=at)
 
 
 @transaction.atomic
@@ -145,6 +149,61 @@ def on_refused(
     )
     _give_back(withdrawal, State.REFUSED, reason, at, tx_hash)
     return withdrawal
+
+
+@transaction.atomic
+def reopen(*, withdrawal_id: UUID, at: datetime) -> Withdrawal | None:
+    """The chain took back, past a final block, how this withdrawal had ended.
+
+    Its intent is sent again, so the money is on its way once more: what was paid is so again in the
+    contract, what was credited back is taken back or owed. None where it had not ended.
+    """
+    withdrawal = (
+        Withdrawal.objects.select_for_update(of=("self",))
+        .select_related("source", "closed_by")
+        .filter(pk=withdrawal_id)
+        .exclude(state__in=Withdrawal.OPEN)
+        .first()
+    )
+    if withdrawal is None:
+        return None
+    under_way = Leg(account_for(Account.Kind.WITHDRAWING, withdrawal.user_id), withdrawal.amount)
+    legs = (
+        [Leg(account_for(Account.Kind.GATEWAY), -withdrawal.amount)]
+        if withdrawal.state == State.PAID
+        else taken_back(withdrawal.source, withdrawal.amount)
+    )
+    entry = post_entry(
+        kind=Entry.Kind.UNDONE,
+        key=f"reopened:{withdrawal.pk}:{withdrawal.reopened}",
+        at=at,
+        legs=[under_way, *legs],
+        cause=Cause("withdrawal", withdrawal.pk),
+    )
+    was = withdrawal.state
+    withdrawal.state, withdrawal.closed_by, withdrawal.closed_at = State.SUBMITTED, None, None
+    withdrawal.tx_hash, withdrawal.failure_reason = "", ""
+    withdrawal.reopened += 1
+    withdrawal.save(
+        update_fields=[
+            "state", "closed_by", "closed_at", "tx_hash", "failure_reason", "reopened",
+        ]
+    )  # fmt: skip
+    audit.record(
+        actor=None,
+        verb="ledger.withdrawal_reopened",
+        target=withdrawal,
+        at=at,
+        data={"was": was, "amount": str(withdrawal.amount), "entry": str(entry.pk)},
+    )
+    return withdrawal
+
+
+def reopen_paid(*, batch_id: UUID | None, place: int, at: datetime) -> Withdrawal | None:
+    """`reopen` by what an event of the Gateway names."""
+    found = Withdrawal.objects.filter(batch_id=batch_id, place=place) if batch_id else None
+    withdrawal = found.first() if found is not None else None
+    return None if withdrawal is None else reopen(withdrawal_id=withdrawal.pk, at=at)
 
 
 @transaction.atomic
@@ -230,7 +289,7 @@ def _give_back(
         at=at,
         legs=[
             Leg(account_for(Account.Kind.WITHDRAWING, withdrawal.user_id), -withdrawal.amount),
-            Leg(withdrawal.source, withdrawal.amount),
+            *incoming(withdrawal.source, withdrawal.amount),
         ],
         cause=Cause("withdrawal", withdrawal.pk),
     )

@@ -19,6 +19,7 @@ from ledger.chain.sender import Attempt, Job, Sender, SenderSettings
 from ledger.chain.signers import Signer
 from ledger.models.chain import ChainHead, ChainWallet, Intent, IntentAttempt
 from ledger.services.chain import announce
+from ledger.services.halting import is_halted
 
 logger = logging.getLogger(__name__)
 State = Intent.State
@@ -34,10 +35,12 @@ class LeaseLostError(RuntimeError):
 def send_step(
     *, client: ChainClient, signer: Signer, chain_id: int, settings: SenderSettings
 ) -> int:
-    """One step of the wallet's sender; 0 where another process holds the wallet.
+    """One step of the wallet's sender; 0 where another process holds the wallet, or all is halted.
 
     Raises UnreachableError, LeaseLostError: the next step takes it up.
     """
+    if is_halted(chain_id):
+        return 0
     wallet = _wallet(chain_id, signer.address)
     token = str(uuid4())
     if not _lease(wallet.pk, token):

@@ -9,6 +9,7 @@ from accounts.models import User
 from ledger.models import Account, Entry
 from ledger.services.opening import account_for
 from ledger.services.posting import Leg, check_amount, post_entry
+from ledger.services.receivables import check_may_spend
 
 
 @transaction.atomic
@@ -19,11 +20,13 @@ def make_earnings_spendable(
 
     `key` is the request's own: the same key with the same amount moves it once.
 
-    Raises InvalidAmount, InsufficientFunds and IdempotencyConflict.
+    Raises InvalidAmount, SpendingBlocked, InsufficientFunds and IdempotencyConflict.
     """
     check_amount(amount)
     full_key = f"transfer:{user.pk}:{key}"
     known = Entry.objects.filter(idempotency_key=full_key).exists()
+    if not known:
+        check_may_spend(user.pk)
     entry = post_entry(
         kind=Entry.Kind.TRANSFER,
         key=full_key,

@@ -26,6 +26,7 @@ from ledger.models import Account, Entry, Withdrawal
 from ledger.onchain import require_deployment
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, check_amount, post_entry
+from ledger.services.receivables import check_may_spend
 from ledger.words import open_text
 
 # Where a withdrawal may come from.
@@ -49,7 +50,8 @@ def request_withdrawal(
     `key` is the request's own: asked twice, it is paid once.
 
     Raises InvalidAmount, UnknownAccount (no wallet of this user), LimitReached (below the minimum,
-    over the limit of 24 hours), InsufficientFunds, WaitingForChain and IdempotencyConflict.
+    over the limit of 24 hours), SpendingBlocked, InsufficientFunds, WaitingForChain and
+    IdempotencyConflict.
     """
     check_amount(amount)
     full_key = f"{user.pk}:{key}"
@@ -99,7 +101,8 @@ def request_payout(
     it is more than the owner's wish. Asked again under `key`, the first one is returned.
 
     Raises InvalidAmount, InvalidEntry (an account that belongs to no user, no address),
-    InsufficientFunds, WaitingForChain and IdempotencyConflict (the key with other values).
+    SpendingBlocked, InsufficientFunds, WaitingForChain and IdempotencyConflict (the key with other
+    values).
     """
     check_amount(amount)
     if source.kind not in SOURCES or source.owner_id is None:
@@ -110,6 +113,7 @@ def request_payout(
     if known is not None:
         return _same(known, source, address, amount)
     require_deployment()
+    check_may_spend(source.owner_id)
     withdrawal = Withdrawal(
         key=key,
         user_id=source.owner_id,

@@ -210,6 +210,7 @@ def test_a_reorganisation_takes_events_back_and_sends_the_same_bytes_again(worke
     assert ChainLog.objects.filter(event="Anchored").count() == 1
 
 
+@pytest.mark.usefixtures("late_finality")
 def test_a_deposit_that_comes_again_from_another_place_is_credited_once(worker: Worker) -> None:
     chain = worker.chain
     worker.run()
@@ -217,6 +218,7 @@ def test_a_deposit_that_comes_again_from_another_place_is_credited_once(worker: 
     user = person("payer")
     intents.request_faucet(user=user, amount=OPEN, acting_user=user, key="first", at=timezone.now())
     worker.run()
+    worker.settle(32)
     account = Account.objects.get(kind=Account.Kind.USER, owner_id=user.pk)
     assert account.balance == OPEN
     assert ChainLog.objects.get(event="Deposited").log_index == 0
@@ -231,6 +233,7 @@ def test_a_deposit_that_comes_again_from_another_place_is_credited_once(worker: 
     fields |= {"value": hex(5), "gas": hex(200_000), "maxPriorityFeePerGas": hex(10**12)}
     chain.client.rpc("eth_sendTransaction", fields | {"maxFeePerGas": hex(10**13)})
     worker.run()
+    worker.settle(32)
 
     account.refresh_from_db()
     assert ChainLog.objects.get(event="Deposited", arguments__amount=str(OPEN)).log_index == 1

@@ -104,8 +104,11 @@ def test_another_chain_stops_the_mirror_and_says_why(worker: Worker, monkeypatch
     assert amounts() == [1]
 
 
-@pytest.mark.parametrize("depth", [1, 3, 20])
-def test_a_reorganisation_of_any_depth_is_followed(worker: Worker, depth: int) -> None:
+@pytest.mark.usefixtures("late_finality")
+@pytest.mark.parametrize("depth", [1, 3, 20, 60])
+def test_a_reorganisation_of_any_depth_above_the_final_block_is_followed(
+    worker: Worker, depth: int
+) -> None:
     deposit(worker.chain, 1)
     worker.index()
     snapshot = worker.chain.client.rpc("evm_snapshot")
