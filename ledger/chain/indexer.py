@@ -149,11 +149,11 @@ class Indexer:
         shared = self._highest_shared(reached)
         if shared is None:
             return self._nothing_shared(head, reached)
-        behind = latest.number < head.number and shared == reached[0]
-        if behind and not self.forgets:
+        shorter = latest.number < head.number
+        if shorter and shared == reached[0] and not self.forgets:
             logger.info("the node is at %s, behind the mirror at %s", latest.number, head.number)
             return head
-        if not behind:
+        if not (shorter and self.forgets):
             self._check_finality(shared, lost=min(n for n in (head.number, *numbers) if n > shared))
         logger.warning("chain reorganised: back from %s to %s", head.number, shared)
         self.store.rewind(shared)

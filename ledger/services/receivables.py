@@ -82,7 +82,8 @@ def settle_receivables(*, at: datetime) -> int:
     spendable = Account.objects.filter(
         kind=Account.Kind.USER, balance__gt=0, owner_id__in=owing.values("owner_id")
     )
-    return sum(_settle(pk, at) for pk in list(spendable.values_list("owner_id", flat=True)[:SWEEP]))
+    owners = list(spendable.values_list("owner_id", flat=True)[:SWEEP])
+    return sum(_settle(owner_id, at) for owner_id in owners if owner_id is not None)
 
 
 def tell(*, account: Account, title: str, body: str, alarm: str, at: datetime) -> None:
