@@ -1,6 +1,6 @@
 from django.urls import path
 
-from ledger import api, api_chain, api_spending
+from ledger import api, api_chain, api_earnings, api_spending
 
 urlpatterns = [
     path("entries/<uuid:pk>/", api.EntryView.as_view(), name="api-entry"),
@@ -16,6 +16,19 @@ urlpatterns = [
     path("deposits/", api.DepositView.as_view(), name="api-deposits"),
     path("balance/", api.BalanceView.as_view(), name="api-balance"),
     path("earnings/", api.EarningsView.as_view(), name="api-earnings"),
+    path(
+        "earnings/entries/",
+        api_earnings.EarningsEntriesView.as_view(),
+        name="api-earnings-entries",
+    ),
+    path("earnings/groups/", api_earnings.EarningsGroupsView.as_view(), name="api-earnings-groups"),
+    path(
+        "earnings/waiting/",
+        api_earnings.EarningsWaitingView.as_view(),
+        name="api-earnings-waiting",
+    ),
+    path("statements/", api_earnings.StatementsView.as_view(), name="api-statements"),
+    path("statements/<str:month>/", api_earnings.StatementView.as_view(), name="api-statement"),
     path("holds/", api_spending.HoldsView.as_view(), name="api-holds"),
     path("budget/", api_spending.BudgetView.as_view(), name="api-budget"),
     path("top-up/", api_spending.TopUpView.as_view(), name="api-top-up"),

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
 
 from accounts import pages
 from ledger import calldata, selectors, truth
@@ -20,11 +18,8 @@ from ledger.truth import Truth
 # The kinds of things that a posting is about, and the filter of each in an address.
 NAMED = ("datanet", "model")
 ABOUT = (*NAMED, "completion")
-SHOWN_GROUPS = 20
 # Entries about a fee, in which whoever's account is private is the payer.
 OF_A_FEE = frozenset({Entry.Kind.HOLD, Entry.Kind.CAPTURE, Entry.Kind.RELEASE})
-# A model's owner earns from fees, whatever the Datanets are.
-NAMELESS = {"datanet": "As a model's owner", "model": "No model", "day": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +41,6 @@ class Row:
     account_url: str
     about: Sequence[Thing]
     truth: Truth
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A group of earnings with its part of the largest group, in percent."""
-
-    key: str
-    name: str
-    url: str
-    amount: int
-    count: int
-    percent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +99,6 @@ def _holder(posting: Posting, handles: dict[UUID, str], user: Any) -> str:
     if not posting.account.is_visible_to(user):
         return "payer" if posting.entry.kind in OF_A_FEE else ""
     return handles.get(posting.account.owner_id, "") if posting.account.owner_id else ""
-
-
-def groups_of(income: QuerySet[Posting]) -> dict[str, list[Bar]]:
-    """Income by Datanet, by model and by day."""
-    return {
-        "datanet": _bars("datanet", selectors.income_by(income, "datanet_id")),
-        "model": _bars("model", selectors.income_by(income, "model_id")),
-        "day": _bars("day", selectors.income_by(income, "day")),
-    }
 
 
 def name_of(kind: str, pk: UUID) -> str:
@@ -205,26 +179,3 @@ def chain_for_wallets() -> dict[str, Any] | None:
 def failure_of(error: LedgerError) -> dict[str, str]:
     """A refusal as the API tells it."""
     return {"code": error.code, "message": error.message}
-
-
-def _bars(kind: str, groups: Sequence[selectors.Group]) -> list[Bar]:
-    shown = groups[:SHOWN_GROUPS]
-    largest = max((group.amount for group in shown), default=0)
-    names = pages.names(kind, [g.key for g in shown if isinstance(g.key, UUID)])
-    return [
-        Bar(
-            key="none" if group.key is None else str(group.key),
-            name=_group_name(kind, group.key, names),
-            url=pages.url(kind, group.key) if isinstance(group.key, UUID) else "",
-            amount=group.amount,
-            count=group.count,
-            percent=max(0, group.amount) * 100 // largest if largest > 0 else 0,
-        )
-        for group in shown
-    ]
-
-
-def _group_name(kind: str, key: UUID | date | None, names: dict[UUID, str]) -> str:
-    if isinstance(key, UUID):
-        return names[key]
-    return NAMELESS[kind] if key is None else f"{key:%d %b %Y}"

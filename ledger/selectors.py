@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Q, QuerySet, Sum
 
 from accounts.models import User, Wallet
 from ledger.models import (
@@ -67,15 +65,6 @@ class Earnings:
         return sum(item.amount for item in self.pending)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Earnings about one Datanet, model or day (`key`), in `count` postings."""
-
-    key: UUID | date | None
-    amount: int
-    count: int
-
-
 def balance(user: User) -> int:
     """The user's spendable balance in wei."""
     return _balance(Account.Kind.USER, user.pk)
@@ -114,17 +103,6 @@ def income(user: User) -> QuerySet[Posting]:
         .select_related("entry", "account")
         .order_by("-id")
     )
-
-
-def income_by(postings: QuerySet[Posting], name: str) -> list[Group]:
-    """Group income by "datanet_id", "model_id" or "day", the largest (the newest day) first."""
-    if name == "day":
-        postings = postings.annotate(day=TruncDate("entry__effective_at"))
-    groups = postings.order_by().values(name).annotate(total=Sum("amount"), count=Count("id"))
-    rows = [Group(row[name], row["total"], row["count"]) for row in groups]
-    if name == "day":
-        return sorted(rows, key=lambda row: str(row.key), reverse=True)
-    return sorted(rows, key=lambda row: (-row.amount, str(row.key)))
 
 
 def statement(user: User) -> QuerySet[Posting]:

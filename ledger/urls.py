@@ -1,6 +1,6 @@
 from django.urls import path
 
-from ledger.views import earnings, explorer, spending, wallet
+from ledger.views import earnings, explorer, spending, statements, wallet
 
 app_name = "ledger"
 urlpatterns = [
@@ -10,6 +10,9 @@ urlpatterns = [
     path("earnings/spend/", earnings.spend, name="spend"),
     path("earnings/claim/<str:address>/", earnings.claim, name="claim"),
     path("earnings/claims/<uuid:pk>/", earnings.claim_state, name="claim_state"),
+    path("statements/", statements.index, name="statements"),
+    path("statements/<str:month>/", statements.statement, name="statement"),
+    path("statements/<str:month>.csv", statements.statement_csv, name="statement_csv"),
     path("wallet/", wallet.wallet, name="wallet"),
     path("wallet/figures/", wallet.figures, name="wallet_figures"),
     path("wallet/holds/", spending.holds, name="holds"),

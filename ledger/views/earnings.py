@@ -1,11 +1,9 @@
 """What a person has earned: available, pending and why, claimable, claimed."""
 
-import csv
 from collections.abc import AsyncIterator
-from datetime import date
-from typing import Any
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -15,8 +13,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts import pages, spreadsheets
 from accounts.people.access import signed_in_user
+from accounts.spreadsheets import Amount, Cell
 from ledger import reading, selectors
+from ledger.earnings import Filters, groups_of, made_spendable, read_filters, waiting
 from ledger.errors import LedgerError
 from ledger.forms import AmountForm
 from ledger.models import Account, Claim, Posting
@@ -39,7 +40,9 @@ def earnings(request: HttpRequest) -> HttpResponse:
             "earnings": selectors.earnings(user),
             "account": selectors.account_of(user, Account.Kind.EARNINGS),
             "wallet": selectors.payout_wallet(user),
-            "groups": reading.groups_of(income),
+            "groups": groups_of(income, Filters()),
+            "waiting": waiting(user, timezone.now()),
+            "made_spendable": made_spendable(user),
             "latest": reading.with_names(income[:10], user=user),
             "claims": [reading.claim_progress(c) for c in selectors.claims_of(user)[:20]],
             "chain": reading.chain_for_wallets(),
@@ -52,17 +55,19 @@ def earnings(request: HttpRequest) -> HttpResponse:
 @login_required
 def entries(request: HttpRequest) -> HttpResponse:
     """The entries behind one figure of the page."""
-    income, about = _filtered(request)
+    income, chosen = _chosen(request)
     page = Paginator(income, PAGE).get_page(request.GET.get("page"))
     return render(
         request,
         "ledger/earnings_entries.html",
         {
             "page": page,
-            "about": about,
+            "about": chosen.about,
+            "chosen": chosen,
+            "groups": groups_of(income, chosen),
             "rows": reading.with_names(page.object_list, user=request.user),
             "total": selectors.total_of(income),
-            "query": request.GET.urlencode(),
+            "query": chosen.query,
         },
     )
 
@@ -70,10 +75,8 @@ def entries(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def entries_csv(request: HttpRequest) -> StreamingHttpResponse:
-    income, _ = _filtered(request)
-    response = StreamingHttpResponse(_csv_lines(income), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = 'attachment; filename="earnings.csv"'
-    return response
+    income, _ = _chosen(request)
+    return spreadsheets.response("earnings.csv", HEADER, _rows(income))
 
 
 @require_POST
@@ -128,62 +131,46 @@ def claim_state(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "ledger/claim_state.html", {"claim": reading.claim_progress(claim)})
 
 
-def _filtered(request: HttpRequest) -> tuple[QuerySet[Posting], str]:
-    """Income under ?datanet=, ?model= and ?day=; what cannot be read is left out."""
-    income = selectors.income(signed_in_user(request))
-    about = []
-    for name in ("datanet", "model"):
-        value = request.GET.get(name)
-        if value == "none":
-            income = income.filter(**{f"{name}_id__isnull": True})
-            about.append(reading.NAMELESS[name])
-        elif value and (pk := _uuid(value)) is not None:
-            income = income.filter(**{f"{name}_id": pk})
-            about.append(reading.name_of(name, pk))
-    day = _day(request.GET.get("day", ""))
-    if day is not None:
-        income = income.filter(entry__effective_at__date=day)
-        about.append(day.isoformat())
-    return income, ", ".join(about)
+def _chosen(request: HttpRequest) -> tuple[QuerySet[Posting], Filters]:
+    chosen = read_filters(request.GET.dict())
+    return chosen.apply(selectors.income(signed_in_user(request))), chosen
 
 
-class _Echo:
-    """A file that gives back what is written, so that csv.writer can stream."""
-
-    def write(self, value: str) -> str:
-        return value
-
-
-HEADER = ["time", "entry", "kind", "wei", "open", "datanet", "model", "completion"]
+HEADER = [
+    "time", "entry", "kind", "wei", "open", "datanet", "model", "completion", "datanet_name",
+    "model_name",
+]  # fmt: skip
+CHUNK = 2_000
 
 
-async def _csv_lines(income: QuerySet[Posting]) -> AsyncIterator[Any]:
-    writer = csv.writer(_Echo())
-    yield writer.writerow(HEADER)
-    async for posting in income.aiterator(chunk_size=2_000):
-        yield writer.writerow(
-            [
-                posting.entry.effective_at.isoformat(),
-                posting.entry_id,
-                posting.entry.kind,
-                posting.amount,
-                open_text(posting.amount),
-                posting.datanet_id or "",
-                posting.model_id or "",
-                posting.completion_id or "",
-            ]
-        )
+async def _rows(income: QuerySet[Posting]) -> AsyncIterator[list[Cell]]:
+    """Names are looked up for a chunk of postings at a time."""
+    chunk: list[Posting] = []
+    async for posting in income.aiterator(chunk_size=CHUNK):
+        chunk.append(posting)
+        if len(chunk) == CHUNK:
+            for row in await sync_to_async(_named)(chunk):
+                yield row
+            chunk = []
+    for row in await sync_to_async(_named)(chunk):
+        yield row
 
 
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
+def _named(postings: list[Posting]) -> list[list[Cell]]:
+    datanets = pages.known_names("datanet", [p.datanet_id for p in postings if p.datanet_id])
+    models = pages.known_names("model", [p.model_id for p in postings if p.model_id])
+    return [
+        [
+            posting.entry.effective_at,
+            posting.entry_id,
+            posting.entry.kind,
+            posting.amount,
+            Amount(open_text(posting.amount)),
+            posting.datanet_id,
+            posting.model_id,
+            posting.completion_id,
+            datanets.get(posting.datanet_id) if posting.datanet_id else None,
+            models.get(posting.model_id) if posting.model_id else None,
+        ]
+        for posting in postings
+    ]

@@ -74,6 +74,11 @@ def test_it_shows_what_is_available_and_where_it_came_from(client, contributor, 
         ("?model={1}", [500]),
         ("?day=2026-11-21", [50, 500]),
         ("?day=2026-11-20", []),
+        ("?since=2026-11-21&until=2026-11-21", [50, 500]),
+        ("?since=2026-11-22", []),
+        ("?until=2026-11-20", []),
+        ("?until=9999-12-31", [50, 500]),
+        ("?completion=none", []),
         ("?datanet=none", []),
         ("?datanet=rubbish&day=x&page=z", [50, 500]),
     ],
@@ -95,7 +100,7 @@ def test_the_csv_has_every_entry_to_the_wei(client, contributor, shares):
     response = client.get(reverse("ledger:earnings_csv"))
 
     lines = b"".join(response).decode().splitlines()
-    assert lines[0] == "time,entry,kind,wei,open,datanet,model,completion"
+    assert lines[0] == ("time,entry,kind,wei,open,datanet,model,completion,datanet_name,model_name")
     assert [line.split(",")[3:5] for line in lines[1:]] == [
         ["50", "0.00000000000000005"],
         ["500", "0.0000000000000005"],
@@ -187,6 +192,9 @@ OWN_PAGES = [
     ("get", "wallet", []),
     ("get", "wallet_figures", []),
     ("post", "faucet", []),
+    ("get", "statements", []),
+    ("get", "statement", ["2026-11"]),
+    ("get", "statement_csv", ["2026-11"]),
     ("get", "holds", []),
     ("get", "holds_csv", []),
     ("post", "budget", []),
