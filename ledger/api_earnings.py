@@ -100,7 +100,7 @@ class EarningsGroupsView(APIView):
         return Response(GroupsSerializer(groups).data)
 
 
-class WaitingSerializer(serializers.Serializer[earnings.Waiting]):
+class WaitingSerializer(serializers.Serializer[Any]):
     amount = WeiSerializerField()
     is_bound = serializers.BooleanField(help_text="Others share it: no more than this comes.")
     why = serializers.CharField()

@@ -212,26 +212,14 @@ def _for_publication(user: User, at: datetime) -> list[Waiting]:
     account = selectors.account_of(user, Account.Kind.EARNINGS)
     if account is None or account.balance == 0:
         return []
-    link = {"url": pages.url("account", account.pk), "link": "Account"}
     if selectors.payout_wallet(user) is None:
-        return [
-            Waiting(
-                account.balance,
-                "Available, and in no distribution before you link a wallet.",
-                None,
-                "Until you link a wallet; it does not expire",
-                **link,
-            )
-        ]
-    return [
-        Waiting(
-            account.balance,
-            "Available; the next distribution publishes it for claiming.",
-            next_publication(at),
-            "",
-            **link,
-        )
-    ]
+        why = "Available, and in no distribution before you link a wallet."
+        until, words = None, "Until you link a wallet; it does not expire"
+    else:
+        why = "Available; the next distribution publishes it for claiming."
+        until, words = next_publication(at), ""
+    url = pages.url("account", account.pk)
+    return [Waiting(account.balance, why, until, words, url, "Account")]
 
 
 def next_publication(at: datetime) -> datetime:
