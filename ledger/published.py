@@ -1,19 +1,20 @@
 """The two files of a distribution: the leaves, from which anyone rebuilds the tree, and its nodes.
 
 The file of leaves is canonical JSON (RFC 8785) and its SHA-256 goes on the chain with the root.
-The file of nodes is the tree's array, 32 bytes a node, so that a proof is a few short reads
-whatever the number of leaves.
+The file of nodes is the tree's array, 32 bytes a node, the leaves last and in order of their hash,
+so that a proof is some forty short reads whatever the number of leaves.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, overload
 
 from accounts import blobs
-from attribution.translog import canonical
 from ledger.chain import distribution as trees
+from ledger.chain import leaf_file
 
-NODE = 32
+NODE = trees.NODE
 
 
 class NodeFile(Sequence[bytes]):
@@ -39,20 +40,20 @@ class NodeFile(Sequence[bytes]):
         return self._stream.read(NODE)
 
 
-def data_file(epoch: int, tree: trees.Tree) -> bytes:
-    """The file of leaves: what the tree is of, and every address with its cumulative wei."""
-    return canonical.dumps(
-        {
-            "format": "openledger-distribution-1",
-            "leaf_encoding": list(trees.LEAF_ENCODING),
-            "chain_id": str(tree.chain_id),
-            "distributor": tree.distributor,
-            "epoch": epoch,
-            "root": tree.root_hex,
-            "total": str(tree.total),
-            "leaves": [[account, str(cumulative)] for account, cumulative in tree.leaves],
-        }
-    )
+def store_leaves(epoch: int, tree: trees.Tree) -> str:
+    """Store the file of leaves; returns its SHA-256."""
+    with tempfile.NamedTemporaryFile() as file:
+        leaf_file.write(file, epoch=epoch, tree=tree)
+        file.flush()
+        return blobs.put_file(file.name, "application/json").pk
+
+
+def store_nodes(tree: trees.Tree) -> str:
+    """Store the file of nodes; returns its SHA-256."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(tree.nodes.data)
+        file.flush()
+        return blobs.put_file(file.name, "application/octet-stream").pk
 
 
 @contextmanager
@@ -62,7 +63,10 @@ def open_nodes(nodes_sha256: str, leaf_count: int) -> Iterator[NodeFile]:
         yield NodeFile(stream, 2 * leaf_count - 1)
 
 
-def proof(nodes_sha256: str, leaf_count: int, position: int) -> tuple[bytes, ...]:
-    """The proof of the leaf at `position`, from the leaf's sibling up."""
+def proof(nodes_sha256: str, leaf_count: int, leaf: bytes) -> tuple[bytes, ...]:
+    """The proof of `leaf`, from its sibling up. Raises KeyError where the tree has no such leaf."""
     with open_nodes(nodes_sha256, leaf_count) as nodes:
-        return trees.proof(nodes, position)
+        place = trees.place_of(nodes, leaf)
+        if place is None:
+            raise KeyError(leaf.hex())
+        return trees.proof(nodes, place)
