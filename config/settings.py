@@ -258,12 +258,11 @@ CHAIN_PUBLIC_RPC_URL = env("CHAIN_PUBLIC_RPC_URL", default=CHAIN_RPC_URL if CHAI
 # An epoch is a day, or a few minutes where a person is watching the local chain.
 DISTRIBUTION_SECONDS = env.int("DISTRIBUTION_SECONDS", default=300 if CHAIN_IS_LOCAL else 86_400)
 DISTRIBUTION_MINIMUM_WEI = env.int("DISTRIBUTION_MINIMUM_WEI", default=1)
-# The platform pays the gas of a relayed claim, so off the local chain it must be worth it.
-RELAYED_CLAIM_MINIMUM_WEI = env.int(
-    "RELAYED_CLAIM_MINIMUM_WEI", default=1 if CHAIN_IS_LOCAL else 10**16
-)
-# The same holds for a withdrawal. What leaves an account in 24 hours bounds what a stolen session
-# can take.
+# The price of a unit of gas by which relayed claims are charged; off the local chain the governed
+# `relay.gas_price`, unless a number stands here.
+RELAY_GAS_PRICE_WEI = env.int("RELAY_GAS_PRICE_WEI", default=10**6 if CHAIN_IS_LOCAL else None)
+# The gas of a withdrawal is the platform's, so off the local chain it must be worth it. What
+# leaves an account in 24 hours bounds what a stolen session can take.
 WITHDRAWAL_MINIMUM_WEI = env.int("WITHDRAWAL_MINIMUM_WEI", default=1 if CHAIN_IS_LOCAL else 10**16)
 WITHDRAWAL_DAY_LIMIT_WEI = env.int("WITHDRAWAL_DAY_LIMIT_WEI", default=10_000 * 10**18)
 # How long withdrawals gather before a batch is written.

@@ -109,5 +109,18 @@ GOVERNED: dict[str, Governed] = _declared(
             1_000_000 * OPEN,
             "What who asks for a slash, or appeals one, sets aside and loses if wrong.",
         ),
+        Governed(
+            "relay.gas_price", "Price of a relayed claim's gas", 10**7, Unit.WEI, 0, 10**12,
+            "What a unit of gas costs by which the fee of a relayed claim is estimated; a claim "
+            "counts 130,000 units.",
+        ),
+        Governed(
+            "payout.push_below", "Earnings that are pushed", OPEN // 100, Unit.WEI, 0, 1_000 * OPEN,
+            "Earnings below it are sent to the wallet in batches, of those who asked for that.",
+        ),
+        Governed(
+            "payout.push_minimum", "Smallest push", 10**12, Unit.WEI, 1, OPEN,
+            "Smaller earnings wait: the gas of sending them would cost more than they are worth.",
+        ),
     )
 )  # fmt: skip

@@ -71,6 +71,18 @@ class WaitingForChain(LedgerError):
     code = "waiting_for_chain"
 
 
+class WrongProof(LedgerError):
+    """A proof of another address, amount, contract or chain, or no proof at all."""
+
+    code = "wrong_proof"
+
+
+class ExpiredProof(LedgerError):
+    """A proof under the root of an earlier epoch."""
+
+    code = "expired_proof"
+
+
 class LimitReached(LedgerError):
     code = "limit_reached"
 

@@ -12,10 +12,12 @@ from ledger.models import (
     Account,
     ChainLog,
     Distribution,
+    DistributionLeaf,
     Entry,
     Hold,
     PayoutAddress,
     Posting,
+    RelayReserve,
     Withdrawal,
     WithdrawalBatch,
 )
@@ -118,13 +120,37 @@ def escrow_is_owed() -> Finding:
 
 
 def leaves_add_up() -> Finding:
-    """The last distribution's total is the sum of its leaves."""
+    """The last distribution's total is the sum of all that leaves ever got."""
     last = Distribution.objects.first()
-    if last is None:
-        return Finding("leaves of the last distribution", 0, 0)
     return Finding(
-        "leaves of the last distribution", last.total, _sum(last.leaves.all(), "cumulative")
+        "leaves of all distributions",
+        last.total if last else 0,
+        _sum(DistributionLeaf.objects.all(), "amount"),
     )
+
+
+def leaves_cumulate() -> Finding:
+    """What was published to each address is the sum of its leaves; adds up what is off."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(abs(off)), 0), min(id::text) FROM (
+                SELECT p.id, p.published - coalesce(sum(l.amount), 0) AS off
+                FROM ledger_payoutaddress p
+                LEFT JOIN ledger_distributionleaf l ON l.payee_id = p.id
+                GROUP BY p.id, p.published
+            ) compared WHERE off <> 0
+            """
+        )
+        off, example = cursor.fetchone()
+    return Finding("addresses that differ from their leaves", 0, int(off), example or "")
+
+
+def relay_fees_are_set_aside() -> Finding:
+    """What lies in RELAY is what was set aside and neither spent nor given back."""
+    reserved = RelayReserve.objects.filter(state=RelayReserve.State.RESERVED)
+    accounts = Account.objects.filter(kind=Account.Kind.RELAY)
+    return Finding("relay fees", _sum(reserved, "amount"), _sum(accounts, "balance"))
 
 
 def captured_fees_are_split() -> Finding:
@@ -148,6 +174,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     batches_are_whole,
     escrow_is_owed,
     leaves_add_up,
+    leaves_cumulate,
+    relay_fees_are_set_aside,
 )
 
 

@@ -162,9 +162,15 @@ def active_distribution() -> Distribution | None:
 
 
 def claimable_leaf(payee: PayoutAddress) -> DistributionLeaf | None:
-    """The address's leaf under the root in force."""
+    """The address's leaf under the root in force: the one of the last epoch that paid it."""
     active = active_distribution()
-    return None if active is None else active.leaves.filter(payee=payee).first()
+    return None if active is None else leaf_under(payee, active)
+
+
+def leaf_under(payee: PayoutAddress, distribution: Distribution) -> DistributionLeaf | None:
+    """The address's leaf in the tree of `distribution`; None where it had none yet."""
+    until = payee.leaves.filter(distribution__epoch__lte=distribution.epoch)
+    return until.order_by("-distribution__epoch").first()
 
 
 def payee_by_address(address: str) -> PayoutAddress | None:

@@ -1,34 +1,34 @@
-"""Changing many rows in one statement. Django's bulk_update compares each row with each value."""
+"""Reading many rows without an object for each."""
 
-from collections.abc import Mapping
-from typing import LiteralString
-from uuid import UUID
+from collections.abc import Iterator
 
-from django.db import connection
+from django.db import connection, transaction
 
-
-def add_to_published(amounts: Mapping[UUID, int]) -> None:
-    """Add wei to the totals of PayoutAddress rows, by their ids."""
-    _run(
-        """
-        UPDATE ledger_payoutaddress p SET published = p.published + v.value
-        FROM unnest(%s::uuid[], %s::numeric[]) AS v(id, value) WHERE p.id = v.id
-        """,
-        amounts,
-    )
+ROWS = 20_000
 
 
-def set_positions(positions: Mapping[UUID, int]) -> None:
-    """Write where each DistributionLeaf stands in its tree, by the ids of the leaves."""
-    _run(
-        """
-        UPDATE ledger_distributionleaf l SET position = v.value
-        FROM unnest(%s::uuid[], %s::numeric[]) AS v(id, value) WHERE l.id = v.id
-        """,
-        positions,
-    )
+def leaves_under(epoch: int) -> Iterator[tuple[str, int]]:
+    """Every address that was ever paid with its cumulative wei as of `epoch`, in no order.
 
-
-def _run(statement: LiteralString, values: Mapping[UUID, int]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [list(values), [str(value) for value in values.values()]])
+    An address's total less what later epochs have added; read by a cursor of the server, so that
+    memory does not grow with the number of addresses, in one snapshot.
+    """
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT address, cumulative FROM (
+                SELECT p.address, p.published - coalesce(later.amount, 0) AS cumulative
+                FROM ledger_payoutaddress p
+                LEFT JOIN (
+                    SELECT l.payee_id, sum(l.amount) AS amount
+                    FROM ledger_distributionleaf l
+                    JOIN ledger_distribution d ON d.id = l.distribution_id
+                    WHERE d.epoch > %s GROUP BY l.payee_id
+                ) later ON later.payee_id = p.id
+            ) leaves WHERE cumulative > 0
+            """,
+            [epoch],
+        )
+        while rows := cursor.fetchmany(ROWS):
+            for address, cumulative in rows:
+                yield address, int(cumulative)

@@ -3,12 +3,17 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+<<<<<<< HEAD
 from ledger.services import budgets, distributions, holds, payouts, receivables, roots, topups
+=======
+from ledger.services import autoclaims, distributions, holds, payouts, roots
+>>>>>>> 4333886 (ledger: publish for a million accounts in a few statements)
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +35,19 @@ def run_top_ups() -> None:
 
 @shared_task
 def publish_distribution() -> None:
-    distributions.publish_distribution(
-        at=timezone.now(), acting_user=None, minimum=settings.DISTRIBUTION_MINIMUM_WEI
-    )
+    distributions.pay_out(at=timezone.now(), acting_user=None)
 
 
 @shared_task
 def advance_distributions() -> None:
     roots.advance_distributions(at=timezone.now())
+    autoclaims.claim_for_all(at=timezone.now())
+
+
+@shared_task
+def distribution_is_active(distribution_id: str) -> None:
+    autoclaims.tell_claimable(distribution_id=UUID(distribution_id), at=timezone.now())
+    autoclaims.claim_for_all(at=timezone.now())
 
 
 @shared_task

@@ -18,6 +18,7 @@ from ledger.models.distributions import (
 from ledger.models.entries import Entry, Posting
 from ledger.models.gone import GoneBlock
 from ledger.models.holds import Hold
+from ledger.models.relays import PayoutChoice, RelayReserve
 from ledger.models.spending import Budget, BudgetNotice, TopUpRule
 from ledger.models.withdrawals import Withdrawal, WithdrawalBatch
 
@@ -40,7 +41,9 @@ __all__ = [
     "Intent",
     "IntentAttempt",
     "PayoutAddress",
+    "PayoutChoice",
     "Posting",
+    "RelayReserve",
     "TopUpRule",
     "Withdrawal",
     "WithdrawalBatch",

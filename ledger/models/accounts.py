@@ -39,6 +39,7 @@ class Account(Entity):
         SUSPENSE = "SUSPENSE", "Waiting for a receipt"
         HOLD = "HOLD", "Held"
         WITHDRAWING = "WITHDRAWING", "On its way to a wallet"
+        RELAY = "RELAY", "Relay fees set aside"
         ESCROW = "ESCROW", "Published, not yet claimed"
         UNASSIGNED = "UNASSIGNED", "Deposits to an unknown account"
         GATEWAY = "GATEWAY", "OPEN in the Gateway contract"

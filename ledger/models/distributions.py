@@ -99,14 +99,18 @@ class Distribution(Entity):
 
 
 class DistributionLeaf(Entity):
-    """One address in one epoch; `cumulative` is what the tree says, `amount` what was added."""
+    """An address whose leaf changed in an epoch: `amount` was added, `cumulative` is in the tree.
 
-    distribution = models.ForeignKey(Distribution, on_delete=models.PROTECT, related_name="leaves")
+    The tree holds every address that was ever paid; one that got nothing in an epoch has the leaf
+    of the last epoch that paid it, so that an epoch's rows are those whom it pays.
+    """
+
+    distribution = models.ForeignKey(
+        Distribution, on_delete=models.PROTECT, related_name="leaves", db_index=False
+    )
     payee = models.ForeignKey(PayoutAddress, on_delete=models.PROTECT, related_name="leaves")
     amount = WeiField()
     cumulative = WeiField()
-    # Where the leaf's hash stands among the nodes of the tree; known once the tree is built.
-    position = models.PositiveIntegerField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -114,9 +118,7 @@ class DistributionLeaf(Entity):
                 fields=["distribution", "payee"], name="ledger_leaf_once_per_address"
             ),
             models.CheckConstraint(
-                condition=models.Q(amount__gte=0)
-                & models.Q(cumulative__gte=models.F("amount"))
-                & models.Q(cumulative__gt=0),
+                condition=models.Q(amount__gt=0) & models.Q(cumulative__gte=models.F("amount")),
                 name="ledger_leaf_cumulates",
             ),
         ]
@@ -135,7 +137,9 @@ class DistributionLeaf(Entity):
 class DistributionCredit(Entity):
     """Whose earnings went into which address's leaf; two users on one address give two rows."""
 
-    distribution = models.ForeignKey(Distribution, on_delete=models.PROTECT, related_name="credits")
+    distribution = models.ForeignKey(
+        Distribution, on_delete=models.PROTECT, related_name="credits", db_index=False
+    )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="distribution_credits"
     )

@@ -34,6 +34,9 @@ class Entry(Entity):
         RETURN = "RETURN", "Came back from its way"
         UNDONE = "UNDONE", "Undone by the chain"
         RECOVERY = "RECOVERY", "Owed amount settled"
+        RELAY_FEE = "RELAY_FEE", "Relay fee set aside"
+        RELAYED = "RELAYED", "Relay fee spent"
+        RELAY_BACK = "RELAY_BACK", "Relay fee given back"
         REVERSAL = "REVERSAL", "Reversal"
 
     kind = models.CharField(max_length=12, choices=Kind.choices)

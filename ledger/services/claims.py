@@ -3,6 +3,7 @@
 Anyone may claim for anyone: the contract pays the address in the leaf, never the sender.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -14,19 +15,23 @@ from accounts import audit, events
 from accounts.models import User
 from accounts.notifications import notify
 from ledger import calldata, published
+from ledger.chain import distribution as trees
 from ledger.errors import (
     ClaimOnItsWay,
+    ExpiredProof,
     LimitReached,
     NothingToClaim,
     UnknownAccount,
     WaitingForChain,
+    WrongProof,
 )
 from ledger.models import Account, Claim, Distribution, Entry, PayoutAddress
-from ledger.models.chain import Intent
-from ledger.selectors import active_distribution, payee_by_address
-from ledger.services import chain
+from ledger.models.chain import Intent, IntentAttempt
+from ledger.selectors import active_distribution, leaf_under, payee_by_address
+from ledger.services import chain, relays
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, check_amount, post_entry
+from ledger.services.taking_turns import beside_no_publication
 from ledger.words import open_text
 
 
@@ -61,8 +66,8 @@ def claim_proof(address: str) -> ClaimProof:
             if settings.CHAIN_ENABLED
             else "This instance has no chain yet; nothing expires until it has one."
         )
-    leaf = active.leaves.filter(payee=payee).first()
-    if leaf is None or leaf.position is None:
+    leaf = leaf_under(payee, active)
+    if leaf is None:
         raise WaitingForChain("Published for the next epoch, which is not active yet.")
     if leaf.cumulative <= payee.claimed:
         raise NothingToClaim(
@@ -73,17 +78,47 @@ def claim_proof(address: str) -> ClaimProof:
         address=payee.address,
         cumulative=leaf.cumulative,
         claimable=leaf.cumulative - payee.claimed,
-        proof=published.proof(active.nodes_sha256, active.leaf_count, leaf.position),
+        proof=published.proof(
+            active.nodes_sha256, active.leaf_count, _leaf(active, payee.address, leaf.cumulative)
+        ),
+    )
+
+
+def check_proof(*, address: str, cumulative: int, proof: Sequence[bytes]) -> None:
+    """See that somebody's own proof leads from this address and amount to the root in force.
+
+    Raises WaitingForChain (no root is in force), ExpiredProof (it led to the root of an earlier
+    epoch) and WrongProof (another's, another contract's or chain's, or a changed amount).
+    """
+    active = active_distribution()
+    if active is None:
+        raise WaitingForChain("No root is in force yet, so there is nothing to prove against.")
+    root = "0x" + trees.root_of(leaf=_leaf(active, address, cumulative), proof=proof).hex()
+    if root == active.root:
+        return
+    earlier = Distribution.objects.filter(
+        root=root, chain_id=active.chain_id, distributor=active.distributor
+    ).first()
+    if earlier is not None:
+        raise ExpiredProof(
+            f"This proof is of epoch {earlier.epoch}; the root in force is that of epoch "
+            f"{active.epoch}. Ask for the proof again: what it pays is in the newer one as well."
+        )
+    raise WrongProof(
+        f"This proof does not lead from {address} and {cumulative} wei to the root in force. It is "
+        "of another address, amount, contract or chain; ask for the proof of this address."
     )
 
 
 @transaction.atomic
 def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> Claim:
-    """Have our relayer claim for one of the user's own wallets; the platform pays the gas.
+    """Have our relayer claim for one of the user's own wallets, for the fee that `relays` states.
 
     Raises UnknownAccount (no wallet of this user, or never published), ClaimOnItsWay,
-    NothingToClaim, WaitingForChain and LimitReached (less than what its gas is worth).
+    NothingToClaim, WaitingForChain, LimitReached (it would pay less than its fee) and
+    InsufficientFunds (no fee was set aside, and there is nothing to take it from).
     """
+    beside_no_publication()
     if not acting_user.wallets.filter(address__iexact=address).exists():
         raise UnknownAccount("Link this wallet to your account first; then claim for it.")
     payee = PayoutAddress.objects.select_for_update().filter(address__iexact=address).first()
@@ -92,11 +127,12 @@ def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> C
     if payee.claims.filter(state=Claim.State.REQUESTED).exists():
         raise ClaimOnItsWay("A claim for this address is on its way; wait until it is final.")
     ready = claim_proof(payee.address)
-    if ready.claimable < settings.RELAYED_CLAIM_MINIMUM_WEI:
+    if relays.reserved_for(payee) is None and ready.claimable < relays.relay_fee():
         raise LimitReached(
-            f"We send claims of {open_text(settings.RELAYED_CLAIM_MINIMUM_WEI)} OPEN and more. "
-            "Claim with your own wallet, or wait until more has gathered; nothing expires."
+            f"Sending this claim for you costs {open_text(relays.relay_fee())} OPEN, more than it "
+            "pays. Claim with your own wallet, or wait until more has gathered; nothing expires."
         )
+    relays.fee_for_request(payee=payee, user=acting_user, at=at)
     claim = Claim(
         state=Claim.State.REQUESTED,
         payee=payee,
@@ -144,6 +180,7 @@ def record_claim(
     Raises UnknownAccount where we never published anything for the address, and InvalidAmount.
     """
     check_amount(amount)
+    beside_no_publication()
     payee = PayoutAddress.objects.select_for_update().filter(address__iexact=address).first()
     if payee is None:
         raise UnknownAccount(f"{address} claimed in {tx_hash}, but was never published.")
@@ -169,13 +206,19 @@ def record_claim(
     claim.distribution = claim.distribution or active_distribution()
     claim.failure_reason = ""
     claim.save()
+    relays.settle_fee(claim=claim, relayed=_is_ours(claim, tx_hash), at=at)
     _announce(claim, at)
     return claim
 
 
 @transaction.atomic
 def on_intent_failed(*, intent_id: UUID, reason: str, at: datetime) -> None:
-    """The relayed claim failed for good. Where the wallet claimed first, it is paid already."""
+    """The relayed claim failed for good. Where the wallet claimed first, it is paid already.
+
+    A fee that was set aside before the epoch stays for the next try, one that was taken for this
+    request goes back.
+    """
+    beside_no_publication()
     claim = (
         Claim.objects.select_for_update(of=("self",))
         .filter(intent_id=intent_id, state=Claim.State.REQUESTED)
@@ -185,6 +228,7 @@ def on_intent_failed(*, intent_id: UUID, reason: str, at: datetime) -> None:
         return
     claim.state, claim.failure_reason = Claim.State.FAILED, reason
     claim.save(update_fields=["state", "failure_reason"])
+    relays.release_fee(claim=claim, at=at)
     if claim.requested_by is not None:
         notify(
             user=claim.requested_by,
@@ -194,6 +238,21 @@ def on_intent_failed(*, intent_id: UUID, reason: str, at: datetime) -> None:
             title="Your claim was not sent; nothing is lost, claim again",
             body=reason,
         )
+
+
+def _leaf(distribution: Distribution, address: str, cumulative: int) -> bytes:
+    return trees.leaf(
+        chain_id=distribution.chain_id or 0,
+        distributor=distribution.distributor,
+        account=address,
+        cumulative=cumulative,
+    )
+
+
+def _is_ours(claim: Claim, tx_hash: str) -> bool:
+    """Whether the transaction that paid is one that we signed for this claim."""
+    tries = IntentAttempt.objects.filter(intent_id=claim.intent_id, tx_hash__iexact=tx_hash)
+    return claim.intent_id is not None and tries.exists()
 
 
 def _asked_for(payee: PayoutAddress, cumulative: int) -> Claim | None:

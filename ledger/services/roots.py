@@ -7,10 +7,10 @@ stays a DRAFT, and goes on its way when a chain is there. Building a tree costs 
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
-from accounts import audit, blobs, events
+from accounts import audit, events, outbox
 from accounts.models import User
 from accounts.notifications import notify
 from ledger import calldata, published
@@ -23,19 +23,13 @@ from ledger.onchain import current_deployment
 from ledger.services import chain
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, post_entry
-from ledger.setwise import set_positions
-from ledger.words import open_text
+from ledger.services.taking_turns import build_alone
+from ledger.setwise import leaves_under
 
 State = Distribution.State
-LOCK = 0x6F6C_6469  # "oldi": one publication at a time
 # The chain's clock may stand behind ours, and an activation that comes too early fails.
+TELL_TASK = "ledger.tasks.distribution_is_active"
 CLOCKS = timedelta(seconds=30)
-
-
-def one_at_a_time() -> None:
-    """Wait for any other publication, until the end of the transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
 @transaction.atomic
@@ -44,7 +38,7 @@ def advance_distributions(*, at: datetime) -> Distribution | None:
 
     A root that waits out the contract's delay is put in force when the delay is over.
     """
-    one_at_a_time()
+    build_alone()
     deployment = current_deployment()
     if deployment is None:
         return None
@@ -158,14 +152,14 @@ def on_root_published(*, epoch: int, root: str, chain_id: int, at: datetime) -> 
         data={"epoch": epoch, "root": root, "chain_id": chain_id},
     )
     events.emit("ledger.distribution_active", {"distribution_id": str(distribution.pk)}, at=at)
-    for credit in distribution.credits.select_related("user"):
-        notify(
-            user=credit.user,
-            kind="ledger.claimable",
-            url="/earnings/",
-            at=at,
-            title=f"{open_text(credit.amount)} OPEN can be claimed",
-        )
+    # As many as were paid: told by a task, in pieces, while the chain's events go on.
+    outbox.enqueue(
+        task=TELL_TASK,
+        args=[str(distribution.pk)],
+        queue="default",
+        at=at,
+        key=str(distribution.pk),
+    )
     advance_distributions(at=at)
 
 
@@ -230,21 +224,18 @@ def retry_distribution(
 
 def _bind(distribution: Distribution, deployment: Deployment) -> None:
     """Build the tree for this chain and contract, and store its file and its nodes."""
-    leaves = list(distribution.leaves.select_related("payee"))
     tree = trees.build(
         chain_id=deployment.chain_id,
         distributor=deployment.address("RewardDistributor"),
-        amounts=[(leaf.payee.address, leaf.cumulative) for leaf in leaves],
+        amounts=leaves_under(distribution.epoch),
     )
-    places = {account: place for (account, _), place in zip(tree.leaves, tree.places, strict=True)}
-    set_positions({leaf.pk: places[leaf.payee.address] for leaf in leaves})
+    if (len(tree), tree.total) != (distribution.leaf_count, distribution.total):
+        raise InvalidEntry(f"The leaves of epoch {distribution.epoch} do not make its total.")
     distribution.chain_id = deployment.chain_id
     distribution.distributor = tree.distributor
     distribution.root = tree.root_hex
-    distribution.data_sha256 = blobs.put_bytes(
-        published.data_file(distribution.epoch, tree), "application/json"
-    ).pk
-    distribution.nodes_sha256 = blobs.put_bytes(b"".join(tree.nodes), "application/octet-stream").pk
+    distribution.data_sha256 = published.store_leaves(distribution.epoch, tree)
+    distribution.nodes_sha256 = published.store_nodes(tree)
     distribution.save(
         update_fields=["chain_id", "distributor", "root", "data_sha256", "nodes_sha256"]
     )

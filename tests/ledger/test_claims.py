@@ -8,7 +8,6 @@ from ledger.chain import distribution as trees
 from ledger.errors import (
     ClaimOnItsWay,
     InsufficientFunds,
-    LimitReached,
     NothingToClaim,
     UnknownAccount,
     WaitingForChain,
@@ -147,14 +146,6 @@ def test_the_next_claim_pays_what_was_added(earner, active):
     assert claims.claim_proof(FIRST).claimable == 5
     paid(5, 105, tx_hash="0xc2")
     assert PayoutAddress.objects.get().claimed == 105
-
-
-def test_a_claim_that_is_not_worth_its_gas_is_not_relayed(earner, active, settings):
-    settings.RELAYED_CLAIM_MINIMUM_WEI = 101
-
-    with pytest.raises(LimitReached, match="Claim with your own wallet"):
-        relay(earner)
-    assert claims.claim_proof(FIRST).claimable == 100
 
 
 def test_somebody_elses_wallet_is_refused(earner, stranger, active):

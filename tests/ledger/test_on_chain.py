@@ -8,12 +8,13 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from config.reconciliation import check_chain
-from ledger.models import Account, Claim, Distribution, Intent
+from ledger.models import Account, Claim, Distribution, Intent, RelayReserve
 from ledger.reconciliation import check_ledger
 from ledger.services import chain as intents
 from ledger.services.claims import claim_proof, request_relayed_claim
 from ledger.services.distributions import publish_distribution
 from ledger.services.holds import Refs
+from ledger.services.relays import relay_fee
 from ledger.services.settlement import Credit, settle_suspense
 from tests.chain_fixtures import ALICE, OPEN, chain, chain_settings, deployed_chain, worker
 from tests.ledger.books import balance_of, capture, hold_for, link, person
@@ -78,7 +79,11 @@ def test_a_contributor_is_paid_in_a_wallet_without_gas(worker, payer):
 
     claim.refresh_from_db()
     assert claim.state == Claim.State.PAID, claim.failure_reason
-    assert worker.chain.balance(FRESH) == earned == claim.amount == (FEE + 1) // 2
+    # The fee was set aside before the epoch, so the leaf is net of it; it is the platform's now.
+    assert earned == (FEE + 1) // 2
+    assert worker.chain.balance(FRESH) == claim.amount == earned - relay_fee()
+    assert balance_of(Account.Kind.RELAY) == 0
+    assert RelayReserve.objects.get().state == RelayReserve.State.SPENT
     assert balance_of(Account.Kind.ESCROW) == 0
     assert differences() == {}
 
@@ -117,7 +122,8 @@ def test_the_next_epoch_pays_what_was_added(worker, payer):
         worker.run()
 
     assert worker.chain.read("RewardDistributor", "epoch") == 2
-    assert worker.chain.balance(FRESH) == 2 * ((FEE + 1) // 2)
+    # Each time a fee was set aside, and each time it was spent.
+    assert worker.chain.balance(FRESH) == 2 * ((FEE + 1) // 2 - relay_fee())
     assert Claim.objects.filter(state=Claim.State.PAID).count() == 2
     assert differences() == {}
 
@@ -137,6 +143,8 @@ def test_a_relay_that_the_wallet_overtook_fails_without_a_trace(worker, payer):
 
     assert [claim.state for claim in Claim.objects.all()] == [Claim.State.PAID]
     assert Intent.objects.get(kind=Intent.Kind.CLAIM).state == Intent.State.FAILED
+    # The wallet claimed first, so the fee is back with its owner.
+    assert balance_of(Account.Kind.EARNINGS, contributor.pk) == relay_fee()
     assert differences() == {}
 
 
