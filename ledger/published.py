@@ -8,7 +8,7 @@ so that a proof is some forty short reads whatever the number of leaves.
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, overload
+from typing import BinaryIO, cast, overload
 
 from accounts import blobs
 from ledger.chain import distribution as trees
@@ -43,7 +43,7 @@ class NodeFile(Sequence[bytes]):
 def store_leaves(epoch: int, tree: trees.Tree) -> str:
     """Store the file of leaves; returns its SHA-256."""
     with tempfile.NamedTemporaryFile() as file:
-        leaf_file.write(file, epoch=epoch, tree=tree)
+        leaf_file.write(cast(BinaryIO, file), epoch=epoch, tree=tree)
         file.flush()
         return blobs.put_file(file.name, "application/json").pk
 

@@ -9,11 +9,16 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-<<<<<<< HEAD
-from ledger.services import budgets, distributions, holds, payouts, receivables, roots, topups
-=======
-from ledger.services import autoclaims, distributions, holds, payouts, roots
->>>>>>> 4333886 (ledger: publish for a million accounts in a few statements)
+from ledger.services import (
+    autoclaims,
+    budgets,
+    distributions,
+    holds,
+    payouts,
+    receivables,
+    roots,
+    topups,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -35,12 +35,12 @@ def parse_addresses(texts: list[str]) -> Bytes:
     digits = _VALUE_OF[rows[:, 2:]]
     if (digits == _NO_DIGIT).any() or (rows[:, 0] != ord("0")).any():
         _refuse(texts)
-    addresses = (digits[:, 0::2] << 4) | digits[:, 1::2]
+    addresses: Bytes = ((digits[:, 0::2] << 4) | digits[:, 1::2]).astype(np.uint8, copy=False)
     odd = (address_text(addresses) != rows).any(axis=1)
     # Other than the checksummed spelling: all of one case is one as well, and the rest is refused.
     for number in np.flatnonzero(odd):
         to_checksum(texts[number])
-    return cast(Bytes, addresses)
+    return addresses
 
 
 def address_text(addresses: Bytes) -> Bytes:

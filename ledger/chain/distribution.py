@@ -72,7 +72,7 @@ class Tree:
 
     @property
     def root(self) -> bytes:
-        return self.nodes[0].tobytes()
+        return bytes(self.nodes[0])
 
     @property
     def root_hex(self) -> str:

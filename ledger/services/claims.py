@@ -251,8 +251,10 @@ def _leaf(distribution: Distribution, address: str, cumulative: int) -> bytes:
 
 def _is_ours(claim: Claim, tx_hash: str) -> bool:
     """Whether the transaction that paid is one that we signed for this claim."""
+    if claim.intent_id is None:
+        return False
     tries = IntentAttempt.objects.filter(intent_id=claim.intent_id, tx_hash__iexact=tx_hash)
-    return claim.intent_id is not None and tries.exists()
+    return tries.exists()
 
 
 def _asked_for(payee: PayoutAddress, cumulative: int) -> Claim | None:
