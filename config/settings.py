@@ -101,6 +101,10 @@ DATABASES = {
 _database = DATABASES["default"]
 if "host" in _database.get("OPTIONS", {}):
     _database["HOST"] = _database["OPTIONS"].pop("host")
+# Only statements that ask for it are prepared (ledger.services.writing). Behind a pooler that hands
+# a connection to another client after each transaction, set DATABASE_PREPARE to 0.
+if env.bool("DATABASE_PREPARE", default=True):
+    _database.setdefault("OPTIONS", {})["prepare_threshold"] = 5
 _database["CONN_HEALTH_CHECKS"] = True
 _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=0)
 

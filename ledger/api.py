@@ -81,10 +81,16 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
 
 class AccountSerializer(serializers.ModelSerializer[Account]):
     handle = serializers.SerializerMethodField()
+    side = serializers.ChoiceField(choices=["credit", "debit"], read_only=True)
+    balance = serializers.SerializerMethodField()
 
     class Meta:
         model = Account
-        fields = ("id", "kind", "handle", "balance")
+        fields = ("id", "kind", "handle", "side", "balance")
+
+    @extend_schema_field(WeiSerializerField)
+    def get_balance(self, account: Account) -> str:
+        return str(account.shards.total())
 
     def get_handle(self, account: Account) -> str:
         return selectors.owner_handle(account)
@@ -140,7 +146,7 @@ class AccountPostingsView(generics.ListAPIView[Posting]):
         found = Account.objects.visible_to(self.request.user).filter(pk=self.kwargs["pk"]).first()
         if found is None:
             raise Http404
-        return found.postings.select_related("account").order_by("-id")
+        return selectors.postings_of(found).select_related("account").order_by("-id")
 
 
 class DistributionsView(generics.ListAPIView[Distribution]):

@@ -117,6 +117,11 @@ def statement(user: User) -> QuerySet[Posting]:
     )
 
 
+def postings_of(account: Account) -> QuerySet[Posting]:
+    """Every posting on the account, whichever of its rows it went to."""
+    return Posting.objects.filter(account__in=account.shards)
+
+
 def total_of(postings: QuerySet[Posting]) -> int:
     """The sum of postings in wei."""
     return postings.aggregate(total=Sum("amount"))["total"] or 0
@@ -217,8 +222,7 @@ def totals() -> dict[str, int]:
 
 
 def _balance(kind: Account.Kind, owner_id: UUID) -> int:
-    found = Account.objects.filter(kind=kind, owner_id=owner_id).values_list("balance", flat=True)
-    return found.first() or 0
+    return Account.objects.filter(kind=kind, owner_id=owner_id).total()
 
 
 def _payout(payee: PayoutAddress) -> Payout:

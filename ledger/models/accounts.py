@@ -1,8 +1,10 @@
-"""Who holds how much: one row and one running balance per kind and owner."""
+"""Who holds how much: one running balance per kind and owner, in several rows where many write."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+from uuid import UUID
 
 import pgtrigger
 from django.db import models
@@ -20,13 +22,23 @@ class AccountQuerySet(models.QuerySet["Account"]):
         own = models.Q(owner_id=user.pk) if user.is_authenticated else models.Q(pk__in=[])
         return self.filter(~private | own)
 
+    def total(self) -> int:
+        """What these accounts hold together, in wei; the shards of one account are summed so."""
+        return int(self.aggregate(total=models.Sum("balance"))["total"] or 0)
+
 
 class Account(Entity):
     """An account of the double-entry ledger.
 
     Positive is what the house owes to the owner. What is held outside (OPEN in a contract) is an
     account of an external kind whose balance is zero or below, so that all balances add up to 0.
+    The normal side follows from that: `side` is "credit" for what is owed, "debit" for what is held
+    outside; `reconcile` finds an account on the wrong one. Only the debit side may be overdrawn.
     The balance is written by the trigger on postings alone.
+
+    An account that every fee touches would make all fees wait for one row. Those kinds are kept in
+    SHARDS rows for each owner; a payment's cause chooses the row, and the account's balance is the
+    sum of its rows.
     """
 
     class Kind(models.TextChoices):
@@ -61,8 +73,13 @@ class Account(Entity):
         {Kind.USER, Kind.HOLD, Kind.WITHDRAWING, Kind.RECEIVABLE}
     )
 
+    # How many rows an account of the kind has at most; the others have one. A number may be raised
+    # at any time: which row a payment took is no part of what its key stands for.
+    SHARDS: ClassVar[Mapping[str, int]] = {Kind.PLATFORM: 16, Kind.STAKERS: 16, Kind.TREASURY: 4}
+
     kind = models.CharField(max_length=12, choices=Kind.choices)
     owner_id = models.UUIDField(null=True, blank=True)
+    shard = models.PositiveSmallIntegerField(default=0)
     overdraft = models.BooleanField(default=False)
     balance = WeiField(default=0)
 
@@ -71,7 +88,9 @@ class Account(Entity):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["kind", "owner_id"], nulls_distinct=False, name="ledger_account_once"
+                fields=["kind", "owner_id", "shard"],
+                nulls_distinct=False,
+                name="ledger_account_once",
             ),
             models.CheckConstraint(
                 condition=models.Q(overdraft=True) | models.Q(balance__gte=0),
@@ -82,7 +101,7 @@ class Account(Entity):
         triggers = [
             pgtrigger.Protect(name="is_never_deleted", operation=pgtrigger.Delete),
             pgtrigger.ReadOnly(
-                name="keeps_its_owner", fields=["id", "kind", "owner_id", "overdraft"]
+                name="keeps_its_owner", fields=["id", "kind", "owner_id", "shard", "overdraft"]
             ),
             pgtrigger.Trigger(
                 name="opens_empty",
@@ -116,6 +135,22 @@ class Account(Entity):
             return True
         return bool(user.is_authenticated and user.pk == self.owner_id)
 
+    @classmethod
+    def shard_for(cls, kind: str, cause_id: UUID | None) -> int:
+        """Which row of an account of that kind takes what `cause_id` pays in."""
+        count = cls.SHARDS.get(kind, 1)
+        return cause_id.int % count if cause_id is not None else 0
+
     @property
     def is_external(self) -> bool:
         return self.kind in self.EXTERNAL
+
+    @property
+    def side(self) -> Literal["credit", "debit"]:
+        """The normal side: where the balance stands when all is well."""
+        return "debit" if self.is_external else "credit"
+
+    @property
+    def shards(self) -> AccountQuerySet:
+        """All rows of the account that this row belongs to, itself among them."""
+        return Account.objects.filter(kind=self.kind, owner_id=self.owner_id)

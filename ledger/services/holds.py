@@ -19,7 +19,7 @@ from ledger.errors import (
 from ledger.fees import Terms
 from ledger.models import Account, Entry, Hold
 from ledger.services.budgets import check_budget, note_spending
-from ledger.services.opening import account_for
+from ledger.services.opening import account_for, legs_of
 from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
 from ledger.services.receivables import check_may_spend
 from ledger.services.topups import top_up
@@ -146,7 +146,7 @@ def capture_hold(
         legs=[
             Leg(account_for(Account.Kind.HOLD, hold.payer_id), -hold.amount, refs),
             Leg(account_for(Account.Kind.USER, hold.payer_id), hold.amount - amount, refs),
-            *_fee_legs(amount, terms, refs),
+            *legs_of(fees.divide_fee(amount, terms, refs), cause=hold.cause_id),
         ],
         cause=Cause(hold.cause_kind, hold.cause_id),
         parameter_version=terms.version,
@@ -223,14 +223,6 @@ def _require_same_terms(hold: Hold, terms: Terms) -> None:
         )
     if hold.terms is not None and hold.terms != fees.to_json(terms):
         raise IdempotencyConflict("This hold was opened under other terms than these.")
-
-
-def _fee_legs(amount: int, terms: Terms, refs: Refs) -> list[Leg]:
-    return [
-        Leg(account_for(portion.kind, portion.owner_id), portion.amount, portion.refs)
-        for portion in fees.divide_fee(amount, terms, refs)
-        if portion.amount
-    ]
 
 
 def _close(

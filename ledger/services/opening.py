@@ -1,31 +1,86 @@
 """Opening accounts. An account is opened by the first entry that needs it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import Q
+
+from ledger.fees import Portion
 from ledger.models import Account
+from ledger.services.posting import Leg
 
 
-def account_for(kind: Account.Kind, owner_id: UUID | None = None) -> Account:
-    """Return the account of that kind and owner, opened where it was not yet."""
-    found = Account.objects.filter(kind=kind, owner_id=owner_id).first()
-    return found or accounts_for(kind, [owner_id])[owner_id]
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An account by kind and owner; `cause` chooses the row where the kind has several."""
+
+    kind: Account.Kind
+    owner_id: UUID | None = None
+    cause: UUID | None = None
+
+    @property
+    def place(self) -> tuple[str, UUID | None, int]:
+        return (str(self.kind), self.owner_id, Account.shard_for(self.kind, self.cause))
+
+
+def account_for(
+    kind: Account.Kind, owner_id: UUID | None = None, *, cause: UUID | None = None
+) -> Account:
+    """Return the account of that kind and owner, opened where it was not yet.
+
+    Of an account that is kept in several rows, the one that `cause` (what the entry is written
+    for) pays into.
+    """
+    wanted = Wanted(kind, owner_id, cause)
+    return open_accounts([wanted])[wanted]
 
 
 def accounts_for(
-    kind: Account.Kind, owner_ids: Iterable[UUID | None]
+    kind: Account.Kind, owner_ids: Iterable[UUID | None], *, cause: UUID | None = None
 ) -> dict[UUID | None, Account]:
-    """Return the accounts of that kind for all owners, in two statements whatever their number."""
-    owners = sorted(set(owner_ids), key=str)
-    # Sorted, so that two transactions that open the same accounts do not wait in a circle.
-    Account.objects.bulk_create(
-        [
-            Account(kind=kind, owner_id=owner, overdraft=kind in Account.EXTERNAL)
-            for owner in owners
-        ],
-        ignore_conflicts=True,
-    )
-    if owners == [None]:
-        return {None: Account.objects.get(kind=kind, owner_id=None)}
-    rows = Account.objects.filter(kind=kind, owner_id__in=owners)
-    return {row.owner_id: row for row in rows}
+    """Return the accounts of that kind for all owners, in few statements whatever their number."""
+    found = open_accounts([Wanted(kind, owner_id, cause) for owner_id in owner_ids])
+    return {wanted.owner_id: account for wanted, account in found.items()}
+
+
+def legs_of(portions: Iterable[Portion], *, cause: UUID) -> list[Leg]:
+    """Legs that pay the portions of what `cause` brought in; portions of nothing are left out."""
+    paid = [portion for portion in portions if portion.amount]
+    wanted = [Wanted(portion.kind, portion.owner_id, cause) for portion in paid]
+    accounts = open_accounts(wanted)
+    return [
+        Leg(accounts[one], portion.amount, portion.refs)
+        for one, portion in zip(wanted, paid, strict=True)
+    ]
+
+
+def open_accounts(wanted: Sequence[Wanted]) -> dict[Wanted, Account]:
+    """Return all accounts that are asked for: one statement where they are there, three if not."""
+    places = {one.place for one in wanted}
+    found = _find(places)
+    missing = sorted(places - set(found), key=str)
+    if missing:
+        # Sorted, so that two transactions that open the same accounts do not wait in a circle.
+        Account.objects.bulk_create(
+            [
+                Account(kind=kind, owner_id=owner, shard=shard, overdraft=kind in Account.EXTERNAL)
+                for kind, owner, shard in missing
+            ],
+            ignore_conflicts=True,
+        )
+        found |= _find(set(missing))
+    return {one: found[one.place] for one in wanted}
+
+
+Place = tuple[str, UUID | None, int]
+
+
+def _find(places: set[Place]) -> dict[Place, Account]:
+    # By owner, which is indexed; the few accounts of the house have none.
+    owners = {owner for _, owner, _ in places if owner is not None}
+    kinds = {kind for kind, owner, _ in places if owner is None}
+    mine = Q(owner_id__in=owners) if owners else Q(pk__in=[])
+    house = Q(owner_id__isnull=True, kind__in=kinds) if kinds else Q(pk__in=[])
+    rows = Account.objects.filter(mine | house)
+    return {place: row for row in rows if (place := (row.kind, row.owner_id, row.shard)) in places}

@@ -1,13 +1,15 @@
-"""The one way by which money moves: a balanced entry, written once under its idempotency key.
+"""The one way by which money moves: balanced entries, each written once under its idempotency key.
 
-Cost: two locks (the key, then the accounts in the order of their ids) and three statements,
-whatever the number of legs. Balances are updated by the trigger on postings.
+Any number of entries is one statement (`ledger.services.writing`): it locks the accounts in the
+order of their ids, finds who would fall below zero, and writes entries, postings and, by the
+trigger on postings, balances. Where something was refused or written before, a second look under
+the same locks says which and why.
 """
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -16,8 +18,15 @@ from django.db import transaction
 
 from accounts.fields import WEI_LIMIT
 from accounts.models import User
-from ledger.errors import IdempotencyConflict, InsufficientFunds, InvalidAmount, InvalidEntry
-from ledger.models import Account, Entry, Posting
+from ledger.errors import (
+    IdempotencyConflict,
+    InsufficientFunds,
+    InvalidAmount,
+    InvalidEntry,
+    LedgerError,
+)
+from ledger.models import Account, Entry
+from ledger.services import writing
 from ledger.words import open_text
 
 BATCH = 5_000
@@ -47,6 +56,36 @@ class Cause:
 
     kind: str
     id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry that is to be written. What may be left out means the same as in `post_entry`."""
+
+    kind: Entry.Kind
+    key: str
+    legs: Iterable[Leg]
+    at: datetime
+    cause: Cause | None = None
+    parameter_version: int | None = None
+    reverses: Entry | None = None
+    acting_user: User | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of a draft: its entry, or why it was refused."""
+
+    entry: Entry | None = None
+    is_new: bool = False
+    refusal: LedgerError | None = None
+
+    def get(self) -> Entry:
+        """The entry. Raises the refusal."""
+        if self.refusal is not None:
+            raise self.refusal
+        assert self.entry is not None
+        return self.entry
 
 
 def check_amount(amount: object) -> int:
@@ -82,48 +121,32 @@ def post_entry(
     IdempotencyConflict (same key, other body) and InsufficientFunds (an account would fall below
     zero). Nothing is written then.
     """
-    merged = _merge(legs)
-    body_hash = _hash(kind, merged, cause, parameter_version, reverses)
-    entry = Entry(
-        kind=kind,
-        idempotency_key=key,
-        body_hash=body_hash,
-        legs=len(merged),
-        cause_kind=cause.kind if cause else "",
-        cause_id=cause.id if cause else None,
-        parameter_version=parameter_version,
-        reverses=reverses,
-        actor=acting_user,
-        effective_at=at,
-    )
-    with transaction.atomic():
-        # Waits here for another transaction that holds the key, before any account is locked.
-        Entry.objects.bulk_create([entry], ignore_conflicts=True)
-        written = Entry.objects.filter(idempotency_key=key).first()
-        if written is None:
-            raise InvalidEntry("This entry was reversed before.")
-        if written.pk != entry.pk:
-            if written.body_hash != body_hash:
-                raise IdempotencyConflict(
-                    f"The key {key} was used for another entry; use a new key."
-                )
-            return written
-        _lock_and_check(merged)
-        Posting.objects.bulk_create(
-            [
-                Posting(
-                    entry=entry,
-                    account=leg.account,
-                    amount=leg.amount,
-                    datanet_id=leg.refs.datanet,
-                    model_id=leg.refs.model,
-                    completion_id=leg.refs.completion,
-                )
-                for leg in merged
-            ],
-            batch_size=BATCH,
-        )
-    return entry
+    draft = Draft(kind, key, legs, at, cause, parameter_version, reverses, acting_user)
+    return post_entries([draft])[0].get()
+
+
+def post_entries(drafts: Sequence[Draft]) -> list[Posted]:
+    """Write all drafts that can be written, as if one after the other, in one statement.
+
+    What became of each comes back in the order of the drafts: the entry, new or written under its
+    key before, or the refusal (IdempotencyConflict, InsufficientFunds, InvalidAmount of a balance),
+    which leaves nothing of that draft. A caller who wants all or none raises inside its own
+    transaction.
+
+    Raises InvalidEntry and InvalidAmount, before anything is written, for legs that no ledger could
+    take, and InvalidEntry where one key stands twice.
+    """
+    rows = [_row(draft) for draft in drafts]
+    if len({row.entry.idempotency_key for row in rows}) != len(rows):
+        raise InvalidEntry("The same key stands twice among the entries.")
+    written = writing.write(rows)
+    outcome = {pk: Posted(by_id, is_new=True) for pk, by_id in _by_id(rows, written).items()}
+    left = [row for row in rows if row.entry.pk not in written]
+    if left:
+        # In one transaction, so that what is looked at is still locked when it is written.
+        with transaction.atomic():
+            outcome |= _second_look(left)
+    return [outcome[row.entry.pk] for row in rows]
 
 
 def reverse_entry(*, entry: Entry, at: datetime, acting_user: User | None) -> Entry:
@@ -153,6 +176,59 @@ def reverse_entry(*, entry: Entry, at: datetime, acting_user: User | None) -> En
     )
 
 
+def gather(
+    kind: Account.Kind, owner_id: UUID | None, amount: int, refs: Refs | None = None
+) -> list[Leg]:
+    """Legs that take `amount` wei from an account that is kept in several rows.
+
+    Locks all of its rows, in the order of their ids, and empties them one after the other. What is
+    missing is asked of the last, so that the entry is refused, or is found to be written already.
+    Call it in the transaction of the entry. Raises InsufficientFunds where there is no such
+    account.
+    """
+    rows = list(
+        Account.objects.select_for_update(no_key=True)
+        .filter(kind=kind, owner_id=owner_id)
+        .order_by("pk")
+    )
+    if not rows:
+        raise InsufficientFunds(f"{kind.label}: there is no OPEN yet.")
+    legs, left = [], amount
+    for row in rows:
+        taken = left if row is rows[-1] else min(left, max(0, row.balance))
+        legs.append(Leg(row, -taken, refs or Refs()))
+        left -= taken
+    return legs
+
+
+def _row(draft: Draft) -> writing.Row:
+    merged = _merge(draft.legs)
+    cause = draft.cause
+    entry = Entry(
+        kind=draft.kind,
+        idempotency_key=draft.key,
+        body_hash=_hash(_body(draft, merged)),
+        legs=len(merged),
+        cause_kind=cause.kind if cause else "",
+        cause_id=cause.id if cause else None,
+        parameter_version=draft.parameter_version,
+        reverses=draft.reverses,
+        actor=draft.acting_user,
+        effective_at=draft.at,
+    )
+    return writing.Row(
+        entry,
+        [
+            (leg.account, leg.amount, leg.refs.datanet, leg.refs.model, leg.refs.completion)
+            for leg in merged
+        ],
+    )
+
+
+def _by_id(rows: Sequence[writing.Row], written: set[UUID]) -> dict[UUID, Entry]:
+    return {row.entry.pk: row.entry for row in rows if row.entry.pk in written}
+
+
 def _merge(legs: Iterable[Leg]) -> list[Leg]:
     """Add up legs to the same account about the same things, in a fixed order."""
     merged: dict[tuple[str, ...], Leg] = {}
@@ -161,8 +237,8 @@ def _merge(legs: Iterable[Leg]) -> list[Leg]:
             raise InvalidAmount("An amount is a whole number of wei.")
         refs = leg.refs
         place = (str(leg.account.pk), str(refs.datanet), str(refs.model), str(refs.completion))
-        before = merged[place].amount if place in merged else 0
-        merged[place] = replace(leg, amount=before + leg.amount)
+        before = merged.get(place)
+        merged[place] = leg if before is None else replace(leg, amount=before.amount + leg.amount)
     kept = [merged[place] for place in sorted(merged) if merged[place].amount != 0]
     if any(abs(leg.amount) >= WEI_LIMIT for leg in kept):
         raise InvalidAmount("An amount must stay below 2**256 wei.")
@@ -173,39 +249,119 @@ def _merge(legs: Iterable[Leg]) -> list[Leg]:
     return kept
 
 
-def _hash(
-    kind: Entry.Kind,
-    legs: Sequence[Leg],
-    cause: Cause | None,
-    parameter_version: int | None,
-    reverses: Entry | None,
-) -> str:
-    body = {
-        "kind": str(kind),
-        "cause": [cause.kind, str(cause.id)] if cause else None,
-        "parameter_version": parameter_version,
-        "reverses": str(reverses.pk) if reverses else None,
-        "legs": [
-            [str(leg.account.pk), str(leg.amount)]
-            + [str(ref) for ref in (leg.refs.datanet, leg.refs.model, leg.refs.completion)]
+Body = dict[str, object]
+
+
+def _body(draft: Draft, legs: Sequence[Leg]) -> Body:
+    """What a key stands for. Accounts are named by kind and owner: which row of a sharded account
+    was taken is not part of it."""
+    return _body_of(
+        str(draft.kind),
+        [draft.cause.kind, str(draft.cause.id)] if draft.cause else None,
+        draft.parameter_version,
+        draft.reverses.pk if draft.reverses else None,
+        (
+            ((leg.account, leg.refs.datanet, leg.refs.model, leg.refs.completion), leg.amount)
             for leg in legs
-        ],
+        ),
+    )
+
+
+def _written_body(entry: Entry) -> Body:
+    return _body_of(
+        entry.kind,
+        [entry.cause_kind, str(entry.cause_id)] if entry.cause_id else None,
+        entry.parameter_version,
+        entry.reverses_id,
+        (
+            ((row.account, row.datanet_id, row.model_id, row.completion_id), row.amount)
+            for row in entry.postings.select_related("account")
+        ),
+    )
+
+
+def _body_of(
+    kind: str,
+    cause: list[str] | None,
+    parameter_version: int | None,
+    reverses: UUID | None,
+    legs: Iterable[tuple[tuple[Account, UUID | None, UUID | None, UUID | None], int]],
+) -> Body:
+    sums: dict[str, int] = defaultdict(int)
+    for (account, *refs), amount in legs:
+        sums[" ".join(map(str, (account.kind, account.owner_id, *refs)))] += amount
+    return {
+        "kind": kind,
+        "cause": cause,
+        "parameter_version": parameter_version,
+        "reverses": str(reverses) if reverses else None,
+        "legs": [[place, str(sums[place])] for place in sorted(sums)],
     }
+
+
+def _hash(body: Body) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _lock_and_check(legs: Sequence[Leg]) -> None:
-    """Lock the accounts in the order of their ids, so that two entries never wait in a circle."""
+def _second_look(rows: Sequence[writing.Row]) -> dict[UUID, Posted]:
+    """Decide about each row that the statement left out, one after the other, under the locks."""
+    accounts = {leg[0].pk for row in rows for leg in row.legs}
+    locked = Account.objects.select_for_update(no_key=True).filter(pk__in=accounts).order_by("pk")
+    balances = {account.pk: account for account in locked}
+    known = _known(rows)
+    outcome: dict[UUID, Posted] = {}
+    accepted = []
+    for row in rows:
+        refusal = None if row.entry.idempotency_key in known else _refusal(row, balances)
+        if refusal is not None:
+            outcome[row.entry.pk] = Posted(refusal=refusal)
+        else:
+            accepted.append(row)
+    written = writing.write([r for r in accepted if r.entry.idempotency_key not in known])
+    known |= _known([row for row in accepted if row.entry.pk not in written])
+    for row in accepted:
+        outcome[row.entry.pk] = (
+            Posted(row.entry, is_new=True) if row.entry.pk in written else _as_known(row, known)
+        )
+    return outcome
+
+
+def _known(rows: Sequence[writing.Row]) -> dict[str, Entry]:
+    keys = [row.entry.idempotency_key for row in rows]
+    found = Entry.objects.filter(idempotency_key__in=keys) if keys else []
+    return {entry.idempotency_key: entry for entry in found}
+
+
+def _as_known(row: writing.Row, known: Mapping[str, Entry]) -> Posted:
+    """The entry that was written under the row's key before."""
+    key = row.entry.idempotency_key
+    before = known.get(key)
+    if before is None:
+        return Posted(refusal=InvalidEntry("This entry was reversed before."))
+    # Entries of older versions were hashed in another way; the bodies themselves decide.
+    body_hash = row.entry.body_hash
+    if before.body_hash != body_hash and _hash(_written_body(before)) != body_hash:
+        return Posted(
+            refusal=IdempotencyConflict(f"The key {key} was used for another entry; use a new key.")
+        )
+    return Posted(before)
+
+
+def _refusal(row: writing.Row, balances: Mapping[UUID, Account]) -> LedgerError | None:
+    """Why the row cannot be written; None where it can, and then it counts in the balances."""
     moves: dict[UUID, int] = defaultdict(int)
-    for leg in legs:
-        moves[leg.account.pk] += leg.amount
-    locked = Account.objects.select_for_update(no_key=True).filter(pk__in=moves).order_by("pk")
-    for account in locked:
-        after = account.balance + moves[account.pk]
+    for account, amount, *_ in row.legs:
+        moves[account.pk] += amount
+    for pk, amount in moves.items():
+        account = balances[pk]
+        after = account.balance + amount
         if after < 0 and not account.overdraft:
-            raise InsufficientFunds(
+            return InsufficientFunds(
                 f"{account.Kind(account.kind).label}: {open_text(account.balance)} OPEN are there, "
-                f"{open_text(-moves[account.pk])} OPEN are needed."
+                f"{open_text(-amount)} OPEN are needed."
             )
         if abs(after) >= WEI_LIMIT:
-            raise InvalidAmount("A balance must stay below 2**256 wei.")
+            return InvalidAmount("A balance must stay below 2**256 wei.")
+    for pk, amount in moves.items():
+        balances[pk].balance += amount
+    return None

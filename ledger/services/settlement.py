@@ -1,6 +1,5 @@
 """Paying the contributors' part of a fee by the shares of its receipt."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -13,7 +12,7 @@ from ledger.errors import InvalidEntry, UnknownAccount
 from ledger.fees import Credit, Portion, Terms, divide_credits
 from ledger.models import Account, Entry, Hold
 from ledger.services.holds import terms_of
-from ledger.services.opening import account_for, accounts_for
+from ledger.services.opening import account_for, legs_of
 from ledger.services.posting import Cause, Leg, Refs, post_entry
 from ledger.splits import Part, Split
 
@@ -97,17 +96,10 @@ def _check(credits: Sequence[Credit]) -> None:
 
 def _credit_legs(amount: int, credits: Sequence[Credit], completion_id: UUID) -> list[Leg]:
     if not credits:
-        platform = account_for(Account.Kind.PLATFORM)
+        platform = account_for(Account.Kind.PLATFORM, cause=completion_id)
         return [Leg(platform, amount, Refs(completion=completion_id))]
     portions = credit_portions(amount, credits, terms_of_completion(completion_id), completion_id)
-    owners: dict[Account.Kind, set[UUID | None]] = defaultdict(set)
-    for portion in portions:
-        owners[portion.kind].add(portion.owner_id)
-    accounts = {kind: accounts_for(kind, owners[kind]) for kind in sorted(owners)}
-    return [
-        Leg(accounts[portion.kind][portion.owner_id], portion.amount, portion.refs)
-        for portion in portions
-    ]
+    return legs_of(portions, cause=completion_id)
 
 
 def credit_portions(

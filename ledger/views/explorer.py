@@ -46,18 +46,21 @@ def entry(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_safe
 def account(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(Account.objects.visible_to(request.user), pk=pk)
-    postings = found.postings.select_related("entry", "account").order_by("-id")
+    all_postings = selectors.postings_of(found)
+    postings = all_postings.select_related("entry", "account").order_by("-id")
     page = Paginator(postings, PAGE).get_page(request.GET.get("page"))
     return render(
         request,
         "ledger/account.html",
         {
             "account": found,
+            "balance": found.shards.total(),
             "page": page,
             "rows": reading.with_names(page.object_list, user=request.user),
             "handle": selectors.owner_handle(found),
             "owner": reading.owner_of(found),
-            "posted": selectors.total_of(found.postings.all()),
+            "posted": selectors.total_of(all_postings),
+            "shards": found.shards.count(),
         },
     )
 

@@ -43,8 +43,7 @@ def fund(user, amount, number=0):
 
 
 def balance_of(kind, owner_id=None):
-    account = Account.objects.filter(kind=kind, owner_id=owner_id).first()
-    return account.balance if account else 0
+    return Account.objects.filter(kind=kind, owner_id=owner_id).total()
 
 
 def terms_with(split=SPLIT, model_owner=None, **changes):

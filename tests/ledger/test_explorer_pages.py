@@ -79,9 +79,9 @@ def test_the_owner_and_staff_read_a_private_account(client, fee, payer, who):
     staff.is_staff = True
     staff.save()
     client.force_login(payer if who == "owner" else staff)
-    for kind in Account.PRIVATE:
-        account = Account.objects.get(kind=kind, owner_id=payer.pk)
-
+    private = Account.objects.filter(kind__in=Account.PRIVATE, owner_id=payer.pk)
+    assert {account.kind for account in private} == {"USER", "HOLD"}
+    for account in private:
         page = client.get(pages.url("account", account.pk))
 
         assert page.context["posted"] == account.balance

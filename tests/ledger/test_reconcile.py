@@ -83,7 +83,10 @@ def meddle(statement):
 
 
 def test_a_balance_that_was_meddled_with_is_found_to_the_wei(lived):
-    meddle("UPDATE ledger_account SET balance = balance + 7 WHERE kind = 'PLATFORM'")
+    meddle(
+        "UPDATE ledger_account SET balance = balance + 7"
+        " WHERE id = (SELECT id FROM ledger_account WHERE kind = 'PLATFORM' LIMIT 1)"
+    )
 
     assert differences() == {
         "balances that differ from their postings": 7,
@@ -101,7 +104,7 @@ def test_a_posting_that_was_meddled_with_is_found(lived):
     )
     meddle(
         f"UPDATE ledger_posting SET amount = amount + 1 WHERE entry_id = '{entry.pk}'"
-        " AND account_id = (SELECT id FROM ledger_account WHERE kind = 'PLATFORM')"
+        " AND account_id IN (SELECT id FROM ledger_account WHERE kind = 'PLATFORM')"
     )
 
     found = differences()

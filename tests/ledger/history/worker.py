@@ -115,7 +115,9 @@ class Worker:
         cause = UUID(job["cause"])
         held = self.ask(
             f"hold {cause}",
-            lambda: hold_for(payer, job["amount"], cause_id=cause).opened_by,
+            lambda: (
+                hold_for(payer, job["amount"], cause_id=cause, model_owner=self.people[0]).opened_by
+            ),
             ("USER", job["payer"], job["amount"]),
         )
         if held.outcome != DONE:
@@ -125,12 +127,9 @@ class Worker:
             values = {"hold": hold, "reason": "It failed.", "acting_user": None, "at": NOON}
             self.ask(f"release {cause}", lambda: release_hold(**values))
             return
-        owner, contributor = self.people[0], self.people[job["contributor"]]
+        contributor = self.people[job["contributor"]]
         refs = Refs(model=cause, completion=cause)
-        self.ask(
-            f"capture {cause}",
-            lambda: capture(hold, job["price"], model_owner=owner, refs=refs),
-        )
+        self.ask(f"capture {cause}", lambda: capture(hold, job["price"], refs=refs))
         credits = [Credit("contributor", contributor.pk, WHOLE)]
         self.ask(
             f"settle {cause}",

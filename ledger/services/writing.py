@@ -1,0 +1,152 @@
+"""The statement that writes entries: locks, overdraft, entries, postings, balances.
+
+`write` sends one statement whatever the number of entries. For one entry it is prepared once for
+each connection; for many it is planned anew, with the true number of rows. Arrays travel as text,
+so that a connection prepares the statement once and not once for each mixture of types.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+from django.utils import timezone
+
+from accounts.ids import uuid7
+from ledger.models import Account, Entry
+
+# account, wei, then the Datanet, model and completion that the posting is about
+RawLeg = tuple[Account, int, UUID | None, UUID | None, UUID | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry that is not saved yet, and its legs."""
+
+    entry: Entry
+    legs: Sequence[RawLeg]
+
+
+# Locks are taken after the sort by id, so that two statements never wait in a circle; a row that
+# was changed while we waited is read again as it is now. `short` is where an account would fall
+# below zero (or past 2**256) after the entry, counted in the order of the entries: then nothing at
+# all is inserted, and the caller looks again under the same locks. `fresh` leaves out what is known
+# to be written; an entry that was written since the statement began falls under ON CONFLICT.
+POST: Final[LiteralString] = """
+WITH draft AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %s::uuid[], %s::varchar[], %s::varchar[], %s::varchar[], %s::int[], %s::varchar[],
+        %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::timestamptz[]
+    ) WITH ORDINALITY AS d (
+        id, kind, idempotency_key, body_hash, legs, cause_kind,
+        cause_id, parameter_version, reverses_id, actor_id, effective_at, place
+    )
+), fresh AS MATERIALIZED (
+    SELECT * FROM draft d WHERE NOT EXISTS (
+        SELECT FROM ledger_entry e WHERE e.idempotency_key = d.idempotency_key
+    )
+), leg AS MATERIALIZED (
+    SELECT l.*, f.place FROM unnest(
+        %s::uuid[], %s::uuid[], %s::uuid[], %s::numeric[], %s::uuid[], %s::uuid[], %s::uuid[]
+    ) AS l (id, entry_id, account_id, amount, datanet_id, model_id, completion_id)
+    JOIN fresh f ON f.id = l.entry_id
+), locked AS MATERIALIZED (
+    SELECT a.id, a.balance, a.overdraft FROM ledger_account a
+    WHERE a.id IN (SELECT account_id FROM leg)
+    ORDER BY a.id FOR NO KEY UPDATE OF a
+), moved AS (
+    SELECT account_id, sum(sum(amount)) OVER (PARTITION BY account_id ORDER BY place) AS change
+    FROM leg GROUP BY account_id, place
+), short AS MATERIALIZED (
+    SELECT m.account_id FROM moved m JOIN locked a ON a.id = m.account_id
+    WHERE (a.balance + m.change < 0 AND NOT a.overdraft)
+        OR abs(a.balance + m.change) >= 2::numeric ^ 256
+    LIMIT 1
+), entry AS (
+    INSERT INTO ledger_entry (
+        id, created_at, kind, idempotency_key, body_hash, legs, cause_kind,
+        cause_id, parameter_version, reverses_id, actor_id, effective_at
+    )
+    SELECT id, %s::timestamptz, kind, idempotency_key, body_hash, legs, cause_kind,
+        cause_id, parameter_version, reverses_id, actor_id, effective_at
+    FROM fresh WHERE NOT EXISTS (SELECT FROM short)
+    ORDER BY idempotency_key
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), posting AS (
+    INSERT INTO ledger_posting (
+        id, created_at, entry_id, account_id, amount, datanet_id, model_id, completion_id
+    )
+    SELECT l.id, %s::timestamptz, l.entry_id, l.account_id, l.amount,
+        l.datanet_id, l.model_id, l.completion_id
+    FROM leg l JOIN entry e ON e.id = l.entry_id
+    ORDER BY l.id
+)
+SELECT id::text FROM entry
+"""
+
+
+def write(rows: Sequence[Row]) -> set[UUID]:
+    """Write the entries; return the ids of those that were.
+
+    None of them where one would overdraw an account; otherwise all but those whose key (or the
+    reversal of whose entry) is written already.
+    """
+    if not rows:
+        return set()
+    written = {UUID(found) for (found,) in _fetch(POST, parameters(rows), one=len(rows) == 1)}
+    for row in rows:
+        if row.entry.pk in written:
+            row.entry._state.adding = False
+            row.entry._state.db = connection.alias
+    return written
+
+
+def parameters(rows: Sequence[Row]) -> list[str]:
+    """The statement's arrays: a column each of the entries, then a column each of their legs."""
+    entries = [row.entry for row in rows]
+    legs = [(uuid7(), row.entry.pk, leg) for row in rows for leg in row.legs]
+    now = timezone.now().isoformat()
+    return [
+        _array(entry.pk for entry in entries),
+        _array(entry.kind for entry in entries),
+        _texts(entry.idempotency_key for entry in entries),
+        _array(entry.body_hash for entry in entries),
+        _array(entry.legs for entry in entries),
+        _texts(entry.cause_kind for entry in entries),
+        _array(entry.cause_id for entry in entries),
+        _array(entry.parameter_version for entry in entries),
+        _array(entry.reverses_id for entry in entries),
+        _array(entry.actor_id for entry in entries),
+        _texts(entry.effective_at.isoformat() for entry in entries),
+        _array(pk for pk, _, _ in legs),
+        _array(entry for _, entry, _ in legs),
+        _array(leg[0].pk for _, _, leg in legs),
+        *(_array(leg[column] for _, _, leg in legs) for column in range(1, 5)),
+        now,
+        now,
+    ]
+
+
+def _array(values: Iterable[object]) -> str:
+    """An array literal of values that need no quotes: ids, numbers, words."""
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
+
+
+def _texts(values: Iterable[str]) -> str:
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
+
+
+def _fetch(statement: LiteralString, values: Sequence[str], *, one: bool) -> list[Any]:
+    """Run it. Django binds parameters itself; what is to be prepared goes to psycopg directly."""
+    with connection.cursor() as cursor:
+        if not one or connection.connection.prepare_threshold is None:
+            cursor.execute(statement, values)
+            return cursor.fetchall()
+        connection.validate_no_broken_transaction()
+        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as prepared:
+            prepared.execute(statement, values, prepare=True)
+            return prepared.fetchall()
