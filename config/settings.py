@@ -256,6 +256,18 @@ CHAIN_DEPLOYMENT = Path(
 )
 CHAIN_CONFIRMATIONS = env.int("CHAIN_CONFIRMATIONS", default=2)
 CHAIN_KEYSTORE = env("CHAIN_KEYSTORE", default="")
+# A key service instead of a keystore: aws:KEY, gcp:projects/…/cryptoKeyVersions/1, https://HOST/keys/KEY.
+CHAIN_KMS = env("CHAIN_KMS", default="")
+# What the sender refuses to move at once and in a UTC day, in wei; 0 is no cap.
+CHAIN_CAP_TRANSACTION_WEI = env.int(
+    "CHAIN_CAP_TRANSACTION_WEI", default=0 if CHAIN_IS_LOCAL else 10_000 * 10**18
+)
+CHAIN_CAP_DAY_WEI = env.int("CHAIN_CAP_DAY_WEI", default=0 if CHAIN_IS_LOCAL else 50_000 * 10**18)
+# The most that a unit of gas may cost; over it the sender waits.
+CHAIN_FEE_CAP_WEI = env.int("CHAIN_FEE_CAP_WEI", default=500 * 10**9)
+# Staff are told when the wallet holds less, and when something waits longer.
+CHAIN_LOW_FUNDS_WEI = env.int("CHAIN_LOW_FUNDS_WEI", default=10**17)
+CHAIN_STUCK_SECONDS = env.float("CHAIN_STUCK_SECONDS", default=120.0 if CHAIN_IS_LOCAL else 600.0)
 CHAIN_EXPLORER_URL = env("CHAIN_EXPLORER_URL", default="")
 # What a browser wallet is told when it does not know the chain; never a private endpoint.
 CHAIN_PUBLIC_RPC_URL = env("CHAIN_PUBLIC_RPC_URL", default=CHAIN_RPC_URL if CHAIN_IS_LOCAL else "")

@@ -69,17 +69,18 @@ def advance_withdrawals() -> None:
 def send_intents() -> None:
     """Sign, send and follow what was asked for on the chain. Imports web3: queue `chain` only."""
     from ledger import workers
-    from ledger.chain.sender import SenderSettings
-    from ledger.services.sending import LOCAL_SETTINGS, send_step
+    from ledger.services.sending import send_for, sender_settings
 
     if not settings.CHAIN_ENABLED:
         return
     with _next_time("sending"):
-        send_step(
+        send_for(
             client=workers.node(),
             signer=workers.signer(),
             chain_id=settings.CHAIN_ID,
-            settings=LOCAL_SETTINGS if settings.CHAIN_IS_LOCAL else SenderSettings(),
+            settings=sender_settings(),
+            # Beat starts the next one a second after this.
+            seconds=0.9,
         )
 
 
@@ -106,9 +107,10 @@ def index_chain() -> None:
 def _next_time(what: str) -> Iterator[None]:
     """A node that does not answer is no failure of the task: beat starts the next one."""
     from ledger.chain.client import ChainError
+    from ledger.chain.signers import SigningError
     from ledger.services.sending import LeaseLostError
 
     try:
         yield
-    except (ChainError, LeaseLostError) as error:
+    except (ChainError, SigningError, LeaseLostError) as error:
         logger.warning("%s: %s; the next step takes it up", what, error)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from django.conf import settings
 
 from ledger.chain.client import ChainClient
-from ledger.chain.signers import KeySigner, load_signer
+from ledger.chain.signers import DigestSigner, load_signer
 
 
 @lru_cache(maxsize=1)
@@ -22,11 +22,18 @@ def node() -> ChainClient:
 
 
 @lru_cache(maxsize=1)
-def signer() -> KeySigner:
-    """CHAIN_KEYSTORE with CHAIN_KEYSTORE_PASSWORD; on the local chain CHAIN_PRIVATE_KEY or anvil's.
+def signer() -> DigestSigner:
+    """CHAIN_KMS with CHAIN_KMS_TOKEN, else CHAIN_KEYSTORE with CHAIN_KEYSTORE_PASSWORD; on the
+    local chain CHAIN_PRIVATE_KEY or anvil's first.
 
-    Raises UnsafeKeyError where a development key would sign on another chain.
+    Raises UnsafeKeyError where a development key would sign on another chain, SigningError where
+    the key service does not answer, OSError and ValueError for a keystore that cannot be opened.
     """
+    if settings.CHAIN_KMS:
+        from ledger.chain.keyservices import RemoteSigner, open_service
+
+        service = open_service(settings.CHAIN_KMS, token=os.environ.get("CHAIN_KMS_TOKEN", ""))
+        return RemoteSigner(service, chain_id=settings.CHAIN_ID)
     return load_signer(
         chain_id=settings.CHAIN_ID,
         private_key=os.environ.get("CHAIN_PRIVATE_KEY", ""),

@@ -3,7 +3,8 @@
 The order is what makes it safe against a crash at any line: the nonce, the signed bytes and the
 attempt are stored in one transaction before anything is sent, so whatever was sent is known, and
 what is sent twice is the same transaction. A replacement keeps the nonce, so of all attempts of an
-intent at most one is ever mined.
+intent at most one is ever mined. A nonce is given up for another only where the transaction that
+used it was seen, is not ours and is final: what a node does not show proves nothing.
 
 The store is handed in; one sender per wallet is the caller's promise.
 """
@@ -12,92 +13,45 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
 
+from ledger.chain.answers import Verdict, judge
 from ledger.chain.artifacts import explain_revert
-from ledger.chain.client import ChainClient, Fees, Receipt, RpcError, UnreachableError
-from ledger.chain.signers import Signed, Signer
+from ledger.chain.choosing import affordable, capped, raised, within_caps
+from ledger.chain.client import ChainClient, ChainError, RpcError, UnreachableError
+from ledger.chain.jobs import (
+    GAS_LIMIT,
+    Answer,
+    Attempt,
+    Job,
+    Mined,
+    Order,
+    SenderSettings,
+    SenderStore,
+)
+from ledger.chain.signers import Signer
+from ledger.chain.wire import Fees, WalletView
+
+__all__ = ["Sender", "SenderSettings"]
 
 logger = logging.getLogger(__name__)
 
-# A node takes a replacement only for at least a tenth more; an eighth is what everybody asks for.
-BUMP_NUMERATOR, BUMP_DENOMINATOR = 1125, 1000
 GAS_MARGIN_PERCENT = 25
 GAS_FLOOR = 30_000
-# EIP-7825: no transaction may use more.
-GAS_LIMIT = 16_777_216
+NOOP_GAS = 21_000
+# A refusal for good must be heard so often before the nonce is used up by nothing.
+REFUSALS = 3
+# Looking up who used a nonce takes dozens of calls.
+LOOKED_UP = 3
+FILLED_AT_ONCE = 100
 
-ALREADY_KNOWN = ("already known", "already imported", "known transaction", "alreadyknown")
-NONCE_TOO_LOW = ("nonce too low", "nonce is too low", "invalid nonce", "oldnonce")
-UNDERPRICED = ("underpriced", "max fee per gas less than block base fee", "fee too low")
-NO_FUNDS = ("insufficient funds",)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Signed bytes of an intent. `sent_at` is in seconds, None before the first time."""
-
-    tx_hash: str
-    raw: bytes
-    nonce: int
-    fees: Fees
-    sent_at: float | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """An intent as the sender needs it; `attempts` in order of signing."""
-
-    id: Any
-    to: str
-    data: bytes
-    value: int
-    gas_limit: int | None = None
-    nonce: int | None = None
-    attempts: Sequence[Attempt] = field(default_factory=tuple)
-
-
-class SenderStore(Protocol):
-    """Where intents live. Each method commits before it returns, but inside `atomic`."""
-
-    def atomic(self) -> AbstractContextManager[object]: ...
-
-    def next_nonce(self) -> int | None: ...
-
-    def set_next_nonce(self, nonce: int) -> None: ...
-
-    def new_jobs(self, limit: int) -> Sequence[Job]: ...
-
-    def open_jobs(self, limit: int) -> Sequence[Job]: ...
-
-    def record_attempt(self, job: Job, attempt: Attempt, gas_limit: int) -> None: ...
-
-    def record_sent(self, job: Job, attempt: Attempt, *, accepted: bool, answer: str) -> None: ...
-
-    def record_mined(self, job: Job, receipt: Receipt) -> None: ...
-
-    def record_failed(self, job: Job, reason: str) -> None: ...
-
-    def record_renew(self, job: Job) -> None: ...
-
-    def alarm(self, problem: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class SenderSettings:
-    """`resend_after` and `bump_after` in seconds, `fee_cap` in wei a unit of gas."""
-
-    batch: int = 100
-    resend_after: float = 5.0
-    bump_after: float = 30.0
-    fee_cap: int = 500 * 10**9
+Pairs = Sequence[tuple[Job, Attempt]]
+Ready = Sequence[tuple[Job, int]]
 
 
 @dataclass
 class Sender:
-    """One wallet's writer on one chain."""
+    """One wallet's writer on one chain. `alarms` are what the last step found wrong, by kind."""
 
     client: ChainClient
     signer: Signer
@@ -105,83 +59,137 @@ class Sender:
     chain_id: int
     settings: SenderSettings
     clock: Callable[[], float]
+    alarms: dict[str, str] = field(default_factory=dict)
 
     def step(self) -> int:
         """Follow what is open, then sign and send what is new; returns how many intents moved.
 
-        Raises UnreachableError: nothing is lost, the next step takes it up.
+        Raises UnreachableError, SigningError: nothing is lost, the next step takes it up.
         """
-        if self.client.chain_id() != self.chain_id:
-            self.store.alarm(f"The node is on another chain than {self.chain_id}; nothing is sent.")
+        self.alarms = {}
+        view = self.client.look(self.signer.address)
+        if view.chain_id != self.chain_id:
+            self.alarms["chain"] = (
+                f"The node is on chain {view.chain_id} and not on {self.chain_id}; nothing is sent."
+            )
             return 0
-        moved = sum(self._follow(job) for job in self.store.open_jobs(self.settings.batch))
-        return moved + self._send_new()
+        if self.store.halted():
+            return 0
+        if view.balance < self.settings.low_funds:
+            self._too_little(view.balance)
+        moved = self._follow(view)
+        self._send_due(view)
+        self._fill_gaps(view)
+        return moved + self._send_new(view)
+
+    def watch(self) -> None:
+        """Look for what has waited too long; needs no node."""
+        waiting = self.store.oldest()
+        if waiting is None:
+            return
+        count, since = waiting
+        waited = self.clock() - since
+        if waited >= self.settings.stuck_after:
+            self.alarms["stuck"] = (
+                f"{count} intents wait to be mined, the oldest for {waited / 60:.0f} minutes."
+            )
 
     # ------------------------------------------------------------------ new intents
 
-    def _send_new(self) -> int:
-        fresh = self.store.new_jobs(self.settings.batch)
-        if not fresh:
+    def _send_new(self, view: WalletView) -> int:
+        out = self.store.outstanding(nonce=view.nonce)
+        room = min(self.settings.batch, self.settings.in_flight - out.count)
+        if room <= 0:
             return 0
-        open_count = len(self.store.open_jobs(1))
-        fees = self._capped(self.client.fees())
-        self._agree_on_nonce(nothing_open=open_count == 0)
-        signed: list[tuple[Job, Attempt]] = []
-        for job in fresh:
-            gas = self._gas(job, alone=open_count == 0 and not signed)
-            if gas is None:
-                continue
-            signed.append((job, self._sign_new(job, gas, fees)))
-        for job, attempt in signed:
-            self._send(job, attempt)
-        return len(signed)
+        jobs, alarms = within_caps(
+            self.store, self.settings, mined=view.nonce, limit=room, now=self.clock()
+        )
+        self.alarms |= alarms
+        if not jobs:
+            return 0
+        if view.base_fee > self.settings.fee_cap:
+            self._too_expensive(view.base_fee)
+            return 0
+        fees = capped(view.fees, self.settings.fee_cap)
+        ready, refused = self._with_gas(jobs)
+        ready, short = affordable(ready, fees, view.balance - out.committed)
+        if short:
+            self._too_little(view.balance)
+        self._would_revert(jobs, refused, ready, view)
+        if not ready:
+            return 0
+        orders = self._sign_new(ready, fees, view)
+        self._send([(order.job, order.attempt) for order in orders], view)
+        return len(orders)
 
-    def _gas(self, job: Job, *, alone: bool) -> int | None:
-        """What the call may use; None where it would revert now."""
-        if job.gas_limit is not None:
-            return job.gas_limit
-        try:
-            estimate = self.client.estimate_gas(
-                job.to, job.data, sender=self.signer.address, value=job.value
-            )
-        except RpcError as error:
-            if any(word in error.message.lower() for word in NO_FUNDS):
-                self.store.alarm(f"{self.signer.address} has too little OPEN: {error.message}")
-            elif alone:
-                # Nothing is on its way that could still make it true.
+    def _with_gas(self, jobs: Sequence[Job]) -> tuple[Ready, dict[int, RpcError]]:
+        """Each job and the gas it may use; by their places, those that would revert now."""
+        asked = [job for job in jobs if job.gas_limit is None]
+        calls = [(job.to, job.data, job.value) for job in asked]
+        estimates = self.client.estimates(calls, sender=self.signer.address) if calls else []
+        by_id = {job.id: gas for job, gas in zip(asked, estimates, strict=True)}
+        ready: list[tuple[Job, int]] = []
+        refused: dict[int, RpcError] = {}
+        for place, job in enumerate(jobs):
+            gas = by_id.get(job.id, job.gas_limit or GAS_LIMIT)
+            if isinstance(gas, RpcError):
+                refused[place] = gas
+            elif job.gas_limit is not None:
+                ready.append((job, gas))
+            else:
+                margin = gas * (100 + GAS_MARGIN_PERCENT) // 100
+                ready.append((job, min(GAS_LIMIT, max(GAS_FLOOR, margin))))
+        return ready, refused
+
+    def _would_revert(
+        self, jobs: Sequence[Job], refused: dict[int, RpcError], ready: Ready, view: WalletView
+    ) -> None:
+        """A call that reverts fails once nothing ahead of it could still make it true."""
+        signed = self.store.next_nonce() or 0
+        going = {job.id for job, _ in ready}
+        waiting: list[tuple[Job, int]] = []
+        for place, error in refused.items():
+            job = jobs[place]
+            ahead = signed + sum(one.id in going for one in jobs[:place])
+            if judge(error) is Verdict.NO_FUNDS:
+                self._too_little(view.balance)
+            elif view.nonce >= (ahead if job.waits_for is None else job.waits_for):
                 reason = explain_revert(error.data) if error.data else error.message
                 self.store.record_failed(job, f"The contract refuses it: {reason}")
-            return None
-        return min(GAS_LIMIT, max(GAS_FLOOR, estimate * (100 + GAS_MARGIN_PERCENT) // 100))
+            elif job.waits_for is None:
+                waiting.append((job, ahead))
+        if waiting:
+            self.store.record_waiting(waiting)
 
-    def _sign_new(self, job: Job, gas: int, fees: Fees) -> Attempt:
-        with self.store.atomic():
-            nonce = self.store.next_nonce()
-            if nonce is None:
-                nonce = self.client.nonce(self.signer.address, "pending")
-            attempt = self._sign(job, nonce, gas, fees)
-            self.store.record_attempt(job, attempt, gas)
-            self.store.set_next_nonce(nonce + 1)
-        return attempt
-
-    def _agree_on_nonce(self, *, nothing_open: bool) -> None:
-        """With nothing on its way the node knows best: others may have used the wallet."""
-        ours = self.store.next_nonce()
-        if ours is not None and not nothing_open:
-            return
-        theirs = self.client.nonce(self.signer.address, "pending")
-        if ours is None or theirs > ours:
-            self.store.set_next_nonce(theirs)
+    def _sign_new(self, ready: Ready, fees: Fees, view: WalletView) -> Sequence[Order]:
+        with self.store.writing():
+            # Where others use the wallet too, the node knows of more than we do.
+            first = max(self.store.next_nonce() or 0, view.pending)
+            orders = [
+                Order(replace(job, gas_limit=gas), self._sign(job, first + place, gas, fees), gas)
+                for place, (job, gas) in enumerate(ready)
+            ]
+            self.store.record_signed(orders, first + len(orders))
+        return orders
 
     def _sign(self, job: Job, nonce: int, gas: int, fees: Fees) -> Attempt:
-        signed: Signed = self.signer.sign(
+        return self._signed(nonce, fees, to=job.to, data=job.data, value=job.value, gas=gas)
+
+    def _sign_noop(self, nonce: int, fees: Fees) -> Attempt:
+        nothing = self._signed(nonce, fees, to=self.signer.address, data=b"", value=0, gas=NOOP_GAS)
+        return replace(nothing, noop=True)
+
+    def _signed(
+        self, nonce: int, fees: Fees, *, to: str, data: bytes, value: int, gas: int
+    ) -> Attempt:
+        signed = self.signer.sign(
             {
                 "type": 2,
                 "chainId": self.chain_id,
                 "nonce": nonce,
-                "to": job.to,
-                "data": "0x" + job.data.hex(),
-                "value": job.value,
+                "to": to,
+                "data": data,
+                "value": value,
                 "gas": gas,
                 "maxFeePerGas": fees.maximum,
                 "maxPriorityFeePerGas": fees.priority,
@@ -191,101 +199,162 @@ class Sender:
 
     # ------------------------------------------------------------------ what is on its way
 
-    def _follow(self, job: Job) -> int:
-        receipt = self._receipt(job)
-        if receipt is not None:
-            self.store.record_mined(job, receipt)
-            return 1
-        last = job.attempts[-1]
-        waited = None if last.sent_at is None else self.clock() - last.sent_at
-        if waited is None:
-            self._send(job, last)
-        elif waited >= self.settings.bump_after:
-            self._bump(job, last)
-        elif waited >= self.settings.resend_after and not self.client.knows_transaction(
-            last.tx_hash
-        ):
-            self._send(job, last)
-        return 0
+    def _follow(self, view: WalletView) -> int:
+        """Find the receipts of those whose nonce is used: no others can be mined."""
+        jobs = self.store.open_jobs(self.settings.follow, below=view.nonce)
+        if not jobs:
+            return 0
+        hashes = [attempt.tx_hash for job in jobs for attempt in job.attempts]
+        receipts = self.client.receipts(hashes)
+        mined = [
+            Mined(job, attempt, receipts[attempt.tx_hash])
+            for job in jobs
+            for attempt in job.attempts
+            if attempt.tx_hash in receipts
+        ]
+        self.store.record_mined(mined)
+        found = {item.job.id for item in mined}
+        lost = [job for job in jobs if job.id not in found]
+        moved = sum(self._who_used_the_nonce(job) for job in lost[:LOOKED_UP])
+        return len(found) + moved
 
-    def _receipt(self, job: Job) -> Receipt | None:
-        for attempt in reversed(job.attempts):
-            receipt = self.client.receipt(attempt.tx_hash)
-            if receipt is not None:
-                return receipt
-        return None
+    def _who_used_the_nonce(self, job: Job) -> int:
+        """Another's transaction must be seen, and be final, before the intent gets a new nonce."""
+        used = self.client.transaction_with_nonce(self.signer.address, job.last.nonce)
+        ours = {attempt.tx_hash for attempt in job.attempts}
+        if used is None or used[0] in ours or used[1] > self.store.final_block():
+            return 0
+        logger.warning("intent %s: nonce %s was used by %s", job.id, job.last.nonce, used[0])
+        self.store.record_renew(job)
+        return 1
 
-    def _send(self, job: Job, attempt: Attempt) -> None:
-        try:
-            self.client.send_raw(attempt.raw)
-        except RpcError as error:
-            self._refused(job, attempt, error)
-            return
-        except UnreachableError as error:
-            # It may have arrived all the same; the same bytes go out again.
-            self.store.record_sent(job, attempt, accepted=False, answer=str(error))
-            raise
-        self.store.record_sent(job, attempt, accepted=True, answer="")
-
-    def _refused(self, job: Job, attempt: Attempt, error: RpcError) -> None:
-        said = error.message.lower()
-        if any(word in said for word in ALREADY_KNOWN):
-            self.store.record_sent(job, attempt, accepted=True, answer=error.message)
-            return
-        self.store.record_sent(job, attempt, accepted=False, answer=error.message)
-        if any(word in said for word in NONCE_TOO_LOW):
-            self._nonce_is_used(job, attempt)
-        elif any(word in said for word in UNDERPRICED):
-            self._bump(job, attempt)
-        elif any(word in said for word in NO_FUNDS):
-            self.store.alarm(f"{self.signer.address} has too little OPEN: {error.message}")
-        else:
-            logger.warning("intent %s: %s", job.id, error)
-
-    def _nonce_is_used(self, job: Job, attempt: Attempt) -> None:
-        """Ours or another's? Only where none of our own attempts used it is a new one signed."""
-        attempts = (*job.attempts, attempt)
-        for own in attempts:
-            receipt = self.client.receipt(own.tx_hash)
-            if receipt is not None:
-                self.store.record_mined(job, receipt)
-                return
-        if any(self.client.knows_transaction(own.tx_hash) for own in attempts):
-            return
-        if self.client.nonce(self.signer.address) > attempt.nonce:
-            logger.warning("intent %s: nonce %s was used by another", job.id, attempt.nonce)
-            self.store.record_renew(job)
-
-    def _bump(self, job: Job, last: Attempt) -> None:
-        """Replace it at the same nonce by one that pays at least an eighth more."""
-        market = self.client.fees()
-        raised = Fees(
-            maximum=max(market.maximum, _eighth_more(last.fees.maximum)),
-            priority=max(market.priority, _eighth_more(last.fees.priority)),
+    def _send_due(self, view: WalletView) -> None:
+        """Send again what the node may have lost, with more for gas where it waits for that."""
+        now = self.clock()
+        jobs = self.store.due_jobs(
+            self.settings.batch, nonce=view.nonce, sent_before=now - self.settings.resend_after
         )
-        if raised.maximum > self.settings.fee_cap:
-            self.store.alarm(f"Gas costs more than {self.settings.fee_cap} wei; waiting.")
-            self._send_same(job, last)
-            return
-        gas = job.gas_limit or GAS_LIMIT
-        with self.store.atomic():
-            attempt = self._sign(job, last.nonce, gas, raised)
-            self.store.record_attempt(job, attempt, gas)
-        self._send_same(job, attempt)
+        cheap: list[Job] = []
+        same: list[tuple[Job, Attempt]] = []
+        for job in jobs:
+            if self._waits_for_more(job, view, now):
+                cheap.append(job)
+            else:
+                same.append((job, job.last))
+        if same:
+            self._send(same, view)
+        if cheap:
+            self._bump(cheap, view)
 
-    def _send_same(self, job: Job, attempt: Attempt) -> None:
-        try:
-            self.client.send_raw(attempt.raw)
-        except RpcError as error:
-            known = any(word in error.message.lower() for word in ALREADY_KNOWN)
-            self.store.record_sent(job, attempt, accepted=known, answer=error.message)
-            return
-        self.store.record_sent(job, attempt, accepted=True, answer="")
+    def _waits_for_more(self, job: Job, view: WalletView, now: float) -> bool:
+        last = job.last
+        if last.accepted_at is None or now - last.accepted_at < self.settings.bump_after:
+            return False
+        priced_out = last.fees.maximum < view.base_fee + last.fees.priority
+        return priced_out or last.nonce == view.nonce
 
-    def _capped(self, fees: Fees) -> Fees:
+    def _send(self, pairs: Pairs, view: WalletView, *, bumping: bool = True) -> None:
+        """Hand the bytes over and act on the answers. Raises UnreachableError after the last."""
+        problems = self.client.send_raws([(one.tx_hash, one.raw) for _, one in pairs])
+        verdicts = [judge(problem) for problem in problems]
+        self.store.record_sent(
+            [
+                Answer(job, attempt, verdict is Verdict.TAKEN, str(problem or ""))
+                for (job, attempt), verdict, problem in zip(pairs, verdicts, problems, strict=True)
+            ]
+        )
+        cheap: list[Job] = []
+        for (job, attempt), verdict, problem in zip(pairs, verdicts, problems, strict=True):
+            if verdict is Verdict.CHEAP:
+                cheap.append(_with(job, attempt))
+            elif verdict is Verdict.NO_FUNDS:
+                self._too_little(view.balance)
+            elif verdict is Verdict.NEVER:
+                self._never(_with(job, attempt), str(problem), view)
+            elif verdict is Verdict.REFUSED:
+                self.alarms["refused"] = f"The node does not take nonce {attempt.nonce}: {problem}"
+        if cheap and bumping:
+            self._bump(cheap, view)
+        _raise_the_unreachable(problems)
+
+    def _never(self, job: Job, reason: str, view: WalletView) -> None:
+        """Bytes that no node will take: a transfer of nothing frees the nonces behind them."""
+        last = job.last
+        if last.noop or last.times_sent + 1 < REFUSALS:
+            self.alarms["refused"] = f"The node does not take nonce {last.nonce}: {reason}"
+            return
         cap = self.settings.fee_cap
-        return Fees(min(fees.maximum, cap), min(fees.priority, cap))
+        fees = raised(last.fees, view.fees, cap) or capped(view.fees, cap)
+        with self.store.writing():
+            order = Order(job, self._sign_noop(last.nonce, fees), NOOP_GAS)
+            self.store.record_void(order, f"The node refuses it for good: {reason}")
+        self._send([(job, order.attempt)], view, bumping=False)
+
+    def _bump(self, jobs: Sequence[Job], view: WalletView) -> None:
+        """Replace each at its nonce by one that pays at least an eighth more."""
+        orders: list[Order] = []
+        same: list[tuple[Job, Attempt]] = []
+        with self.store.writing():
+            for job in jobs:
+                fees = raised(job.last.fees, view.fees, self.settings.fee_cap)
+                if fees is None:
+                    same.append((job, job.last))
+                    continue
+                gas = NOOP_GAS if job.last.noop else job.gas_limit or GAS_LIMIT
+                attempt = (
+                    self._sign_noop(job.last.nonce, fees)
+                    if job.last.noop
+                    else self._sign(job, job.last.nonce, gas, fees)
+                )
+                orders.append(Order(job, attempt, gas))
+            self.store.record_attempts(orders)
+        if same:
+            self._too_expensive(view.base_fee)
+        again = [(order.job, order.attempt) for order in orders] + same
+        self._send(sorted(again, key=lambda pair: pair[1].nonce), view, bumping=False)
+
+    def _fill_gaps(self, view: WalletView) -> None:
+        """Use up nonces that were left out, which hold up everything behind them for ever.
+
+        It takes a node that told of transactions which then vanished; nothing of ours is there.
+        """
+        out = self.store.outstanding(nonce=view.nonce)
+        if out.lowest is None or out.lowest <= view.pending:
+            return
+        if self.clock() - out.signed_at < self.settings.fill_after:
+            return
+        last = min(out.lowest, view.pending + FILLED_AT_ONCE)
+        missing = self.store.unused(range(view.pending, last))
+        if not missing or view.base_fee > self.settings.fee_cap:
+            return
+        fees = capped(view.fees, self.settings.fee_cap)
+        with self.store.writing():
+            attempts = [self._sign_noop(nonce, fees) for nonce in missing]
+            jobs = self.store.record_fillers(attempts)
+        self._send(list(zip(jobs, attempts, strict=True)), view, bumping=False)
+
+    # ------------------------------------------------------------------ prices and alarms
+
+    def _too_little(self, balance: int) -> None:
+        self.alarms["funds"] = (
+            f"{self.signer.address} holds only {balance} wei on chain {self.chain_id}: send OPEN "
+            "there. What it cannot pay for waits."
+        )
+
+    def _too_expensive(self, base_fee: int) -> None:
+        self.alarms["fees"] = (
+            f"Gas costs {base_fee} wei a unit and our cap is {self.settings.fee_cap}; waiting "
+            "until it is cheaper, or CHAIN_FEE_CAP_WEI is raised."
+        )
 
 
-def _eighth_more(wei: int) -> int:
-    return -(-wei * BUMP_NUMERATOR // BUMP_DENOMINATOR) + 1
+def _with(job: Job, attempt: Attempt) -> Job:
+    """The job with bytes that were signed since it was read."""
+    known = [one.tx_hash for one in job.attempts]
+    return job if attempt.tx_hash in known else replace(job, attempts=[*job.attempts, attempt])
+
+
+def _raise_the_unreachable(problems: Sequence[ChainError | None]) -> None:
+    for problem in problems:
+        if isinstance(problem, UnreachableError):
+            raise problem

@@ -1,29 +1,32 @@
-"""Who signs: a key from the environment on the local chain, an encrypted keystore file elsewhere.
+"""Who signs: a key from the environment on the local chain, else an encrypted keystore file or a
+key service that never gives its key away (ledger.chain.keyservices).
 
-Anything with an address and a `sign` is a signer; a remote key service is one more class.
+A signer has an address and signs 32 bytes; what a transaction is stands in `sign`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import coincurve
+
 from ledger.chain.addresses import from_private_key
+from ledger.chain.keccak import keccak256
 from ledger.chain.local import DEV_ADDRESSES, DEV_KEYS, LOCAL_CHAIN_ID
-
-_recursion_limit = sys.getrecursionlimit()
-
-from eth_account import Account  # noqa: E402
-
-# See ledger.chain.client: the import lifts the limit for the whole process.
-sys.setrecursionlimit(_recursion_limit)
+from ledger.chain.transactions import Signature, digest, fields, signed_bytes
 
 
 class UnsafeKeyError(RuntimeError):
     """A key that everybody knows, or one in the open, on a chain where OPEN is worth something."""
+
+
+class SigningError(RuntimeError):
+    """The key did not sign: a key service that is down, or that signed with another key."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +44,43 @@ class Signer(Protocol):
     def sign(self, transaction: dict[str, Any]) -> Signed: ...
 
 
-class KeySigner:
+class DigestSigner(ABC):
+    """One address on one chain. What differs is only where the 32 bytes are signed."""
+
+    def __init__(self, address: str, *, chain_id: int) -> None:
+        if address in DEV_ADDRESSES and chain_id != LOCAL_CHAIN_ID:
+            raise UnsafeKeyError(
+                f"{address} is a development key that everybody knows; it is refused on chain "
+                f"{chain_id}. Make a keystore file and name it in CHAIN_KEYSTORE."
+            )
+        self.address = address
+        self.chain_id = chain_id
+
+    @abstractmethod
+    def sign_digest(self, digest: bytes) -> Signature:
+        """Sign 32 bytes. Raises SigningError."""
+
+    def sign(self, transaction: dict[str, Any]) -> Signed:
+        """Sign an EIP-1559 transaction; raises UnsafeKeyError for one of another chain,
+        ValueError for what is no such transaction, SigningError."""
+        if transaction.get("chainId") != self.chain_id:
+            raise UnsafeKeyError(f"This signer signs for chain {self.chain_id} alone.")
+        unsigned = fields(transaction)
+        raw = signed_bytes(unsigned, self.sign_digest(digest(unsigned)))
+        return Signed(raw, "0x" + keccak256(raw).hex())
+
+
+class KeySigner(DigestSigner):
     """Signs with a private key in memory, for one chain."""
 
     def __init__(self, key: str, *, chain_id: int) -> None:
-        self.address = from_private_key(key)
-        if self.address in DEV_ADDRESSES and chain_id != LOCAL_CHAIN_ID:
-            raise UnsafeKeyError(
-                f"{self.address} is a development key that everybody knows; it is refused on chain "
-                f"{chain_id}. Make a keystore file and name it in CHAIN_KEYSTORE."
-            )
-        self._key = key
-        self._chain_id = chain_id
+        super().__init__(from_private_key(key), chain_id=chain_id)
+        self._key = coincurve.PrivateKey(bytes.fromhex(key.removeprefix("0x")))
 
-    def sign(self, transaction: dict[str, Any]) -> Signed:
-        """Sign; raises UnsafeKeyError for a transaction of another chain."""
-        if transaction.get("chainId") != self._chain_id:
-            raise UnsafeKeyError(f"This signer signs for chain {self._chain_id} alone.")
-        signed = Account.sign_transaction(transaction, self._key)
-        return Signed(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())
+    def sign_digest(self, digest: bytes) -> Signature:
+        # Deterministic (RFC 6979), and libsecp256k1 gives the low s that EIP-2 asks for.
+        raw = self._key.sign_recoverable(digest, hasher=None)
+        return Signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:64]), raw[64])
 
 
 def load_signer(
@@ -72,10 +93,33 @@ def load_signer(
     """
     if keystore:
         content = json.loads(Path(keystore).read_text())
-        return KeySigner("0x" + bytes(Account.decrypt(content, password)).hex(), chain_id=chain_id)
+        return KeySigner("0x" + _decrypted(content, password).hex(), chain_id=chain_id)
     if chain_id != LOCAL_CHAIN_ID:
         raise UnsafeKeyError(
             f"Chain {chain_id} is not the local one ({LOCAL_CHAIN_ID}): the key must come from an "
-            "encrypted keystore file (CHAIN_KEYSTORE), never from the environment."
+            "encrypted keystore file (CHAIN_KEYSTORE) or a key service (CHAIN_KMS), never from "
+            "the environment."
         )
     return KeySigner(private_key or DEV_KEYS[0], chain_id=chain_id)
+
+
+def keystore_address(keystore: str) -> str:
+    """The address that a keystore file names for itself, "" where it does not; no password needed.
+
+    Raises OSError, ValueError for what is no keystore file.
+    """
+    content = json.loads(Path(keystore).read_text())
+    if not isinstance(content, dict):
+        raise ValueError(f"{keystore} is no keystore file.")
+    named = str(content.get("address") or "")
+    return named if named.startswith("0x") or not named else f"0x{named}"
+
+
+def _decrypted(content: Any, password: str) -> bytes:
+    # eth_account lifts the recursion limit of the whole process (see ledger.chain.client), and
+    # only a keystore file has need of it.
+    limit = sys.getrecursionlimit()
+    from eth_account import Account
+
+    sys.setrecursionlimit(limit)
+    return bytes(Account.decrypt(content, password))

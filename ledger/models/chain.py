@@ -25,6 +25,9 @@ class ChainWallet(Entity):
     balance = WeiField(default=0)
     lease_owner = models.CharField(max_length=200, blank=True, default="")
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    # What is wrong now, by kind: {"funds": {"text": …, "since": …, "told": …}}.
+    alarms = models.JSONField(default=dict, blank=True)
+    # The same in one text, for those who only want to know whether something is.
     problem = models.TextField(blank=True, default="")
     checked_at = models.DateTimeField(null=True, blank=True)
 
@@ -47,6 +50,7 @@ class Intent(Entity):
         CLAIM = "CLAIM", "Relay a claim"
         ANCHOR = "ANCHOR", "Anchor a checkpoint"
         WITHDRAW = "WITHDRAW", "Pay withdrawals"
+        FILL = "FILL", "Use up a nonce that was left out"
 
     class State(models.TextChoices):
         NEW = "NEW", "Recorded"
@@ -68,6 +72,8 @@ class Intent(Entity):
     to = models.CharField(max_length=42)
     data = models.BinaryField()
     value = WeiField(default=0)
+    # What leaves the wallet and the Gateway by it; the caps of a transaction and a day count this.
+    outflow = WeiField(default=0)
     cause_kind = models.CharField(max_length=40, blank=True, default="")
     cause_id = models.UUIDField(null=True, blank=True)
     wallet = models.ForeignKey(
@@ -75,6 +81,8 @@ class Intent(Entity):
     )
     nonce = models.PositiveBigIntegerField(null=True, blank=True)
     gas_limit = models.PositiveBigIntegerField(null=True, blank=True)
+    # The call would revert; it is tried again once so many of the wallet's nonces are mined.
+    waits_for = models.PositiveBigIntegerField(null=True, blank=True)
     tx_hash = models.CharField(max_length=66, blank=True, default="", db_index=True)
     block_number = models.PositiveBigIntegerField(null=True, blank=True)
     block_hash = models.CharField(max_length=66, blank=True, default="")
@@ -82,6 +90,7 @@ class Intent(Entity):
     gas_used = models.PositiveBigIntegerField(null=True, blank=True)
     fee = WeiField(default=0)
     failure_reason = models.TextField(blank=True, default="")
+    # The first time: on that day its outflow counts.
     signed_at = models.DateTimeField(null=True, blank=True)
     mined_at = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)
@@ -93,6 +102,16 @@ class Intent(Entity):
                 fields=["wallet", "nonce"],
                 condition=~models.Q(state__in=("FINAL", "FAILED")),
                 name="ledger_intent_open",
+            ),
+            models.Index(
+                fields=["chain_id", "id"],
+                condition=models.Q(state="NEW"),
+                name="ledger_intent_new",
+            ),
+            models.Index(
+                fields=["wallet", "signed_at"],
+                condition=models.Q(outflow__gt=0),
+                name="ledger_intent_outflow",
             ),
             models.Index(fields=["cause_kind", "cause_id"], name="ledger_intent_by_cause"),
         ]
@@ -119,12 +138,17 @@ class IntentAttempt(Entity):
     raw = models.BinaryField()
     maximum_fee = WeiField()
     priority_fee = WeiField()
+    # A transfer of nothing to ourselves: the intent was given up, its nonce must be used all the
+    # same.
+    noop = models.BooleanField(default=False)
     sent_at = models.DateTimeField(null=True, blank=True)
+    # When a node first took it; one that waits long after that offers too little.
+    accepted_at = models.DateTimeField(null=True, blank=True)
     times_sent = models.PositiveIntegerField(default=0)
     answer = models.TextField(blank=True, default="")
 
     class Meta:
-        ordering = ("id",)
+        ordering = ("created_at", "id")
 
     def __str__(self) -> str:
         return self.tx_hash

@@ -24,6 +24,7 @@ from ledger.errors import LimitReached, WaitingForChain
 from ledger.models import Account
 from ledger.models.chain import ChainLog, Intent
 from ledger.onchain import current_deployment, require_deployment
+from ledger.outflows import outflow
 from ledger.services.opening import account_for
 from ledger.services.posting import check_amount
 from ledger.words import open_text
@@ -111,6 +112,9 @@ def request_intent(
             "to": to,
             "data": data,
             "value": value,
+            "outflow": outflow(
+                gateway=deployment.address("Gateway"), to=to, data=data, value=value
+            ),
             "cause_kind": cause_kind,
             "cause_id": cause_id,
             "gas_limit": gas_limit,

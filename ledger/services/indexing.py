@@ -30,8 +30,8 @@ from ledger.models.chain import ChainBlock, ChainHead, ChainLog, Intent
 from ledger.services import halting
 from ledger.services.alarms import alarm_staff
 from ledger.services.chain import log_rule, rules_for_safe
+from ledger.services.confirming import take_back_all
 from ledger.services.gone import remember_gone
-from ledger.services.sending import take_back
 
 logger = logging.getLogger(__name__)
 
@@ -175,8 +175,7 @@ class MirrorStore:
         gone = Intent.objects.select_for_update(of=("self",)).filter(
             chain_id=self.chain_id, block_number__gt=number
         )
-        for intent in gone:
-            take_back(intent)
+        take_back_all(list(gone.order_by("id")), at=self.at)
         payload = {"chain_id": self.chain_id, "number": number}
         domain_events.emit("ledger.chain_rewound", payload, at=self.at)
 

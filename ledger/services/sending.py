@@ -1,256 +1,165 @@
-"""The sender's rows, and following what is mined until it is final. For the worker alone."""
+"""A wallet's sender, step by step: its lease, its alarms, and what is mined until it is final.
+
+For the worker of the queue `chain` alone.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings as django_settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
-from ledger.chain.artifacts import explain_revert
-from ledger.chain.client import ChainClient, Fees, Receipt, RpcError
-from ledger.chain.sender import Attempt, Job, Sender, SenderSettings
-from ledger.chain.signers import Signer
-from ledger.models.chain import ChainHead, ChainWallet, Intent, IntentAttempt
-from ledger.services.chain import announce
-from ledger.services.halting import is_halted
+from accounts import audit
+from ledger.chain.client import ChainClient, ChainError
+from ledger.chain.sender import Sender, SenderSettings
+from ledger.chain.signers import Signer, SigningError
+from ledger.models.chain import ChainWallet, Intent
+from ledger.services.alarms import alarm_staff
+from ledger.services.confirming import confirm
+from ledger.services.outgoing import IntentStore, LeaseLostError
 
-logger = logging.getLogger(__name__)
-State = Intent.State
+__all__ = ["LeaseLostError", "send_for", "send_step", "sender_settings"]
+
+Now = Callable[[], datetime]
 LEASE = timedelta(seconds=30)
-# The local chain mines each second; elsewhere a block takes longer and a bump costs real money.
-LOCAL_SETTINGS = SenderSettings(resend_after=3.0, bump_after=15.0)
+PAUSE_SECONDS = 0.05
+# A node that is away for a moment is no news.
+GRACE = {"node": timedelta(minutes=1), "signer": timedelta(minutes=1)}
+NO_GRACE = timedelta(0)
 
 
-class LeaseLostError(RuntimeError):
-    """Another process writes for this wallet now; nothing was signed."""
+def sender_settings() -> SenderSettings:
+    """From the settings CHAIN_…; the local chain mines each second, elsewhere a bump costs."""
+    local = django_settings.CHAIN_IS_LOCAL
+    return SenderSettings(
+        resend_after=3.0 if local else 5.0,
+        bump_after=15.0 if local else 30.0,
+        stuck_after=django_settings.CHAIN_STUCK_SECONDS,
+        fee_cap=django_settings.CHAIN_FEE_CAP_WEI,
+        transaction_cap=django_settings.CHAIN_CAP_TRANSACTION_WEI or None,
+        day_cap=django_settings.CHAIN_CAP_DAY_WEI or None,
+        low_funds=django_settings.CHAIN_LOW_FUNDS_WEI,
+    )
 
 
 def send_step(
-    *, client: ChainClient, signer: Signer, chain_id: int, settings: SenderSettings
+    *,
+    client: ChainClient,
+    signer: Signer,
+    chain_id: int,
+    settings: SenderSettings,
+    now: Now = timezone.now,
+    lease: timedelta = LEASE,
 ) -> int:
     """One step of the wallet's sender; 0 where another process holds the wallet, or all is halted.
 
-    Raises UnreachableError, LeaseLostError: the next step takes it up.
+    Raises ChainError, SigningError, LeaseLostError: the next step takes it up.
     """
-    if is_halted(chain_id):
-        return 0
     wallet = _wallet(chain_id, signer.address)
-    token = str(uuid4())
-    if not _lease(wallet.pk, token):
-        return 0
+    with _leased(wallet.pk, now, lease) as token:
+        return _step(client, signer, wallet, settings, token, now) if token else 0
+
+
+def send_for(
+    *,
+    client: ChainClient,
+    signer: Signer,
+    chain_id: int,
+    settings: SenderSettings,
+    seconds: float,
+    now: Now = timezone.now,
+    lease: timedelta = LEASE,
+) -> int:
+    """Steps until nothing is left to do, for `seconds` at most; returns how many intents moved.
+
+    Raises as `send_step`.
+    """
+    wallet = _wallet(chain_id, signer.address)
+    until = time.monotonic() + seconds
+    moved = 0
+    with _leased(wallet.pk, now, lease) as token:
+        while token:
+            now_moved = _step(client, signer, wallet, settings, token, now)
+            moved += now_moved
+            left = until - time.monotonic()
+            if left <= 0 or not (now_moved or _on_its_way(wallet, chain_id)):
+                break
+            if not now_moved:
+                time.sleep(min(left, PAUSE_SECONDS))
+            if not _renew(wallet.pk, token, now, lease):
+                break
+    return moved
+
+
+def _step(
+    client: ChainClient,
+    signer: Signer,
+    wallet: ChainWallet,
+    settings: SenderSettings,
+    token: str,
+    now: Now,
+) -> int:
+    store = IntentStore(wallet.pk, token, wallet.chain_id, now)
+    sender = Sender(client, signer, store, wallet.chain_id, settings, lambda: now().timestamp())
     try:
-        store = IntentStore(wallet.pk, token, chain_id)
-        sender = Sender(client, signer, store, chain_id, settings, lambda: _now().timestamp())
         moved = sender.step()
-        moved += _confirm(client, wallet.pk, signer.address)
-        if moved:
-            _keep_balance(client, wallet)
-        return moved
-    finally:
-        ChainWallet.objects.filter(pk=wallet.pk, lease_owner=token).update(
-            lease_owner="", lease_expires_at=None
-        )
+        moved += confirm(client, wallet, at=now())
+        if moved or wallet.checked_at is None:
+            _keep_balance(client, wallet, now())
+    except (ChainError, SigningError) as error:
+        kind = "signer" if isinstance(error, SigningError) else "node"
+        sender.alarms[kind] = f"{'The key' if kind == 'signer' else 'The node'} fails: {error}"
+        sender.watch()
+        report_alarms(wallet_id=wallet.pk, alarms=sender.alarms, whole=False, at=now())
+        raise
+    sender.watch()
+    report_alarms(wallet_id=wallet.pk, alarms=sender.alarms, whole=True, at=now())
+    return moved
 
 
-class IntentStore:
-    """`ledger.chain.sender.SenderStore` on the tables of one wallet, under its lease."""
+def report_alarms(*, wallet_id: UUID, alarms: dict[str, str], whole: bool, at: datetime) -> None:
+    """Keep what is wrong with a wallet and tell staff of what is new.
 
-    def __init__(self, wallet_id: UUID, token: str, chain_id: int) -> None:
-        self.wallet_id = wallet_id
-        self.token = token
-        self.chain_id = chain_id
-
-    def atomic(self) -> AbstractContextManager[object]:
-        return transaction.atomic()
-
-    def next_nonce(self) -> int | None:
-        return self._wallet_row().next_nonce
-
-    def set_next_nonce(self, nonce: int) -> None:
-        with transaction.atomic():
-            self._locked_wallet()
-            ChainWallet.objects.filter(pk=self.wallet_id).update(next_nonce=nonce)
-
-    def new_jobs(self, limit: int) -> Sequence[Job]:
-        rows = Intent.objects.filter(state=State.NEW, chain_id=self.chain_id)
-        return [_job(row) for row in rows.order_by("id")[:limit]]
-
-    def open_jobs(self, limit: int) -> Sequence[Job]:
-        rows = Intent.objects.filter(wallet=self.wallet_id, state__in=Intent.IN_FLIGHT)
-        return [_job(row) for row in rows.order_by("nonce").prefetch_related("tries")[:limit]]
-
-    def record_attempt(self, job: Job, attempt: Attempt, gas_limit: int) -> None:
-        with transaction.atomic():
-            self._locked_wallet()
-            intent = Intent.objects.select_for_update(of=("self",)).get(pk=job.id)
-            first = intent.state == State.NEW
-            intent.state, intent.wallet_id = State.SIGNED, self.wallet_id
-            intent.nonce, intent.tx_hash = attempt.nonce, attempt.tx_hash
-            intent.gas_limit, intent.signed_at = gas_limit, _now()
-            intent.save(
-                update_fields=["state", "wallet", "nonce", "tx_hash", "gas_limit", "signed_at"]
-            )
-            IntentAttempt.objects.create(
-                intent=intent,
-                nonce=attempt.nonce,
-                tx_hash=attempt.tx_hash,
-                raw=attempt.raw,
-                maximum_fee=attempt.fees.maximum,
-                priority_fee=attempt.fees.priority,
-            )
-            if first:
-                announce(intent, at=_now())
-
-    def record_sent(self, job: Job, attempt: Attempt, *, accepted: bool, answer: str) -> None:
-        with transaction.atomic():
-            IntentAttempt.objects.filter(tx_hash=attempt.tx_hash).update(
-                sent_at=_now(), times_sent=F("times_sent") + 1, answer=answer[:2000]
-            )
-            intent = Intent.objects.select_for_update(of=("self",)).get(pk=job.id)
-            if accepted and intent.state == State.SIGNED:
-                intent.state = State.SEEN
-                intent.save(update_fields=["state"])
-                announce(intent, at=_now())
-
-    def record_mined(self, job: Job, receipt: Receipt) -> None:
-        with transaction.atomic():
-            intent = Intent.objects.select_for_update(of=("self",)).get(pk=job.id)
-            if intent.state not in Intent.IN_FLIGHT:
-                return
-            intent.state, intent.tx_hash = State.MINED, receipt.tx_hash
-            intent.block_number, intent.block_hash = receipt.block_number, receipt.block_hash
-            intent.succeeded, intent.gas_used = receipt.succeeded, receipt.gas_used
-            intent.fee, intent.mined_at = receipt.fee, _now()
-            intent.save(
-                update_fields=[
-                    "state", "tx_hash", "block_number", "block_hash", "succeeded", "gas_used",
-                    "fee", "mined_at",
-                ]
-            )  # fmt: skip
-            announce(intent, at=_now())
-
-    def record_failed(self, job: Job, reason: str) -> None:
-        with transaction.atomic():
-            intent = Intent.objects.select_for_update(of=("self",)).get(pk=job.id)
-            if intent.state == State.NEW:
-                _settle(intent, State.FAILED, reason)
-
-    def record_renew(self, job: Job) -> None:
-        """Its nonce went to another transaction, so none of its attempts can ever be mined."""
-        Intent.objects.filter(pk=job.id, state__in=Intent.IN_FLIGHT).update(
-            state=State.NEW, nonce=None, tx_hash=""
-        )
-
-    def alarm(self, problem: str) -> None:
-        logger.error("%s", problem)
-        ChainWallet.objects.filter(pk=self.wallet_id).update(problem=problem, checked_at=_now())
-
-    def _wallet_row(self) -> ChainWallet:
-        return ChainWallet.objects.get(pk=self.wallet_id)
-
-    def _locked_wallet(self) -> ChainWallet:
-        wallet = ChainWallet.objects.select_for_update().get(pk=self.wallet_id)
-        if wallet.lease_owner != self.token:
-            raise LeaseLostError(f"Another process writes for {wallet.address} now.")
-        return wallet
-
-
-def _confirm(client: ChainClient, wallet_id: UUID, address: str) -> int:
-    """Move mined intents on to SAFE and FINAL, or back to SIGNED where their block is gone."""
-    head = ChainHead.objects.filter(
-        chain_id__in=ChainWallet.objects.filter(pk=wallet_id).values("chain_id")
-    ).first()
-    if head is None:
-        return 0
-    waiting = Intent.objects.filter(wallet=wallet_id).filter(
-        Q(state=State.MINED, block_number__lte=head.safe_number)
-        | Q(state=State.SAFE, block_number__lte=head.final_number)
-    )
-    return sum(_confirm_one(client, intent.pk, address, head) for intent in waiting[:200])
-
-
-def _confirm_one(client: ChainClient, intent_id: UUID, address: str, head: ChainHead) -> int:
-    intent = Intent.objects.get(pk=intent_id)
-    receipt = client.receipt(intent.tx_hash)
-    stands = receipt is not None and receipt.block_hash == intent.block_hash
-    reason = ""
-    if stands and not intent.succeeded:
-        reason = f"The contract refused it: {_why(client, intent, address)}"
+    `whole`: a step came to its end, so what it did not find any more is over.
+    """
+    wallet = ChainWallet.objects.get(pk=wallet_id)
+    if not alarms and not wallet.alarms:
+        return
     with transaction.atomic():
-        intent = Intent.objects.select_for_update(of=("self",)).get(pk=intent_id)
-        if intent.state not in (State.MINED, State.SAFE):
-            return 0
-        if not stands:
-            take_back(intent)
-        elif reason:
-            _settle(intent, State.FAILED, reason)
-        elif (intent.block_number or 0) <= head.final_number:
-            _settle(intent, State.FINAL, "")
-        else:
-            intent.state = State.SAFE
-            intent.save(update_fields=["state"])
-            announce(intent, at=_now())
-    return 1
+        wallet = ChainWallet.objects.select_for_update().get(pk=wallet_id)
+        known: dict[str, Any] = wallet.alarms
+        kept = {} if whole else dict(known)
+        for kind, text in alarms.items():
+            since = known.get(kind, {}).get("since", at.isoformat())
+            told = known.get(kind, {}).get("told", False)
+            due = at - datetime.fromisoformat(since) >= GRACE.get(kind, NO_GRACE)
+            kept[kind] = {"text": text, "since": since, "told": told or due}
+            if due and not told:
+                _tell(wallet, kind, text, at)
+        for kind in set(known) - set(kept):
+            if known[kind]["told"]:
+                data = {"kind": kind, "text": known[kind]["text"]}
+                audit.record(
+                    actor=None, verb="ledger.sender_alarm_over", target=wallet, at=at, data=data
+                )
+        wallet.alarms = kept
+        wallet.problem = "\n".join(one["text"] for one in kept.values() if one["told"])
+        wallet.checked_at = at
+        wallet.save(update_fields=["alarms", "problem", "checked_at"])
 
 
-def take_back(intent: Intent) -> None:
-    """Its block is gone: the same bytes are sent again. Call it in a transaction."""
-    intent.state, intent.succeeded = State.SIGNED, None
-    intent.block_number, intent.block_hash = None, ""
-    intent.gas_used, intent.fee, intent.mined_at, intent.settled_at = None, 0, None, None
-    intent.save(
-        update_fields=[
-            "state", "succeeded", "block_number", "block_hash", "gas_used", "fee", "mined_at",
-            "settled_at",
-        ]
-    )  # fmt: skip
-    intent.tries.update(sent_at=None)
-    announce(intent, at=_now())
-
-
-def _settle(intent: Intent, state: Intent.State, reason: str) -> None:
-    intent.state, intent.failure_reason, intent.settled_at = state, reason[:2000], _now()
-    intent.save(update_fields=["state", "failure_reason", "settled_at"])
-    announce(intent, at=_now())
-
-
-def _why(client: ChainClient, intent: Intent, address: str) -> str:
-    """What the contract says when asked once more; the state may have changed since."""
-    try:
-        client.call(intent.to, bytes(intent.data), sender=address, value=intent.value)
-    except RpcError as error:
-        return explain_revert(error.data) if error.data else error.message
-    return "it reverted in its block, and would not now"
-
-
-def _job(row: Intent) -> Job:
-    tries = row.tries.all() if row.state != State.NEW else ()
-    return Job(
-        id=row.pk,
-        to=row.to,
-        data=bytes(row.data),
-        value=row.value,
-        gas_limit=row.gas_limit,
-        nonce=row.nonce,
-        attempts=[_attempt(item) for item in tries],
-    )
-
-
-def _attempt(row: IntentAttempt) -> Attempt:
-    return Attempt(
-        tx_hash=row.tx_hash,
-        raw=bytes(row.raw),
-        nonce=row.nonce,
-        fees=Fees(maximum=row.maximum_fee, priority=row.priority_fee),
-        sent_at=row.sent_at.timestamp() if row.sent_at else None,
-    )
+def _tell(wallet: ChainWallet, kind: str, text: str, at: datetime) -> None:
+    data = {"kind": kind, "text": text}
+    audit.record(actor=None, verb="ledger.sender_alarm", target=wallet, at=at, data=data)
+    alarm_staff(title=f"The sender of {wallet.address[:10]}… needs you: {kind}", body=text, at=at)
 
 
 def _wallet(chain_id: int, address: str) -> ChainWallet:
@@ -258,16 +167,35 @@ def _wallet(chain_id: int, address: str) -> ChainWallet:
     return wallet
 
 
-def _lease(wallet_id: UUID, token: str) -> bool:
-    free = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lt=_now())
-    rows: Any = ChainWallet.objects.filter(free, pk=wallet_id)
-    return bool(rows.update(lease_owner=token, lease_expires_at=_now() + LEASE, problem=""))
+@contextmanager
+def _leased(wallet_id: UUID, now: Now, lease: timedelta) -> Iterator[str]:
+    """A token while the wallet is ours; "" where another process holds it."""
+    token = str(uuid4())
+    free = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lt=now())
+    rows = ChainWallet.objects.filter(free, pk=wallet_id)
+    if not rows.update(lease_owner=token, lease_expires_at=now() + lease):
+        yield ""
+        return
+    try:
+        yield token
+    finally:
+        ChainWallet.objects.filter(pk=wallet_id, lease_owner=token).update(
+            lease_owner="", lease_expires_at=None
+        )
 
 
-def _keep_balance(client: ChainClient, wallet: ChainWallet) -> None:
+def _renew(wallet_id: UUID, token: str, now: Now, lease: timedelta) -> bool:
+    mine = ChainWallet.objects.filter(pk=wallet_id, lease_owner=token)
+    return bool(mine.update(lease_expires_at=now() + lease))
+
+
+def _on_its_way(wallet: ChainWallet, chain_id: int) -> bool:
+    new = Intent.objects.filter(state=Intent.State.NEW, chain_id=chain_id)
+    unmined = Intent.objects.filter(wallet=wallet, state__in=Intent.IN_FLIGHT)
+    return new.exists() or unmined.exists()
+
+
+def _keep_balance(client: ChainClient, wallet: ChainWallet, at: datetime) -> None:
     balance = client.balance(wallet.address)
-    ChainWallet.objects.filter(pk=wallet.pk).update(balance=balance, checked_at=_now())
-
-
-def _now() -> datetime:
-    return timezone.now()
+    wallet.checked_at = at
+    ChainWallet.objects.filter(pk=wallet.pk).update(balance=balance, checked_at=at)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from django.utils import timezone
 
 from ledger.chain import artifacts
-from ledger.chain.client import RpcError, UnreachableError
+from ledger.chain.client import ChainError, RpcError, UnreachableError
 from ledger.errors import LimitReached, WaitingForChain
 from ledger.models import Account
 from ledger.models.chain import ChainLog, ChainWallet, Intent, IntentAttempt
@@ -108,17 +110,17 @@ def test_many_intents_go_out_together_with_contiguous_nonces(worker: Worker) -> 
 
 
 class Faulty:
-    """A node that fails on the raw send, before or after it took the transaction."""
+    """A node that fails on the raw sends, before or after it took the transactions."""
 
-    def __init__(self, worker: Worker, *, taken: bool, error: Exception) -> None:
-        self.real = worker.chain.client.send_raw
+    def __init__(self, worker: Worker, *, taken: bool, error: ChainError) -> None:
+        self.real = worker.chain.client.send_raws
         self.taken = taken
         self.error = error
 
-    def __call__(self, raw: bytes) -> str:
+    def __call__(self, signed: Sequence[tuple[str, bytes]]) -> list[ChainError | None]:
         if self.taken:
-            self.real(raw)
-        raise self.error
+            self.real(signed)
+        return [self.error] * len(signed)
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -126,7 +128,7 @@ def test_a_lost_answer_sends_the_same_bytes_again(worker: Worker, monkeypatch, t
     intent = anchor(1, 1)
     fault = Faulty(worker, taken=taken, error=UnreachableError("cut"))
     with monkeypatch.context() as patch:
-        patch.setattr(worker.chain.client, "send_raw", fault)
+        patch.setattr(worker.chain.client, "send_raws", fault)
         with pytest.raises(UnreachableError):
             worker.send()
     assert IntentAttempt.objects.count() == 1
@@ -142,7 +144,7 @@ def test_an_underpriced_attempt_is_replaced_at_the_same_nonce(worker: Worker, mo
     intent = anchor(1, 1)
     refused = Faulty(worker, taken=False, error=RpcError("send", -32000, "transaction underpriced"))
     with monkeypatch.context() as patch:
-        patch.setattr(worker.chain.client, "send_raw", refused)
+        patch.setattr(worker.chain.client, "send_raws", refused)
         worker.send()
     first, second = IntentAttempt.objects.order_by("id")
     assert first.nonce == second.nonce
@@ -158,7 +160,7 @@ def test_a_nonce_that_another_used_is_signed_anew(worker: Worker, monkeypatch) -
     intent = anchor(1, 1)
     with monkeypatch.context() as patch:
         lost = Faulty(worker, taken=False, error=UnreachableError("cut"))
-        patch.setattr(worker.chain.client, "send_raw", lost)
+        patch.setattr(worker.chain.client, "send_raws", lost)
         with pytest.raises(UnreachableError):
             worker.send()
     worker.chain.transfer(OPERATOR, ALICE, 1)
