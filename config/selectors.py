@@ -19,6 +19,7 @@ from datanets.models import (
     Datanet,
     Record,
     Report,
+    Slash,
     Version,
     VersionBuild,
 )
@@ -157,6 +158,7 @@ def staff_overview(at: datetime) -> dict[str, Any]:
     """What staff must act on, and whether the machinery runs."""
     return {
         "in_review": Datanet.objects.filter(state="IN_REVIEW").count(),
+        "appeals": Slash.objects.filter(state="APPEALED").count(),
         "reports": Report.objects.filter(state="OPEN").count(),
         "workers": workers.live_workers(at=at).order_by("queue", "name"),
         "unsent": OutboxMessage.objects.filter(sent_at__isnull=True, available_at__lte=at).count(),

@@ -50,8 +50,8 @@ class DatanetSerializer(serializers.ModelSerializer[Datanet]):
         model = Datanet
         fields = [
             "id", "slug", "name", "summary", "description", "rules", "tags", "licence",
-            "data_type", "state", "owner", "accepted_count", "latest_version", "derived_from",
-            "created_at", "published_at",
+            "data_type", "state", "stake_amount", "owner", "accepted_count", "latest_version",
+            "derived_from", "created_at", "published_at",
         ]  # fmt: skip
 
     @extend_schema_field(AncestorSerializer(many=True))

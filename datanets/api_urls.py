@@ -2,7 +2,7 @@ from typing import Any
 
 from django.urls import path
 
-from datanets import api
+from datanets import api, api_slashes
 
 listing: dict[str, Any] = {"get": "list"}
 single: dict[str, Any] = {"get": "retrieve"}
@@ -40,6 +40,22 @@ urlpatterns = [
         "contributions/<uuid:pk>/reviews/",
         api.ReviewViewSet.as_view(listing),
         name="api-contribution-reviews",
+    ),
+    path(
+        "contributions/<uuid:pk>/stake/",
+        api_slashes.ContributionStakeView.as_view(),
+        name="api-contribution-stake",
+    ),
+    path(
+        "contributions/<uuid:pk>/slashes/",
+        api_slashes.ContributionSlashesView.as_view(),
+        name="api-contribution-slashes",
+    ),
+    path("slashes/", api_slashes.SlashesView.as_view(), name="api-slashes"),
+    path("slashes/<uuid:pk>/", api_slashes.SlashView.as_view(), name="api-slash"),
+    path("slashes/<uuid:pk>/appeal/", api_slashes.AppealView.as_view(), name="api-slash-appeal"),
+    path(
+        "slashes/<uuid:pk>/decision/", api_slashes.DecisionView.as_view(), name="api-slash-decision"
     ),
     path("records/<uuid:pk>/", api.RecordViewSet.as_view(single), name="api-record"),
 ]

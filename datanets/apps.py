@@ -14,7 +14,7 @@ class DatanetsConfig(AppConfig):
         from django.contrib.auth.models import AnonymousUser
 
         from accounts import leases, pages
-        from datanets.models import Contribution, Datanet, Version, VersionBuild
+        from datanets.models import Contribution, Datanet, Slash, Version, VersionBuild
         from datanets.services import contributions, versions
 
         leases.register(
@@ -39,6 +39,7 @@ class DatanetsConfig(AppConfig):
 
         pages.register("record", lambda pk: reverse("datanets:record", args=[pk]))
         pages.register("contribution", lambda pk: reverse("datanets:contribution", args=[pk]))
+        pages.register("slash", page_of(Slash))
         pages.register("datanet", page_of(Datanet))
         # Names stand on public pages of the ledger, so only those that everybody may see.
         public = Datanet.objects.visible_to(AnonymousUser())

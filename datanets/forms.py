@@ -7,7 +7,17 @@ from django import forms
 from accounts.models import User
 from datanets.licences import choices as licence_choices
 from datanets.licences import choices_derived_from
-from datanets.models import Reason, ReportReason, Role, Version
+from datanets.models import (
+    Contribution,
+    Reason,
+    Record,
+    ReportReason,
+    Role,
+    SlashReason,
+    Version,
+)
+from ledger.errors import InvalidAmount
+from ledger.words import parse_open
 
 MAX_TAGS = 10
 
@@ -90,6 +100,57 @@ class ReportForm(forms.Form):
 class VerdictForm(forms.Form):
     reason = forms.ChoiceField(choices=[("", "Choose a reason"), *Reason.choices], required=False)
     note = forms.CharField(max_length=500, required=False, label="Note to the contributor")
+
+
+class StakeForm(forms.Form):
+    """What a Datanet asks for with each contribution; nothing at all is an answer too."""
+
+    amount = forms.CharField(
+        max_length=80,
+        required=False,
+        label="Stake on each contribution, in OPEN",
+        help_text="Leave it empty to ask for none.",
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+    )
+
+    def clean_amount(self) -> int:
+        text = self.cleaned_data["amount"].strip()
+        if not text or not text.strip("0."):
+            return 0
+        try:
+            return parse_open(text)
+        except InvalidAmount as error:
+            raise forms.ValidationError(error.message, code=error.code) from error
+
+
+class SlashForm(forms.Form):
+    reason = forms.ChoiceField(label="What is wrong with it?", choices=SlashReason.choices)
+    evidence = forms.CharField(
+        label="Evidence",
+        widget=forms.Textarea(attrs={"rows": 6}),
+        max_length=4_000,
+        help_text="What shows it. The contributor reads it now, everybody once it is executed.",
+    )
+    records = forms.ModelMultipleChoiceField(
+        label="Records that show it",
+        queryset=Record.objects.none(),
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Name at least one record."},
+    )
+
+    def __init__(self, *args: Any, contribution: Contribution, **options: Any) -> None:
+        super().__init__(*args, **options)
+        field = self.fields["records"]
+        assert isinstance(field, forms.ModelMultipleChoiceField)
+        field.queryset = contribution.records.order_by("row")
+
+
+class AppealForm(forms.Form):
+    text = forms.CharField(
+        label="Why the slash is wrong, and what shows it",
+        widget=forms.Textarea(attrs={"rows": 5}),
+        max_length=4_000,
+    )
 
 
 class MemberForm(forms.Form):

@@ -6,4 +6,9 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 900.0,
         "options": {"queue": "ingest", "expires": 900},
     },
+    "settle-stakes": {
+        "task": "datanets.tasks.settle_stakes",
+        "schedule": 30.0,
+        "options": {"queue": "default", "expires": 30},
+    },
 }

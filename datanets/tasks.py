@@ -5,7 +5,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from datanets.services import checking, submission, uploads, versions
+from datanets.services import checking, slashing, staking, submission, uploads, versions
 
 
 @shared_task
@@ -31,3 +31,11 @@ def build_version(build_id: str) -> None:
 @shared_task
 def expire_uploads() -> None:
     uploads.expire_uploads(at=timezone.now())
+
+
+@shared_task
+def settle_stakes() -> None:
+    """Execute slashes that nobody appealed, then give back stakes whose time has come."""
+    now = timezone.now()
+    slashing.execute_due_slashes(at=now)
+    staking.return_due_stakes(at=now)

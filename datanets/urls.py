@@ -6,6 +6,7 @@ from datanets.views import (
     derivation,
     records,
     review,
+    slashes,
     staff,
     uploads,
     versions,
@@ -19,6 +20,8 @@ contribution_urls = [
     path("submit/", contributions.submit, name="submit"),
     path("retry/", contributions.retry, name="retry"),
     path("discard/", contributions.discard, name="discard"),
+    path("withdraw/", contributions.withdraw, name="withdraw-contribution"),
+    path("slash/", slashes.propose, name="propose-slash"),
     path("refused.csv", contributions.reject_file, {"ending": "csv"}, name="refused-csv"),
     path("refused.jsonl", contributions.reject_file, {"ending": "jsonl"}, name="refused-jsonl"),
 ]
@@ -28,6 +31,13 @@ record_urls = [
     path("withdraw/", records.withdraw, name="withdraw-record"),
     path("remove/", records.remove, name="remove-record"),
     path("report/", records.report, name="report-record"),
+]
+
+slash_urls = [
+    path("", slashes.slash, name="slash"),
+    path("appeal/", slashes.appeal, name="appeal-slash"),
+    path("withdraw/", slashes.withdraw, name="withdraw-slash"),
+    path("decide/", slashes.decide, name="decide-slash"),
 ]
 
 datanet_urls = [
@@ -41,6 +51,7 @@ datanet_urls = [
     path("uploads/", uploads.create, name="uploads"),
     path("uploads/<uuid:upload_id>/discard/", uploads.discard, name="discard-upload"),
     path("records/", records.index, name="records"),
+    path("stakes/", slashes.index, name="stakes"),
     path("review/", review.queue, name="review"),
     path("review/all/", review.decide_all, name="review-all"),
     path("review/undo/", review.undo, name="review-undo"),
@@ -68,6 +79,7 @@ urlpatterns = [
     path("datanets/contributions/", contributions.mine, name="my-contributions"),
     path("datanets/contributions/<uuid:contribution_id>/", include(contribution_urls)),
     path("datanets/uploads/<uuid:upload_id>/", uploads.upload, name="upload"),
+    path("datanets/slashes/<uuid:slash_id>/", include(slash_urls)),
     path("datanets/records/<uuid:record_id>/", include(record_urls)),
     path("datanets/<slug:slug>/", include(datanet_urls)),
     path("staff/moderation/", include(moderation_urls)),

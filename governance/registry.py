@@ -89,6 +89,11 @@ GOVERNED: dict[str, Governed] = _declared(
             "What a contributor stakes at least where a contribution is staked.",
         ),
         Governed(
+            "stake.return_seconds", "Time until a stake goes back", 14 * DAY, Unit.SECONDS, 60,
+            365 * DAY,
+            "How long after the last verdict on its records a contribution's stake stays locked.",
+        ),
+        Governed(
             "slash.redundant_bps", "Slash for redundant records", 1_000, Unit.BASIS_POINTS, 0,
             10_000, "Part of a contribution's stake that redundant records cost.",
         ),
@@ -105,9 +110,8 @@ GOVERNED: dict[str, Governed] = _declared(
             "How long a slash can be appealed before it is final.",
         ),
         Governed(
-            "slash.bond", "Bond of a slash and of its appeal", OPEN, Unit.WEI, 0,
-            1_000_000 * OPEN,
-            "What who asks for a slash, or appeals one, sets aside and loses if wrong.",
+            "slash.bond", "Bond of an appeal", OPEN, Unit.WEI, 0, 1_000_000 * OPEN,
+            "What who appeals a slash sets aside, and loses where it is upheld.",
         ),
         Governed(
             "relay.gas_price", "Price of a relayed claim's gas", 10**7, Unit.WEI, 0, 10**12,

@@ -57,6 +57,12 @@ class HoldClosed(LedgerError):
     code = "hold_closed"
 
 
+class StakeClosed(LedgerError):
+    """The stake was returned or slashed whole before."""
+
+    code = "stake_closed"
+
+
 class NothingToClaim(LedgerError):
     code = "nothing_to_claim"
 

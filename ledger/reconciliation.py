@@ -18,6 +18,7 @@ from ledger.models import (
     PayoutAddress,
     Posting,
     RelayReserve,
+    Stake,
     Withdrawal,
     WithdrawalBatch,
 )
@@ -110,6 +111,14 @@ def batches_are_whole() -> Finding:
     return Finding("batches of withdrawals", _sum(batched, "amount"), batches)
 
 
+def stakes_are_set_aside() -> Finding:
+    """What lies on accounts of stakes and bonds is what their rows say is left of them."""
+    stakes = Stake.objects.all()
+    left = _sum(stakes, "amount") - _sum(stakes, "slashed") - _sum(stakes, "returned")
+    accounts = Account.objects.filter(kind=Account.Kind.STAKE)
+    return Finding("stakes on contributions, and bonds", left, _sum(accounts, "balance"))
+
+
 def escrow_is_owed() -> Finding:
     """What lies in escrow is what was published and not claimed."""
     owed = _sum(PayoutAddress.objects.all(), "published") - _sum(
@@ -168,6 +177,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     all_balances_cancel,
     nobody_is_overdrawn,
     holds_are_set_aside,
+    stakes_are_set_aside,
     captured_fees_are_split,
     settled_suspense_is_empty,
     withdrawals_are_under_way,

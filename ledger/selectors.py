@@ -186,6 +186,11 @@ def account_of(user: User, kind: Account.Kind) -> Account | None:
     return Account.objects.filter(kind=kind, owner_id=user.pk).first()
 
 
+def account_of_owner(kind: Account.Kind, owner_id: UUID | None = None) -> Account | None:
+    """The account of a Datanet, a stake or the house; None where no entry needed it yet."""
+    return Account.objects.filter(kind=kind, owner_id=owner_id).first()
+
+
 def cause_for(entry: Entry, user: Any) -> UUID | None:
     """The id of the entry's cause, but of an account that `user` may not see."""
     if entry.cause_kind in OF_AN_ACCOUNT and entry.cause_id is not None:

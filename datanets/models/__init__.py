@@ -18,10 +18,17 @@ from datanets.models.records import (
     Review,
     Verdict,
 )
+from datanets.models.slashes import (
+    ContributionStake,
+    Slash,
+    SlashReason,
+    SlashState,
+)
 from datanets.models.versions import Version, VersionBuild, VersionBuildState, VersionRecord
 
 __all__ = [
     "Contribution",
+    "ContributionStake",
     "ContributionState",
     "DataType",
     "Datanet",
@@ -37,6 +44,9 @@ __all__ = [
     "Review",
     "Role",
     "RowError",
+    "Slash",
+    "SlashReason",
+    "SlashState",
     "Upload",
     "UploadPart",
     "UploadState",

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 
+from accounts.fields import WeiField
 from accounts.models import User
 from accounts.models.base import Entity
 from datanets.licences import LICENCES, Licence
@@ -100,6 +101,8 @@ class Datanet(Entity):
         on_delete=models.PROTECT,
         related_name="derived_datanets",
     )
+    # What each contribution is submitted with, in wei; 0 where no stake is asked.
+    stake_amount = WeiField(default=0)
     # Why staff sent it back or took it down; shown to the owner, the latter to everyone.
     statement = models.TextField(blank=True, default="")
     state_changed_at = models.DateTimeField(null=True, blank=True)
@@ -111,6 +114,11 @@ class Datanet(Entity):
         ordering = ["-published_at", "-id"]
         indexes = [models.Index(fields=["state", "-published_at"], name="datanet_by_state")]
         triggers = [pgtrigger.ReadOnly(name="keeps_its_parent", fields=["derived_from"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(stake_amount__gte=0), name="datanet_stake_not_negative"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

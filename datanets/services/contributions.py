@@ -20,6 +20,7 @@ from datanets.ingest.mapping import Mapping
 from datanets.licences import allowed_for
 from datanets.models import Contribution, ContributionState, Datanet, Upload
 from datanets.models.contributions import DISCARDABLE, MAPPABLE, SUBMITTABLE
+from datanets.services import staking
 from datanets.services.notices import notify_once
 
 QUEUE = "ingest"
@@ -108,10 +109,14 @@ def submit_contribution(
     consent: bool,
     acting_user: User,
     at: datetime,
+    agreed_stake: int | None = None,
 ) -> None:
     """Hand the good rows in under a licence; a worker writes the records.
 
-    Raises DatanetError: CONSENT, LICENCE, NO_ROWS, STATE; PermissionDenied.
+    Where the Datanet asks for a stake, it is locked with the submission or nothing happens.
+    `agreed_stake` is the amount in wei that the person was shown; None agrees to whatever is asked.
+
+    Raises DatanetError: CONSENT, LICENCE, NO_ROWS, STATE, STAKE, FUNDS; PermissionDenied.
     """
     _require_submitter(contribution, acting_user)
     access.require_contributor(acting_user, contribution.datanet)
@@ -123,16 +128,20 @@ def submit_contribution(
         raise DatanetError("LICENCE", f"“{licence}” does not fit this Datanet.", status=400)
     if not contribution.rows_good:
         raise DatanetError("NO_ROWS", "No row of this file can become a record.")
-    _move(
-        contribution,
-        SUBMITTABLE,
-        ContributionState.SUBMISSION_QUEUED,
-        acting_user=acting_user,
-        verb="contribution.consented",
-        at=at,
-        data={"licence": licence},
-        licence=licence,
-    )
+    with transaction.atomic():
+        _move(
+            contribution,
+            SUBMITTABLE,
+            ContributionState.SUBMISSION_QUEUED,
+            acting_user=acting_user,
+            verb="contribution.consented",
+            at=at,
+            data={"licence": licence},
+            licence=licence,
+        )
+        staking.lock_for(
+            contribution=contribution, agreed=agreed_stake, acting_user=acting_user, at=at
+        )
 
 
 def retry_contribution(*, contribution: Contribution, acting_user: User, at: datetime) -> None:
@@ -198,6 +207,7 @@ def fail(pk: UUID, reason: str, at: datetime) -> None:
             data={"code": WORKER_LOST, "reason": reason},
             at=at,
         )
+        staking.return_after_failure(contribution=contribution, at=at)
         notify_once(
             user=contribution.submitter,
             kind="datanets.contribution_failed",

@@ -16,7 +16,7 @@ from datanets.errors import DatanetError
 from datanets.licences import LICENCES, why_not_derived
 from datanets.models import Datanet, DatanetState, DataType, Membership, Role, Version
 
-RESERVED_SLUGS = frozenset({"new", "contributions", "uploads", "records", "licences"})
+RESERVED_SLUGS = frozenset({"new", "contributions", "uploads", "records", "licences", "slashes"})
 EDITABLE = frozenset({"name", "summary", "description", "rules", "tags", "licence"})
 
 

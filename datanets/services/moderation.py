@@ -11,6 +11,7 @@ from accounts.notifications import notify
 from datanets import access
 from datanets.errors import DatanetError
 from datanets.models import (
+    Contribution,
     Datanet,
     Record,
     RecordState,
@@ -130,6 +131,35 @@ def withdraw_record(*, record: Record, acting_user: User, at: datetime) -> None:
                 url=record.get_absolute_url(),
                 at=at,
             )
+
+
+def withdraw_contribution(*, contribution: Contribution, acting_user: User, at: datetime) -> int:
+    """Withdraw every record of a contribution that the person may withdraw; returns how many.
+
+    Raises DatanetError STATE where there is none.
+    """
+    movable = (RecordState.PENDING, RecordState.ACCEPTED, RecordState.REJECTED)
+    with transaction.atomic():
+        records = (
+            Record.objects.select_for_update(of=("self",))
+            .select_related("datanet", "contribution", "contributor")
+            .filter(contribution=contribution, state__in=movable)
+            .order_by("id")
+        )
+        mine = [record for record in records if access.may_withdraw(acting_user, record)]
+        if not mine:
+            raise DatanetError("STATE", "No record of this contribution is yours to withdraw.")
+        for record in mine:
+            _withhold(record, RecordState.WITHDRAWN, acting_user, at, "")
+        if contribution.datanet.owner_id != acting_user.pk:
+            notify(
+                user=contribution.datanet.owner,
+                kind="datanets.record_withdrawn",
+                title=f"{len(mine):,} records of {contribution.datanet.name} were withdrawn",
+                url=contribution.get_absolute_url(),
+                at=at,
+            )
+    return len(mine)
 
 
 def _withhold(

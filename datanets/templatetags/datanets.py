@@ -6,6 +6,7 @@ from django import template
 from django.utils.safestring import SafeString
 
 from datanets import markdown as rendering
+from governance import words as governed
 
 register = template.Library()
 
@@ -25,6 +26,18 @@ def lookup(values: dict[str, Any], key: str) -> Any:
 def percent_of(part: int, whole: int) -> str:
     """Part of whole as a CSS percentage."""
     return f"{100 * part / whole:.2f}%" if whole else "0%"
+
+
+@register.filter
+def percent(basis_points: int) -> str:
+    """1250 -> "12.5 %"."""
+    return governed.percent(basis_points)
+
+
+@register.filter
+def period(seconds: int) -> str:
+    """604800 -> "7 days"."""
+    return governed.period(seconds)
 
 
 @register.filter

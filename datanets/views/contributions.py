@@ -17,15 +17,16 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.blobs import open_blob
-from datanets import access, selectors
+from datanets import access, selectors, stakes
 from datanets.errors import DatanetError
 from datanets.ingest import rejects
 from datanets.ingest.formats import accepted_endings
 from datanets.ingest.mapping import SHAPE_LABELS, Shape
 from datanets.licences import LICENCES, allowed_for
 from datanets.models import Contribution, Datanet, Upload, UploadState
+from datanets.models.records import WITHHELD
 from datanets.services import contributions as services
-from datanets.services import uploads
+from datanets.services import moderation, uploads
 from datanets.views.common import act, person, tab_context, with_datanet
 from datanets.views.downloads import download
 from datanets.views.mapping import mapping_fields, rows_as_read
@@ -115,6 +116,7 @@ def submit(request: HttpRequest, contribution_id: UUID) -> HttpResponse:
         contribution=found,
         licence=request.POST.get("licence", ""),
         consent=request.POST.get("consent") == "yes",
+        agreed_stake=_wei(request.POST.get("stake", "")),
     )
 
 
@@ -139,6 +141,20 @@ def discard(request: HttpRequest, contribution_id: UUID) -> HttpResponse:
 
 
 @login_required
+@require_POST
+def withdraw(request: HttpRequest, contribution_id: UUID) -> HttpResponse:
+    """Consent ends for every record of it; a stake that nobody disputes goes back."""
+    found = _own(request, contribution_id)
+    return act(
+        request,
+        found.get_absolute_url(),
+        moderation.withdraw_contribution,
+        "The records are withdrawn; they are in no new version.",
+        contribution=found,
+    )
+
+
+@login_required
 @require_safe
 def reject_file(request: HttpRequest, contribution_id: UUID, ending: str) -> StreamingHttpResponse:
     """All refused rows with their reasons, for correcting and uploading again."""
@@ -152,6 +168,11 @@ def reject_file(request: HttpRequest, contribution_id: UUID, ending: str) -> Str
         body = rejects.as_csv(json.loads(line) for line in lines)
         return download(request, body, name, "text/csv; charset=utf-8")
     return download(request, lines, name, "application/jsonl")
+
+
+def _wei(text: str) -> int:
+    """The stake that the page showed; a form without one agreed to none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 79 else 0
 
 
 def _lines(sha256: str) -> Iterator[bytes]:
@@ -171,6 +192,8 @@ def _own(request: HttpRequest, contribution_id: UUID) -> Contribution:
 
 def _context(request: HttpRequest, found: Contribution) -> dict[str, Any]:
     is_owner = access.may_own(request.user, found.datanet)
+    is_mine = found.submitter_id == request.user.pk
+    standing = stakes.standing(found)
     shape = request.GET.get("shape") or found.mapping.get("shape") or (
         found.preview.get("mapping", {}).get("shape", Shape.QUESTION_ANSWER)
     )  # fmt: skip
@@ -179,7 +202,11 @@ def _context(request: HttpRequest, found: Contribution) -> dict[str, Any]:
     allowed = allowed_for(found.datanet.licence)
     return {
         "contribution": found,
-        "is_mine": found.submitter_id == request.user.pk,
+        "is_mine": is_mine,
+        "offer": stakes.offer(found.datanet, found.submitter) if is_mine else None,
+        "standing": standing,
+        "may_propose": stakes.may_propose(request.user, standing),
+        "may_withdraw": is_mine and found.records.exclude(state__in=WITHHELD).exists(),
         "shape": shape,
         "shapes": [(item.value, label) for item, label in SHAPE_LABELS.items()],
         "fields": fields,

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from datanets import selectors
+from datanets import selectors, stakes
 from datanets.errors import DatanetError
 from datanets.forms import DatanetForm, MemberForm, ReasonForm, ReportForm
 from datanets.licences import LICENCES
@@ -183,5 +183,12 @@ def _people_page(
     page = Paginator(selectors.contributor_list(datanet), 50).get_page(request.GET.get("page"))
     members = datanet.memberships.exclude(role="CONTRIBUTOR").select_related("user")
     total = sum(getattr(user, "record_count", 0) for user in page)
-    context |= {"page": page, "members": members, "form": form, "page_total": total}
+    proposers = {pk.hex: counted for pk, counted in stakes.proposers(datanet).items()}
+    context |= {
+        "page": page,
+        "members": members,
+        "proposers": proposers,
+        "form": form,
+        "page_total": total,
+    }
     return render(request, "datanets/people.html", context, status=status)

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from datanets import access, selectors
+from datanets import access, selectors, stakes
 from datanets.errors import DatanetError
 from datanets.forms import VerdictForm
 from datanets.models import Datanet, Record, Verdict
@@ -36,8 +36,11 @@ def queue(request: HttpRequest, datanet: Datanet) -> HttpResponse:
     record = pending.first()
     counts = selectors.record_counts(datanet)
     decided = counts["ACCEPTED"] + counts["REJECTED"]
+    standing = stakes.standing(record.contribution) if record else None
     context = {
         **tab_context(request, datanet, "review"),
+        "standing": standing,
+        "may_propose": stakes.may_propose(request.user, standing),
         "record": record,
         "waiting": pending.count(),
         "decided": decided,

@@ -15,7 +15,8 @@ from datanets.models import Datanet, DatanetState, Record, Report, ReportState
 from datanets.selectors import with_counts
 from datanets.services import datanets as services
 from datanets.services import moderation
-from datanets.views.common import act
+from datanets.stakes import slashes_to_decide
+from datanets.views.common import act, person
 
 
 @login_required
@@ -30,6 +31,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "waiting": with_counts(waiting.order_by("state_changed_at")),
         "page": Paginator(open_reports, 30).get_page(request.GET.get("page")),
         "handled": handled,
+        "appeals": slashes_to_decide(person(request)),
         "form": ReasonForm(),
     }
     return render(request, "datanets/moderation.html", context)

@@ -20,6 +20,7 @@ from ledger.models.gone import GoneBlock
 from ledger.models.holds import Hold
 from ledger.models.relays import PayoutChoice, RelayReserve
 from ledger.models.spending import Budget, BudgetNotice, TopUpRule
+from ledger.models.stakes import Stake
 from ledger.models.withdrawals import Withdrawal, WithdrawalBatch
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "PayoutChoice",
     "Posting",
     "RelayReserve",
+    "Stake",
     "TopUpRule",
     "Withdrawal",
     "WithdrawalBatch",

@@ -52,6 +52,8 @@ class Account(Entity):
         HOLD = "HOLD", "Held"
         WITHDRAWING = "WITHDRAWING", "On its way to a wallet"
         RELAY = "RELAY", "Relay fees set aside"
+        STAKE = "STAKE", "Staked, at risk of a slash"
+        POOLING = "POOLING", "On its way to a stake pool"
         ESCROW = "ESCROW", "Published, not yet claimed"
         UNASSIGNED = "UNASSIGNED", "Deposits to an unknown account"
         GATEWAY = "GATEWAY", "OPEN in the Gateway contract"

@@ -37,6 +37,11 @@ class Entry(Entity):
         RELAY_FEE = "RELAY_FEE", "Relay fee set aside"
         RELAYED = "RELAYED", "Relay fee spent"
         RELAY_BACK = "RELAY_BACK", "Relay fee given back"
+        STAKE = "STAKE", "Staked"
+        UNSTAKE = "UNSTAKE", "Stake returned"
+        SLASH = "SLASH", "Slashed"
+        POOLING = "POOLING", "On its way to a stake pool"
+        POOLED = "POOLED", "Paid to a stake pool"
         REVERSAL = "REVERSAL", "Reversal"
 
     kind = models.CharField(max_length=12, choices=Kind.choices)

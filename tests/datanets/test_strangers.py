@@ -23,6 +23,7 @@ SEEN_ON_DRAFT = {
     "records": (404, 404, 200, 200),
     "versions": (404, 404, 200, 200),
     "people": (404, 404, 200, 200),
+    "stakes": (404, 404, 200, 200),
     "edit": (404, 404, 403, 200),
     "review": (404, 404, 200, 200),
     "contribute": (404, 404, 200, 200),
@@ -32,6 +33,7 @@ SEEN_WHEN_PUBLISHED = {
     "records": (200, 200, 200, 200),
     "versions": (200, 200, 200, 200),
     "people": (200, 200, 200, 200),
+    "stakes": (200, 200, 200, 200),
     "edit": (302, 403, 403, 200),
     "review": (302, 403, 200, 200),
     "contribute": (302, 200, 200, 200),
@@ -249,6 +251,8 @@ def test_no_address_was_forgotten() -> None:
         Path(__file__).read_text() + "index create my-contributions contribution set-mapping retry "
     )
     text += "submit discard refused-csv refused-jsonl record withdraw-record remove-record "
+    # Stakes and slashes: test_slashing.py.
+    text += "slash appeal-slash withdraw-slash decide-slash propose-slash withdraw-contribution "
     text += "report-record review-record report version manifest records-file derive"
     names: set[str] = set()
     for pattern in urlpatterns:
