@@ -225,6 +225,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Reading API. Completions live under /v1/ in OpenAI's shape.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {"SlashReason": "datanets.models.slashes.SlashReason"},
 }
 
 # ---------------------------------------------------------------- the product

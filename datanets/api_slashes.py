@@ -61,7 +61,7 @@ class SlashSerializer(serializers.ModelSerializer[Slash]):
         read_only_fields = fields
 
 
-class ProposalSerializer(serializers.Serializer[Any]):
+class SlashProposalSerializer(serializers.Serializer[Any]):
     reason = serializers.ChoiceField(choices=SlashReason.choices)
     evidence = serializers.CharField(max_length=4_000)
     records = serializers.ListField(
@@ -69,11 +69,11 @@ class ProposalSerializer(serializers.Serializer[Any]):
     )
 
 
-class AppealSerializer(serializers.Serializer[Any]):
+class SlashAppealSerializer(serializers.Serializer[Any]):
     text = serializers.CharField(max_length=4_000)
 
 
-class DecisionSerializer(serializers.Serializer[Any]):
+class SlashDecisionSerializer(serializers.Serializer[Any]):
     upheld = serializers.BooleanField()
     statement = serializers.CharField(max_length=2_000)
 
@@ -98,10 +98,10 @@ class ContributionSlashesView(APIView):
 
     permission_classes = (IsAuthenticated,)
 
-    @extend_schema(request=ProposalSerializer, responses={201: SlashSerializer})
+    @extend_schema(request=SlashProposalSerializer, responses={201: SlashSerializer})
     def post(self, request: Request, pk: UUID) -> Response:
         contribution = _contribution(request, pk)
-        values = _checked(ProposalSerializer, request)
+        values = _checked(SlashProposalSerializer, request)
         return _answer(
             request, slashing.propose_slash, status=201, contribution=contribution, **values
         )
@@ -130,12 +130,12 @@ class AppealView(APIView):
 
     permission_classes = (IsAuthenticated,)
 
-    @extend_schema(request=AppealSerializer, responses=SlashSerializer)
+    @extend_schema(request=SlashAppealSerializer, responses=SlashSerializer)
     @idempotent
     def post(self, request: Request, pk: UUID, key: str) -> Response:
         slash = get_object_or_404(_visible(request), pk=pk)
         return _answer(
-            request, slashing.appeal_slash, slash=slash, **_checked(AppealSerializer, request)
+            request, slashing.appeal_slash, slash=slash, **_checked(SlashAppealSerializer, request)
         )
 
 
@@ -144,12 +144,15 @@ class DecisionView(APIView):
 
     permission_classes = (IsAuthenticated,)
 
-    @extend_schema(request=DecisionSerializer, responses=SlashSerializer)
+    @extend_schema(request=SlashDecisionSerializer, responses=SlashSerializer)
     @idempotent
     def post(self, request: Request, pk: UUID, key: str) -> Response:
         slash = get_object_or_404(_visible(request), pk=pk)
         return _answer(
-            request, slashing.decide_appeal, slash=slash, **_checked(DecisionSerializer, request)
+            request,
+            slashing.decide_appeal,
+            slash=slash,
+            **_checked(SlashDecisionSerializer, request),
         )
 
 
