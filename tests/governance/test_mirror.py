@@ -165,7 +165,7 @@ def test_mirroring_twice_changes_nothing(holders: Holders) -> None:
     assert selectors.current_split().version == 1
 
 
-def test_a_reorganisation_takes_a_proposal_away(holders: Holders) -> None:
+def test_a_reorganisation_takes_a_proposal_away(late_finality: object, holders: Holders) -> None:
     holders.wrap(ALICE, 5 * OPEN)
     holders.mirror()
     snapshot = holders.chain.client.rpc("evm_snapshot")

@@ -74,6 +74,7 @@ def test_a_true_receipt_holds_in_every_part() -> None:
         "shares": True,
         "credits": None,
         "fee": None,
+        "owner": None,
     }
 
 
@@ -88,7 +89,7 @@ def test_what_the_file_does_not_carry_is_left_open() -> None:
     del bundle["consistency"], bundle["receipt"]
     found = outcomes(bundle, key=KEY.verifier)
     left = {name for name, holds in found.items() if holds is None}
-    assert left == {"receipt", "consistency", "scores", "shares", "credits", "fee"}
+    assert left == {"receipt", "consistency", "scores", "shares", "credits", "fee", "owner"}
 
 
 def changed(*path: Any, to: Any) -> dict[str, Any]:
