@@ -2,21 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
 from attribution.models import Receipt
+from ledger.chain.deployment import Deployment
 from ledger.models import ChainHead, ChainLog
 from ledger.onchain import current_deployment
 from ledger.reconciliation import (
     Finding,
     captured_amounts,
     check_contracts,
+    check_stake_pools,
     credited_above,
     settled_amounts,
     settled_completions,
 )
+from ledger.services import pools
 
 CHUNK = 2_000
 
@@ -63,6 +67,7 @@ def check_chain() -> list[Finding]:
             client.balance(deployment.address(name), head.final_number)
             for name in ("Gateway", "RewardDistributor")
         )
+        staked = _in_stake_pools(client, deployment, head)
     except ChainError as error:
         raise ChainNotReadable(f"Block {head.final_number} could not be read: {error}") from error
     unapplied = ChainLog.objects.filter(
@@ -73,8 +78,17 @@ def check_chain() -> list[Finding]:
     deposited = credited_above(chain_id=deployment.chain_id, number=head.final_number)
     return [
         *check_contracts(gateway_wei=gateway, distributor_wei=distributor, deposited_wei=deposited),
+        *staked,
         Finding("events of final blocks that are not booked (rows)", 0, unapplied.count()),
     ]
+
+
+def _in_stake_pools(client: Any, deployment: Deployment, head: ChainHead) -> list[Finding]:
+    """At the newest mirrored block, once all its events are in our tables; nothing before that."""
+    if pools.CONTRACT in deployment.missing or pools.is_behind():
+        return []
+    held = client.balance(deployment.address(pools.CONTRACT), head.number)
+    return [check_stake_pools(pools_wei=held)]
 
 
 def _batches() -> Iterator[Sequence[tuple[UUID, int, int]]]:

@@ -274,6 +274,9 @@ CHAIN_EXPLORER_URL = env("CHAIN_EXPLORER_URL", default="")
 CHAIN_PUBLIC_RPC_URL = env("CHAIN_PUBLIC_RPC_URL", default=CHAIN_RPC_URL if CHAIN_IS_LOCAL else "")
 # An epoch is a day, or a few minutes where a person is watching the local chain.
 DISTRIBUTION_SECONDS = env.int("DISTRIBUTION_SECONDS", default=300 if CHAIN_IS_LOCAL else 86_400)
+# How often the stakers' part of fees goes to the stake pools, and from how many wei on.
+STAKERS_FUND_SECONDS = env.int("STAKERS_FUND_SECONDS", default=60 if CHAIN_IS_LOCAL else 3_600)
+STAKERS_FUND_MINIMUM_WEI = env.int("STAKERS_FUND_MINIMUM_WEI", default=10**15)
 DISTRIBUTION_MINIMUM_WEI = env.int("DISTRIBUTION_MINIMUM_WEI", default=1)
 # The price of a unit of gas by which relayed claims are charged; off the local chain the governed
 # `relay.gas_price`, unless a number stands here.

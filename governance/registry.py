@@ -94,6 +94,12 @@ GOVERNED: dict[str, Governed] = _declared(
             "How long after the last verdict on its records a contribution's stake stays locked.",
         ),
         Governed(
+            "stake.locked_weight_bps", "Weight of a locked stake", 15_000, Unit.BASIS_POINTS,
+            10_000, 50_000,
+            "What a stake in a locked pool counts against one in a flexible pool when the "
+            "stakers' part of fees is divided between pools.",
+        ),
+        Governed(
             "slash.redundant_bps", "Slash for redundant records", 1_000, Unit.BASIS_POINTS, 0,
             10_000, "Part of a contribution's stake that redundant records cost.",
         ),

@@ -15,9 +15,12 @@ class LedgerConfig(AppConfig):
     name = "ledger"
 
     def ready(self) -> None:
+        from accounts import events
         from ledger.services import mirror
 
         mirror.register()
+        events.subscribe("ledger.chain_logs", task="ledger.tasks.mirror_pools")
+        events.subscribe("ledger.chain_rewound", task="ledger.tasks.rebuild_pools")
         for kind in PAGES:
             pages.register(kind, _page(f"ledger:{kind}"))
 

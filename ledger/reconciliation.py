@@ -15,13 +15,16 @@ from ledger.models import (
     DistributionLeaf,
     Entry,
     Hold,
+    Intent,
     PayoutAddress,
+    PoolFunding,
     Posting,
     RelayReserve,
     Stake,
     Withdrawal,
     WithdrawalBatch,
 )
+from ledger.services.pools import owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,29 @@ def stakes_are_set_aside() -> Finding:
     return Finding("stakes on contributions, and bonds", left, _sum(accounts, "balance"))
 
 
+def pools_are_under_way() -> Finding:
+    """What lies in POOLING is what was sent to stake pools and neither booked nor given back."""
+    under_way = PoolFunding.objects.filter(state__in=PoolFunding.OPEN)
+    accounts = Account.objects.filter(kind=Account.Kind.POOLING)
+    return Finding("funding of stake pools", _sum(under_way, "amount"), _sum(accounts, "balance"))
+
+
+def pools_have_intents() -> Finding:
+    """Each funding under way is what its intent moves out of the Gateway, where that is not final.
+
+    Final ones wait for their event and count by their own amount.
+    """
+    intents = Intent.objects.filter(kind=Intent.Kind.STAKERS)
+    under_way = PoolFunding.objects.filter(state__in=PoolFunding.OPEN)
+    moving = intents.exclude(state__in=Intent.SETTLED)
+    waiting = under_way.filter(intent_id__in=intents.filter(state=Intent.State.FINAL).values("pk"))
+    return Finding(
+        "intents of funding stake pools",
+        _sum(moving, "outflow") + _sum(waiting, "amount"),
+        _sum(under_way, "amount"),
+    )
+
+
 def escrow_is_owed() -> Finding:
     """What lies in escrow is what was published and not claimed."""
     owed = _sum(PayoutAddress.objects.all(), "published") - _sum(
@@ -178,6 +204,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     nobody_is_overdrawn,
     holds_are_set_aside,
     stakes_are_set_aside,
+    pools_are_under_way,
+    pools_have_intents,
     captured_fees_are_split,
     settled_suspense_is_empty,
     withdrawals_are_under_way,
@@ -207,6 +235,14 @@ def check_contracts(
             "OPEN in the RewardDistributor contract", -_external("DISTRIBUTOR"), distributor_wei
         ),
     ]
+
+
+STAKE_POOLS = "OPEN in the StakePools contract"
+
+
+def check_stake_pools(*, pools_wei: int) -> Finding:
+    """What the contract held against stakes, rewards and slashed wei as they were mirrored."""
+    return Finding(STAKE_POOLS, sum(owed().values()), pools_wei)
 
 
 def credited_above(*, chain_id: int, number: int) -> int:

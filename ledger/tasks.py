@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
@@ -15,6 +16,7 @@ from ledger.services import (
     distributions,
     holds,
     payouts,
+    pools,
     receivables,
     roots,
     topups,
@@ -114,3 +116,14 @@ def _next_time(what: str) -> Iterator[None]:
         yield
     except (ChainError, SigningError, LeaseLostError) as error:
         logger.warning("%s: %s; the next step takes it up", what, error)
+
+
+@shared_task
+def mirror_pools(payload: dict[str, Any]) -> None:
+    if payload["contract"] == pools.CONTRACT:
+        pools.mirror()
+
+
+@shared_task
+def rebuild_pools(payload: dict[str, Any]) -> None:
+    pools.rebuild()

@@ -44,10 +44,12 @@ def index(request: HttpRequest, datanet: Datanet) -> HttpResponse:
                 datanet=datanet,
                 amount=form.cleaned_data["amount"],
             )
+    treasury = account_of_owner(Account.Kind.TREASURY, datanet.pk)
     found = stakes.slashes_of(datanet, request.user)
     context |= {
         "terms": stakes.terms(datanet),
-        "treasury": account_of_owner(Account.Kind.TREASURY, datanet.pk),
+        "treasury": treasury,
+        "treasury_total": treasury.shards.total() if treasury else 0,
         "page": Paginator(found, PAGE).get_page(request.GET.get("page")),
         "form": form,
     }

@@ -18,6 +18,7 @@ from ledger.models.distributions import (
 from ledger.models.entries import Entry, Posting
 from ledger.models.gone import GoneBlock
 from ledger.models.holds import Hold
+from ledger.models.pools import PoolFunding, PoolMirror, PoolSlash, StakePool, StakePosition
 from ledger.models.relays import PayoutChoice, RelayReserve
 from ledger.models.spending import Budget, BudgetNotice, TopUpRule
 from ledger.models.stakes import Stake
@@ -43,9 +44,14 @@ __all__ = [
     "IntentAttempt",
     "PayoutAddress",
     "PayoutChoice",
+    "PoolFunding",
+    "PoolMirror",
+    "PoolSlash",
     "Posting",
     "RelayReserve",
     "Stake",
+    "StakePool",
+    "StakePosition",
     "TopUpRule",
     "Withdrawal",
     "WithdrawalBatch",

@@ -49,6 +49,7 @@ class Intent(Entity):
         PUBLISH = "PUBLISH", "Publish a distribution's root"
         CLAIM = "CLAIM", "Relay a claim"
         ANCHOR = "ANCHOR", "Anchor a checkpoint"
+        STAKERS = "STAKERS", "Fund a stake pool"
         WITHDRAW = "WITHDRAW", "Pay withdrawals"
         FILL = "FILL", "Use up a nonce that was left out"
 

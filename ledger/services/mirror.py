@@ -12,7 +12,7 @@ from uuid import UUID
 from ledger.calldata import id_from_word
 from ledger.models.chain import ChainLog, Intent
 from ledger.onchain import require_deployment
-from ledger.services import chain, claims, deposits, payouts, roots
+from ledger.services import chain, claims, deposits, payouts, poolfunding, roots
 
 # Names no account: the deposit is kept apart.
 NO_ACCOUNT = UUID(int=0)
@@ -47,6 +47,8 @@ def register() -> None:
     chain.on_log("RewardDistributor", "RootRevoked", root_revoked, final=True)
     chain.on_log("RewardDistributor", "RootActivated", root_activated, final=True)
     chain.on_log("RewardDistributor", "Claimed", claimed, final=True)
+    chain.on_log("Gateway", "StakersFunded", stakers_funded, final=True)
+    chain.on_intent(Intent.Kind.STAKERS, poolfunding.on_intent_changed)
     for kind in (Intent.Kind.FUND, Intent.Kind.PUBLISH, Intent.Kind.CLAIM):
         chain.on_intent(kind, intent_changed)
     chain.on_intent(Intent.Kind.WITHDRAW, payouts.on_intent_changed)
@@ -64,6 +66,16 @@ def deposited(log: ChainLog, at: datetime) -> None:
 def distributor_funded(log: ChainLog, at: datetime) -> None:
     roots.on_funded(
         batch_id=_uuid(log.arguments["batchId"]),
+        amount=int(log.arguments["amount"]),
+        at=at,
+        **_place(log),
+    )
+
+
+def stakers_funded(log: ChainLog, at: datetime) -> None:
+    poolfunding.on_stakers_funded(
+        batch_id=_uuid(log.arguments["batchId"]),
+        pool_id=log.arguments["poolId"],
         amount=int(log.arguments["amount"]),
         at=at,
         **_place(log),
