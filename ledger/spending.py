@@ -7,8 +7,11 @@ from django.db.models import QuerySet, Sum
 
 from accounts.models import User
 from ledger import selectors
+from ledger.errors import BudgetReached, InsufficientFunds, LedgerError, SpendingBlocked
 from ledger.models import Account, Budget, Hold, Posting, TopUpRule
 from ledger.months import bounds, month_of
+from ledger.services.receivables import owed_by
+from ledger.words import open_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,36 @@ class TopUpView:
     @property
     def left(self) -> int:
         return max(0, self.rule.monthly_limit - self.moved)
+
+
+def would_refuse(user: User, amount: int, at: datetime) -> LedgerError | None:
+    """Why a hold of `amount` wei would be refused now, or None. For quotes: nothing is locked."""
+    if (owed := owed_by(user.pk)) > 0:
+        return SpendingBlocked(
+            f"{open_text(owed)} OPEN are owed for a deposit that the chain took back. "
+            "Deposit that much first."
+        )
+    budget = budget_of(user, at)
+    if budget is not None and budget.budget.hard_stop and amount > budget.left:
+        return BudgetReached(
+            f"This may cost up to {open_text(amount)} OPEN, and {open_text(budget.left)} OPEN are "
+            "left of your budget for the month. Raise it in your wallet (/wallet/#budget)."
+        )
+    there = selectors.balance(user)
+    if there - amount < 0 and amount > there + _would_top_up(user, at):
+        return InsufficientFunds(
+            f"This may cost up to {open_text(amount)} OPEN, which is more than your balance of "
+            f"{open_text(there)}. Deposit OPEN in your wallet (/wallet/)."
+        )
+    return None
+
+
+def _would_top_up(user: User, at: datetime) -> int:
+    """What the user's rule would add before a hold that the balance does not carry, in wei."""
+    found = top_up_of(user, at)
+    if found is None or not found.rule.is_on:
+        return 0
+    return min(found.rule.amount, found.left, selectors.earned_and_here(user))
 
 
 def fees(user: User) -> QuerySet[Hold]:

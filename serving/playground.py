@@ -30,7 +30,7 @@ from serving.limits import DEFAULT_MAX_TOKENS
 from serving.models import Completion, CompletionState, Deployment
 from serving.openai_api import bodies, shapes
 from serving.services.completions import quote as quote_service
-from serving.services.completions import start_completion
+from serving.services.completions import refusal_of, start_completion
 from serving.streams import End
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
@@ -90,13 +90,15 @@ async def quote(request: HttpRequest, user: User) -> HttpResponse:
         offer = quote_service(
             deployment=deployment, question=body.question(), max_tokens=sampling.max_tokens
         )
+        refused = refusal_of(payer=user, offer=offer, at=timezone.now())
         return {
             "prompt_tokens": len(offer.prompt.ids),
             "max_tokens": offer.max_tokens,
             "highest_fee_wei": str(offer.highest_fee),
             "highest_fee": open_text(offer.highest_fee),
             "balance": open_text(balance(user)),
-            "affordable": offer.highest_fee <= balance(user),
+            "affordable": refused is None,
+            "refusal": refused.message if refused else "",
         }
 
     return shapes.json_response(await off_loop(priced))

@@ -7,7 +7,6 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet, Sum
 from django.urls import reverse
 
-from accounts.models import User
 from modelfactory.models import Model
 from serving.errors import UnknownModel
 from serving.models import Completion, CompletionState, Deployment, DeploymentState
@@ -58,9 +57,9 @@ def model_deployment_url(model_id: UUID | str) -> str:
     return reverse("serving:deployment", args=[name]) if name else ""
 
 
-def usage_of(user: User) -> dict[str, int]:
-    """A person's completions in figures: how many, tokens in and out, wei spent."""
-    figures: dict[str, int | None] = Completion.objects.visible_to(user).aggregate(
+def usage_of(found: QuerySet[Completion]) -> dict[str, int]:
+    """Completions in figures: how many, tokens in and out, wei spent."""
+    figures: dict[str, int | None] = found.aggregate(
         completions=Count("id"),
         prompt_tokens=Sum("prompt_tokens"),
         completion_tokens=Sum("completion_tokens"),

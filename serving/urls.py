@@ -14,6 +14,7 @@ urlpatterns = [
     path("deployments/<slug:name>/start/", views.start, name="start"),
     path("deployments/<slug:name>/prices/", views.prices, name="prices"),
     path("completions/", views.completions, name="completions"),
+    path("completions.csv", views.completions_csv, name="completions_csv"),
     path("completions/<uuid:pk>/", views.completion, name="completion"),
     path("completions/<uuid:pk>/cancel/", views.cancel, name="cancel"),
     path("v1/", include("serving.openai_api.urls")),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts import spreadsheets
 from accounts.models import User
-from serving import answering, selectors
+from accounts.spreadsheets import Amount, Cell
+from ledger.words import open_text
+from serving import answering, selectors, usage
 from serving.errors import Refusal
 from serving.forms import DeployForm, PriceForm, price_text
 from serving.limits import BASE_INPUT_PRICE, BASE_OUTPUT_PRICE
@@ -117,10 +122,22 @@ def prices(request: HttpRequest, name: str) -> HttpResponse:
 @require_safe
 def completions(request: HttpRequest) -> HttpResponse:
     user = _person(request)
-    found = Completion.objects.visible_to(user).select_related("deployment", "api_key")
+    found, chosen = _chosen(request, user)
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
-    context = {"page": page, "usage": selectors.usage_of(user)}
+    context = {
+        "page": page,
+        "usage": selectors.usage_of(found),
+        "chosen": chosen,
+        "groups": usage.groups_of(found, chosen),
+    }
     return render(request, "serving/completions.html", context)
+
+
+@login_required
+@require_safe
+def completions_csv(request: HttpRequest) -> StreamingHttpResponse:
+    found, _ = _chosen(request, _person(request))
+    return spreadsheets.response("completions.csv", HEADER, _rows(found))
 
 
 @login_required
@@ -141,6 +158,38 @@ def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(Completion.objects.visible_to(request.user), pk=pk)
     answering.stop(found)
     return redirect(found)
+
+
+HEADER = [
+    "time", "completion", "model", "key", "state", "tokens_read", "tokens_written",
+    "held_wei", "fee_wei", "fee_open", "entry", "receipt",
+]  # fmt: skip
+
+
+async def _rows(found: QuerySet[Completion]) -> AsyncIterator[list[Cell]]:
+    async for one in found.aiterator(chunk_size=500):
+        yield [
+            one.created_at,
+            one.pk,
+            one.deployment.name,
+            str(one.api_key) if one.api_key else None,
+            one.state,
+            one.prompt_tokens,
+            one.completion_tokens,
+            one.highest_fee,
+            one.fee,
+            Amount(open_text(one.fee)),
+            one.entry_id,
+            one.receipt_id,
+        ]
+
+
+def _chosen(request: HttpRequest, user: User) -> tuple[QuerySet[Completion], usage.Filters]:
+    chosen = usage.read_filters(request.GET.dict())
+    # The texts, which nobody reads in a list, are what makes a row large.
+    found = Completion.objects.visible_to(user).select_related("deployment", "api_key")
+    heavy = ("messages", "prompt", "prompt_ids", "answer", "answer_ids")
+    return chosen.apply(found.defer(*heavy)), chosen
 
 
 def _visible(request: HttpRequest, name: str) -> Deployment:

@@ -20,6 +20,7 @@ from ledger.errors import InsufficientFunds, LedgerError
 from ledger.models import Account, Entry, TopUpRule
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, check_amount, post_entry
+from ledger.services.receivables import owed_by
 from ledger.spending import topped_up_in_month_of
 from ledger.words import open_text
 
@@ -79,6 +80,9 @@ def top_up(*, user: User, at: datetime, needed: int = 0) -> Entry | None:
             .first()
         )
         if rule is None or selectors.balance(user) - needed >= rule.below:
+            return None
+        if owed_by(user.pk) > 0:
+            # It would go to what is owed, which is no spending of the owner's choice.
             return None
         amount = _amount(rule, user, at)
         return _move(rule, user, amount, at) if amount > 0 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from django.core.exceptions import RequestDataTooBig
@@ -28,6 +28,7 @@ from serving.openai_api import bodies, shapes
 from serving.services.completions import start_completion
 from serving.streams import End
 
+Response = TypeVar("Response", bound=HttpResponseBase)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
@@ -124,8 +125,13 @@ async def _complete(key: ApiKey, body: bodies.ChatBody | bodies.TextBody) -> Htt
         return await _streamed(completion, shape, with_usage=body.wants_usage())
     ended = await end_of(completion)
     _check_answered(ended)
-    response = shapes.json_response(shape.whole(ended))
+    return _named(shapes.json_response(shape.whole(ended)), completion)
+
+
+def _named(response: Response, completion: Completion) -> Response:
+    """Tell which completion it is, and the highest price, which was held before it began."""
     response["X-Completion-Id"] = str(completion.pk)
+    response["X-Highest-Fee-Wei"] = str(completion.highest_fee)
     return response
 
 
@@ -161,8 +167,7 @@ async def _streamed(
     response = StreamingHttpResponse(chunks(), content_type="text/event-stream; charset=utf-8")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"
-    response["X-Completion-Id"] = str(completion.pk)
-    return response
+    return _named(response, completion)
 
 
 def _check_answered(completion: Completion) -> None:

@@ -13,6 +13,7 @@ from accounts import outbox
 from accounts.ids import uuid7
 from accounts.models import ApiKey, User
 from governance.selectors import current_parameters
+from ledger import spending
 from ledger.errors import InsufficientFunds, LedgerError
 from ledger.fees import Terms
 from ledger.models import Hold
@@ -65,6 +66,11 @@ def quote(*, deployment: Deployment, question: Question, max_tokens: int | None 
         )
     fee = len(prompt.ids) * deployment.input_price + max_tokens * deployment.output_price
     return Quote(prompt, max_tokens, fee)
+
+
+def refusal_of(*, payer: User, offer: Quote, at: datetime) -> LedgerError | None:
+    """Why the ledger would not hold the highest price now; None where it would."""
+    return spending.would_refuse(payer, offer.highest_fee, at) if offer.highest_fee else None
 
 
 def start_completion(

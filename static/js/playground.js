@@ -76,7 +76,7 @@ if (root) {
     const text = document.createElement("p");
     text.textContent = error.message;
     notice.append(text);
-    if (error.code === "insufficient_funds") {
+    if (["insufficient_funds", "budget_reached", "spending_blocked"].includes(error.code)) {
       const link = document.createElement("a");
       link.href = "/wallet/";
       link.textContent = "Open your wallet";
@@ -108,7 +108,7 @@ if (root) {
     quoteLine.textContent = parts.map(({ pane, quote, error }) => {
       if (error) return `${pane.deployment.title}: ${error.message}`;
       const words = `${pane.deployment.title}: at most ${quote.highest_fee} OPEN (${quote.prompt_tokens} tokens read, up to ${quote.max_tokens} written)`;
-      return quote.affordable ? words : `${words}, more than your balance of ${quote.balance} OPEN`;
+      return quote.affordable ? words : `${words}. ${quote.refusal}`;
     }).join(" · ");
   }
 
