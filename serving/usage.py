@@ -46,7 +46,7 @@ class Filters:
         if self.key == NO_KEY:
             found = found.filter(api_key=None)
         elif self.key:
-            found = found.filter(api_key=self.key)
+            found = found.filter(api_key=UUID(self.key))
         if self.since:
             found = found.filter(created_at__gte=_start(self.since))
         if self.until and self.until < date.max:

@@ -58,7 +58,9 @@ def test_the_headers_name_the_completion(client, live):
     raw = client.chat.completions.with_raw_response.create(
         model="builder-tuned", messages=MESSAGES, max_tokens=2
     )
-    assert raw.headers["x-completion-id"] == str(Completion.objects.get().pk)
+    completion = Completion.objects.get()
+    assert raw.headers["x-completion-id"] == str(completion.pk)
+    assert raw.headers["x-highest-fee-wei"] == str(completion.highest_fee)
 
 
 def test_the_base_and_its_adapter_answer_differently_and_greedily_the_same_again(client, live):
