@@ -1,7 +1,10 @@
 // Compiles src/*.sol with the pinned compiler and writes artifacts/*.json (ABI and bytecode only).
 //
-//   npm ci && node build.mjs [--modules node_modules] [--out artifacts]
+//   npm ci && node build.mjs [--modules node_modules] [--src src] [--out artifacts]
+//                            [--build-info FILE]
 //
+// With --build-info, what the compiler was given and gave, syntax trees and source maps included,
+// goes to FILE in the form that Hardhat and Foundry write, for analysers; no artifacts are written.
 // The settings leave the metadata hash out of the bytecode, so the bytes depend on the code and the
 // compiler alone: every machine builds the same files, and a rebuild that differs is a change.
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -13,19 +16,26 @@ import { parseArgs } from "node:util";
 const here = dirname(fileURLToPath(import.meta.url));
 const { values: given } = parseArgs({
   options: {
+    "build-info": { type: "string" },
     modules: { type: "string", default: join(here, "node_modules") },
     out: { type: "string", default: join(here, "artifacts") },
+    src: { type: "string", default: join(here, "src") },
   },
 });
 const modules = resolve(given.modules);
 const out = resolve(given.out);
+const src = resolve(given.src);
+const wanted = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
+if (given["build-info"]) {
+  wanted.push("evm.bytecode.sourceMap", "evm.deployedBytecode.sourceMap", "userdoc", "devdoc");
+}
 const solc = createRequire(join(modules, "x.js"))("solc");
 
 const sources = Object.fromEntries(
-  readdirSync(join(here, "src"))
+  readdirSync(src)
     .filter((name) => name.endsWith(".sol"))
     .sort()
-    .map((name) => [`src/${name}`, { content: readFileSync(join(here, "src", name), "utf8") }]),
+    .map((name) => [`src/${name}`, { content: readFileSync(join(src, name), "utf8") }]),
 );
 const input = {
   language: "Solidity",
@@ -34,7 +44,7 @@ const input = {
     evmVersion: "prague",
     optimizer: { enabled: true, runs: 200 },
     metadata: { bytecodeHash: "none", appendCBOR: false },
-    outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } },
+    outputSelection: { "*": { "*": wanted, ...(given["build-info"] && { "": ["ast"] }) } },
   },
 };
 
@@ -55,11 +65,20 @@ const problems = (output.errors ?? []).filter(
 for (const problem of problems) console.error(problem.formattedMessage);
 if (problems.length > 0) process.exit(1);
 
+if (given["build-info"]) {
+  // solc adds the sources of imports to its output alone; analysers read them by path.
+  const info = { solcVersion: solc.version().split("+")[0], input, output };
+  writeFileSync(given["build-info"], JSON.stringify(info));
+  process.exit(0);
+}
+
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 for (const path of Object.keys(sources)) {
   const name = path.slice("src/".length, -".sol".length);
   const built = output.contracts[path][name];
+  // An abstract contract is a part of others.
+  if (built.evm.bytecode.object === "") continue;
   const size = built.evm.deployedBytecode.object.length / 2;
   if (size > 24_576) {
     console.error(`${name} has ${size} bytes, more than EIP-170 allows`);

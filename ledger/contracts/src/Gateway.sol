@@ -109,8 +109,8 @@ contract Gateway is AccessControl {
         }
         _start(batchId);
         _checkHeld(payments);
-        uint256 paid;
-        uint256 refused;
+        uint256 paid = 0;
+        uint256 refused = 0;
         for (uint256 i = 0; i < payments.length; ++i) {
             Withdrawal calldata payment = payments[i];
             if (_pay(payment.to, payment.amount)) {
@@ -173,7 +173,7 @@ contract Gateway is AccessControl {
     }
 
     function _checkHeld(Withdrawal[] calldata payments) private view {
-        uint256 asked;
+        uint256 asked = 0;
         for (uint256 i = 0; i < payments.length; ++i) {
             if (payments[i].amount == 0) revert ZeroAmount();
             asked += payments[i].amount;

@@ -17,9 +17,13 @@ contract Parameters is Ownable {
 
     /// @notice The parts of a split must add up to this.
     uint256 public constant WHOLE = 10_000;
+    /// @notice The platform's part.
     bytes32 public constant SPLIT_PLATFORM = "split.platform";
+    /// @notice The part of the model's owner.
     bytes32 public constant SPLIT_MODEL_OWNER = "split.model_owner";
+    /// @notice The part of those who staked.
     bytes32 public constant SPLIT_STAKERS = "split.stakers";
+    /// @notice The part of those whose records shaped the answer.
     bytes32 public constant SPLIT_CONTRIBUTORS = "split.contributors";
 
     /// @notice The parts add up to `sum`.

@@ -62,6 +62,10 @@ contract RewardDistributor is AccessControl {
     /// @notice Claims were stopped or allowed again.
     event PauseChanged(bool paused);
 
+    /// @notice A root that waits.
+    /// @param root The root.
+    /// @param total The sum of all cumulative amounts under it.
+    /// @param activatesAt When it may be put in force, in seconds.
     struct Pending {
         bytes32 root;
         uint128 total;

@@ -32,20 +32,43 @@ def string_leaf(text: str) -> bytes:
     return keccak256(keccak256((32).to_bytes(32) + len(raw).to_bytes(32) + padded))
 
 
-@pytest.mark.parametrize("name", ["standard-v1.sorted", "standard-v1.unsorted"])
-def test_it_builds_the_nodes_of_openzeppelins_own_dumps(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["standard-v1.sorted", "standard-v1.unsorted", "simple-v1.sorted", "simple-v1.unsorted"],
+)
+def test_it_builds_the_nodes_and_proofs_of_openzeppelins_own_dumps(name: str) -> None:
     path = DUMPS / f"{name}.1_0_6.json"
     if not path.exists():
         pytest.skip("the public test vectors are not beside this repository")
     dump = json.loads(path.read_text())
-    leaves = b"".join(string_leaf(entry["value"][0]) for entry in dump["values"])
+    values = [entry["value"] for entry in dump["values"]]
+    # A simple tree's values are its leaves; a standard one's are encoded and hashed twice.
+    simple = name.startswith("simple")
+    leaves = [bytes.fromhex(value[2:]) if simple else string_leaf(value[0]) for value in values]
 
     nodes, places = distribution.merkle_tree(
-        np.frombuffer(leaves, dtype=np.uint8).reshape(-1, 32), sort=name.endswith(".sorted")
+        np.frombuffer(b"".join(leaves), dtype=np.uint8).reshape(-1, 32),
+        sort=name.endswith(".sorted"),
     )
 
     assert ["0x" + node.tobytes().hex() for node in nodes] == dump["tree"]
     assert places.tolist() == [entry["treeIndex"] for entry in dump["values"]]
+    root = bytes.fromhex(dump["tree"][0][2:])
+    for number, place in enumerate(places.tolist()):
+        proof = distribution.proof(nodes, place)
+        assert ["0x" + node.hex() for node in proof] == proof_in(dump["tree"], place)
+        for other, another in enumerate(leaves):
+            good = distribution.verify(root=root, leaf=another, proof=proof)
+            assert good == (other == number)
+
+
+def proof_in(tree: list[str], place: int) -> list[str]:
+    """The siblings on the way up in a published dump: node n's children are 2n + 1 and 2n + 2."""
+    found = []
+    while place:
+        found.append(tree[place + 1 if place % 2 else place - 1])
+        place = (place - 1) // 2
+    return found
 
 
 def test_the_hash_is_ethereums_keccak_and_not_sha3() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.chain import artifacts
 from tests.chain_fixtures import ALICE, BOB, GUARDIAN, OPEN, OPERATOR, STRANGER, Chain
-from tests.ledger.contracts.tools import BURNS, REFUSES, as_timelock
+from tests.ledger.contracts.tools import BURNS, MODEL, POOLS, REFUSES, Hostile, as_timelock
 
 ACCOUNT = b"\7" * 32
 BATCH = b"\1" * 32
@@ -99,7 +99,11 @@ def test_a_batch_beyond_what_is_held_or_with_an_empty_payment_is_refused(chain: 
 @pytest.mark.parametrize("sender", [ALICE, GUARDIAN, STRANGER])
 def test_only_the_operator_moves_funds(chain: Chain, sender: str) -> None:
     deposit(chain, OPEN)
-    for call in (("withdraw", BATCH, [(sender, 1)]), ("fundDistributor", BATCH, 1)):
+    for call in (
+        ("withdraw", BATCH, [(sender, 1)]),
+        ("fundDistributor", BATCH, 1),
+        ("fundStakers", BATCH, MODEL, 1),
+    ):
         why = chain.reverts(sender, "Gateway", *call)
         assert why.startswith("AccessControlUnauthorizedAccount")
 
@@ -115,6 +119,51 @@ def test_earnings_go_to_the_distributor_once_a_batch(chain: Chain) -> None:
     assert why.startswith("NotEnough")
 
 
+def test_the_stakers_part_goes_to_a_pool_once_a_batch(chain: Chain) -> None:
+    deposit(chain, 5 * OPEN)
+    receipt = chain.send(OPERATOR, "Gateway", "fundStakers", BATCH, MODEL, 2 * OPEN)
+    events = chain.events(receipt)
+    assert [name for name, _ in events] == ["StakersFunded", "PoolOpened", "RewardsFunded"]
+    assert events[0][1] == {
+        "batchId": BATCH,
+        "poolId": MODEL,
+        "stakePools": chain.address(POOLS),
+        "amount": 2 * OPEN,
+    }
+    assert events[2][1]["from"] == chain.address("Gateway")
+    assert chain.read(POOLS, "solvency") == (2 * OPEN, 0, 2 * OPEN, 0)
+    for batch, pool, amount, why in (
+        (BATCH, MODEL, 1, "AlreadyPaid"),
+        (b"\2" * 32, MODEL, 4 * OPEN, "NotEnough"),
+        (b"\2" * 32, MODEL, 0, "ZeroAmount"),
+        # The pools' own word, not ours: nothing was moved.
+        (b"\2" * 32, b"\1" * 32, 1, "UnknownPool"),
+    ):
+        found = chain.reverts(OPERATOR, "Gateway", "fundStakers", batch, pool, amount)
+        assert found.startswith(why)
+
+
+def test_a_batch_number_is_spent_whatever_it_paid(chain: Chain) -> None:
+    deposit(chain, 5 * OPEN)
+    chain.send(OPERATOR, "Gateway", "fundStakers", BATCH, MODEL, 1)
+    for call in (("fundDistributor", BATCH, 1), ("withdraw", BATCH, [(BOB, 1)])):
+        assert chain.reverts(OPERATOR, "Gateway", *call).startswith("AlreadyPaid")
+
+
+def test_the_timelock_names_other_pools(chain: Chain) -> None:
+    deposit(chain, OPEN)
+    timelock, other = as_timelock(chain), Hostile(chain, ALICE)
+    receipt = chain.send(timelock, "Gateway", "setStakePools", other.address)
+    assert chain.events(receipt) == [
+        ("StakePoolsChanged", {"previous": chain.address(POOLS), "stakePools": other.address})
+    ]
+    # It has no such function; a call to an address without code would vanish into it.
+    for place in (other.address, STRANGER):
+        chain.send(timelock, "Gateway", "setStakePools", place)
+        why = chain.reverts(OPERATOR, "Gateway", "fundStakers", BATCH, MODEL, 1)
+        assert why == "reverted without a reason"
+
+
 def test_the_guardian_stops_payments_and_deposits_go_on(chain: Chain) -> None:
     deposit(chain, OPEN)
     chain.send(GUARDIAN, "Gateway", "setPaused", True)
@@ -128,6 +177,7 @@ def test_the_guardian_stops_payments_and_deposits_go_on(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("sender", [OPERATOR, GUARDIAN, STRANGER])
-def test_only_the_timelock_names_another_distributor(chain: Chain, sender: str) -> None:
-    why = chain.reverts(sender, "Gateway", "setDistributor", sender)
-    assert why.startswith("AccessControlUnauthorizedAccount")
+def test_only_the_timelock_names_another_place(chain: Chain, sender: str) -> None:
+    for function in ("setDistributor", "setStakePools"):
+        why = chain.reverts(sender, "Gateway", function, sender)
+        assert why.startswith("AccessControlUnauthorizedAccount")
