@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from django.core.management import CommandError, call_command
 
 from ledger.chain.addresses import from_private_key
 from ledger.chain.client import ChainClient
-from ledger.chain.deploy import DeploySettings, create_address, deploy
+from ledger.chain.deploy import (
+    DeploySettings,
+    IncompleteDeploymentError,
+    create_address,
+    deploy,
+    name_word,
+)
 from ledger.chain.deployment import read_deployment
 from ledger.chain.keccak import keccak256
 from ledger.chain.local import DEV_KEYS, LOCAL_CHAIN_ID
@@ -58,7 +67,8 @@ def test_the_timelock_owns_what_is_governed(chain: Chain) -> None:
     timelock = chain.address("Timelock")
     assert chain.read("Parameters", "owner") == timelock
     assert chain.read("LogAnchor", "owner") == timelock
-    for contract in ("RewardDistributor", "Gateway"):
+    assert chain.read("AddressRegistry", "owner") == timelock
+    for contract in ("RewardDistributor", "Gateway", "StakePools"):
         assert chain.read(contract, "hasRole", ADMIN, timelock)
         for other in (OPERATOR, GUARDIAN, STRANGER):
             assert not chain.read(contract, "hasRole", ADMIN, other)
@@ -140,6 +150,67 @@ def test_the_command_says_what_to_do_when_the_chain_lost_the_contracts(
     worker.index()
     with pytest.raises(CommandError, match="--reset"):
         call_command("deploy_contracts")
+
+
+def without(chain: Chain, path: Path, *names: str) -> Path:
+    """The deployment's file as an earlier release wrote it."""
+    written = json.loads(chain.path.read_text())
+    for name in names:
+        del written["addresses"][name]
+    path.write_text(json.dumps(written))
+    return path
+
+
+def test_a_file_that_lacks_a_contract_is_refused_with_what_to_do(
+    worker: Worker, settings, tmp_path
+) -> None:
+    from ledger import workers
+
+    workers.node.cache_clear()
+    settings.CHAIN_DEPLOYMENT = without(worker.chain, tmp_path / "old.json", "StakePools")
+    with pytest.raises(IncompleteDeploymentError, match="lacks StakePools"):
+        deploy(
+            worker.chain.client,
+            worker.signer,
+            DeploySettings(OPERATOR, GUARDIAN),
+            path=settings.CHAIN_DEPLOYMENT,
+        )
+    worker.chain.send(STRANGER, "Gateway", "deposit", b"\1" * 32, value=1)
+    worker.index()
+    with pytest.raises(CommandError, match=r"StakePools.*CHAIN_RESET=1 make demo"):
+        call_command("deploy_contracts")
+    settings.CHAIN_IS_LOCAL = False
+    with pytest.raises(CommandError, match="Move the file away"):
+        call_command("deploy_contracts", "--reset")
+
+
+def test_the_doctor_says_which_contracts_are_missing_and_what_to_do(
+    chain_settings: Chain, settings, tmp_path
+) -> None:
+    from config import doctor
+
+    assert doctor._contracts().well
+    settings.CHAIN_DEPLOYMENT = without(
+        chain_settings, tmp_path / "old.json", "StakePools", "AddressRegistry"
+    )
+    finding = doctor._contracts()
+    assert not finding.well
+    assert "StakePools, AddressRegistry" in finding.fact
+    assert "CHAIN_RESET=1" in finding.what_to_do
+    settings.CHAIN_DEPLOYMENT.write_text("{")
+    assert "cannot be read" in doctor._contracts().fact
+
+
+def test_the_pools_start_on_the_terms_of_the_deployment(chain: Chain) -> None:
+    staking = chain.deployment.settings["staking"]
+    assert chain.read("StakePools", "terms") == tuple(
+        staking[name]
+        for name in ("cooldown", "period", "appeal_window", "slash_limit", "appeal_bond")
+    )
+    for name, kind, wait, period in staking["pools"]:
+        assert chain.read("StakePools", "pools", name_word(name))[:4] == (kind, False, wait, period)
+    assert chain.read("StakePools", "treasury") == chain.address("Timelock")
+    assert chain.read("Gateway", "stakePools") == chain.address("StakePools")
 
 
 def test_starting_over_forgets_the_mirror_and_fails_what_was_on_its_way(worker: Worker) -> None:
