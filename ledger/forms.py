@@ -27,6 +27,9 @@ class OpenField(forms.CharField):
 
 
 class LedgerForm(forms.Form):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"label_suffix": ""} | options)
+
     @property
     def first_error(self) -> str:
         """One sentence for a form that did not validate."""
