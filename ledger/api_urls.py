@@ -1,6 +1,6 @@
 from django.urls import path
 
-from ledger import api, api_chain, api_earnings, api_spending
+from ledger import api, api_chain, api_earnings, api_spending, api_staking
 
 urlpatterns = [
     path("entries/<uuid:pk>/", api.EntryView.as_view(), name="api-entry"),
@@ -39,4 +39,22 @@ urlpatterns = [
     ),
     path("blocks/<str:wanted>/", api_chain.BlockView.as_view(), name="api-block"),
     path("addresses/<str:wanted>/", api_chain.AddressView.as_view(), name="api-address"),
+    path("staking/pools/", api_staking.StakePoolsView.as_view(), name="api-stake-pools"),
+    path(
+        "staking/pools/<str:pool_id>/", api_staking.StakePoolView.as_view(), name="api-stake-pool"
+    ),
+    path(
+        "staking/pools/<str:pool_id>/slashes/",
+        api_staking.PoolSlashesView.as_view(),
+        name="api-pool-slashes",
+    ),
+    path(
+        "staking/pools/<str:pool_id>/call/",
+        api_staking.StakeCallView.as_view(),
+        name="api-stake-call",
+    ),
+    path(
+        "staking/positions/", api_staking.StakePositionsView.as_view(), name="api-stake-positions"
+    ),
+    path("staking/solvency/", api_staking.SolvencyView.as_view(), name="api-stake-solvency"),
 ]

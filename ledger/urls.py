@@ -1,6 +1,6 @@
 from django.urls import path
 
-from ledger.views import earnings, explorer, spending, statements, wallet
+from ledger.views import earnings, explorer, spending, staking, statements, wallet
 
 app_name = "ledger"
 urlpatterns = [
@@ -13,6 +13,8 @@ urlpatterns = [
     path("statements/", statements.index, name="statements"),
     path("statements/<str:month>/", statements.statement, name="statement"),
     path("statements/<str:month>.csv", statements.statement_csv, name="statement_csv"),
+    path("staking/", staking.index, name="staking"),
+    path("staking/<str:pool_id>/", staking.pool, name="stake_pool"),
     path("wallet/", wallet.wallet, name="wallet"),
     path("wallet/figures/", wallet.figures, name="wallet_figures"),
     path("wallet/holds/", spending.holds, name="holds"),

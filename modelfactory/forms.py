@@ -146,6 +146,15 @@ class PublishForm(forms.Form):
         return cleaned
 
 
+class StakersForm(forms.Form):
+    """A percentage with two digits; cleans to basis points."""
+
+    percent = forms.DecimalField(min_value=0, max_value=100, decimal_places=2)
+
+    def clean_percent(self) -> int:
+        return int(self.cleaned_data["percent"] * 100)
+
+
 class StatementForm(forms.Form):
     statement = forms.CharField(
         max_length=2_000,

@@ -11,6 +11,7 @@ urlpatterns = [
     path("models/bases/<slug:slug>/check/", models.check_base, name="check-base"),
     path("models/<slug:slug>/", models.detail, name="model"),
     path("models/<slug:slug>/publish/", models.publish, name="publish-model"),
+    path("models/<slug:slug>/stakers/", models.set_stakers_part, name="model-stakers"),
     path("models/<slug:slug>/take-down/", models.take_down, name="take-down-model"),
     path("models/<slug:slug>/manifest.json", models.manifest, name="manifest"),
     path("models/<slug:slug>/adapter.zip", models.adapter, name="adapter"),

@@ -16,5 +16,6 @@ def terms_for(model: Model | None, parameters: Parameters) -> Terms:
     return Terms(
         split=parameters.split,
         model_owner=model.owner_id,
+        model_stakers_bps=model.stakers_bps,
         datanets=tuple(passings(datanets, parameters).items()),
     )

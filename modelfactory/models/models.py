@@ -55,6 +55,8 @@ class Model(Entity):
     licence = models.CharField(max_length=60, blank=True, default="")
     input_price = WeiField(default=0)
     output_price = WeiField(default=0)
+    # What part of what the owner keeps of a fee goes to those who staked on the model.
+    stakers_bps = models.PositiveSmallIntegerField(default=0)
     # Staff's reason for a takedown.
     statement = models.TextField(blank=True, default="")
     published_at = models.DateTimeField(null=True, blank=True)
@@ -71,7 +73,10 @@ class Model(Entity):
             models.CheckConstraint(
                 condition=Q(input_price__gte=0) & Q(output_price__gte=0),
                 name="model_prices_not_negative",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(stakers_bps__lte=10_000), name="model_stakers_part_of_whole"
+            ),
         ]
 
     def __str__(self) -> str:

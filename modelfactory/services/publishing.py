@@ -21,6 +21,7 @@ from modelfactory.licences import check as check_licences
 from modelfactory.limits import HIGHEST_PRICE, INPUT_PRICE, OUTPUT_PRICE, SHOWN_FINDINGS
 from modelfactory.models import Model, Run
 
+WHOLE = 10_000  # basis points
 CREATED = "modelfactory.model_created"
 SIGNED_FIGURES = ("loss_before", "loss_after", "held_out_records", "held_out_tokens")
 
@@ -100,6 +101,33 @@ def publish_model(
         )
         if is_new:
             events.emit("modelfactory.model_published", {"model_id": str(model.pk)}, at=at)
+    return model
+
+
+def set_stakers_part(*, model: Model, basis_points: int, acting_user: User, at: datetime) -> Model:
+    """Give that part of what the owner keeps of later fees to those who staked on the model.
+
+    Fees that are held already keep the part of their hold. Raises PermissionDenied, ModelError
+    (PART, STATE).
+    """
+    _require_owner(model, acting_user)
+    if isinstance(basis_points, bool) or not isinstance(basis_points, int):
+        raise ModelError("PART", "A part is a whole number of basis points.")
+    if not 0 <= basis_points <= WHOLE:
+        raise ModelError("PART", "The part of the stakers is between 0 and 100 %.")
+    with transaction.atomic():
+        model = Model.objects.select_for_update().get(pk=model.pk)
+        if model.state == Model.State.TAKEN_DOWN:
+            raise ModelError("STATE", "This model was taken down, so it earns nothing to share.")
+        before, model.stakers_bps = model.stakers_bps, basis_points
+        model.save(update_fields=["stakers_bps"])
+        audit.record(
+            actor=acting_user,
+            verb="model.stakers_part_set",
+            target=model,
+            data={"before": before, "basis_points": basis_points},
+            at=at,
+        )
     return model
 
 

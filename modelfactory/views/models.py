@@ -11,12 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.blobs import read_bytes
+from ledger.calldata import id_word
 from modelfactory import cards, selectors, signing
 from modelfactory.errors import BaseModelError, ModelError
-from modelfactory.forms import PublishForm, RegisterBaseForm, StatementForm
+from modelfactory.forms import PublishForm, RegisterBaseForm, StakersForm, StatementForm
 from modelfactory.models import BaseModel, Model
 from modelfactory.services import bases as base_services
 from modelfactory.services import publishing
@@ -53,6 +54,8 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "samples": selectors.samples_of(model, request.user),
         "signature_holds": signing.verify(model.manifest),
         "is_owner": model.owner_id == request.user.pk,
+        "stake_pool": f"0x{id_word(model.pk).hex()}",
+        "stakers_percent": f"{model.stakers_bps / 100:g}",
         "is_withheld": model.state == Model.State.TAKEN_DOWN,
     }
     return render(request, "modelfactory/model.html", context)
@@ -78,6 +81,29 @@ def publish(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             return redirect(model)
     return render(request, "modelfactory/publish.html", {"form": form, "model": model})
+
+
+@login_required
+@require_POST
+def set_stakers_part(request: HttpRequest, slug: str) -> HttpResponse:
+    """The part of the owner's that goes to those who stake on the model."""
+    model = own_model(request, slug)
+    form = StakersForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Write a part between 0 and 100 %, for example 12.5.")
+        return redirect(model)
+    try:
+        publishing.set_stakers_part(
+            model=model,
+            basis_points=form.cleaned_data["percent"],
+            acting_user=person(request),
+            at=now(),
+        )
+    except ModelError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, "It holds for what is asked from now on.")
+    return redirect(model)
 
 
 @login_required
