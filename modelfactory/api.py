@@ -70,7 +70,8 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
         fields = (
             "id", "slug", "name", "summary", "state", "owner", "base_model", "run",
             "adapter_sha256", "adapter_bytes", "manifest", "manifest_sha256", "evaluation",
-            "licence", "input_price", "output_price", "statement", "published_at", "created_at",
+            "licence", "input_price", "output_price", "stakers_bps", "statement", "published_at",
+            "created_at",
         )  # fmt: skip
 
     @extend_schema_field(OpenApiTypes.OBJECT)
