@@ -21,6 +21,7 @@ from accounts.models import OutboxMessage
 from accounts.workers import live_workers
 from config.embedded.browser import find_chromium
 from ledger.chain.deployment import read_deployment
+from ledger.models import ChainHead
 
 QUEUES = ("default", "ingest", "train", "attribute", "chain", "generate")
 LATE_SECONDS = 30
@@ -53,6 +54,8 @@ def examine(*, at: datetime) -> Iterator[Finding]:
         yield _migrations()
         yield from _workers(at)
         yield _outbox(at)
+        if settings.CHAIN_ENABLED:
+            yield _mirror()
     yield _web()
     yield _browser()
 
@@ -124,6 +127,22 @@ def _chain() -> Finding:
     well = identifier == settings.CHAIN_ID
     hint = "" if well else f"Set CHAIN_ID={identifier}, or another CHAIN_RPC_URL."
     return Finding("chain", well, f"id {identifier}, block {block}", hint)
+
+
+def _mirror() -> Finding:
+    """How far the chain was read, and whether something stopped it."""
+    try:
+        head = ChainHead.objects.filter(chain_id=settings.CHAIN_ID).first()
+    except DatabaseError as error:
+        return Finding("mirror", False, f"cannot be read: {error}", "Run `manage.py migrate`.")
+    if head is None:
+        return Finding("mirror", True, "nothing was read yet")
+    if head.halted_at is not None:
+        hint = "Look at the chain, then lift it on /staff/ or with `manage.py lift_halt --note …`."
+        return Finding("mirror", False, f"halted: {head.halt_reason}", hint)
+    if head.problem:
+        return Finding("mirror", False, head.problem, "See docs/operations.md.")
+    return Finding("mirror", True, f"block {head.number}, final up to {head.final_number}")
 
 
 def _contracts() -> Finding:

@@ -172,8 +172,11 @@ def staff_overview(at: datetime) -> dict[str, Any]:
             "Attributions": Attribution.objects.filter(state="FAILED").count(),
             "Events of the chain": ChainLog.objects.exclude(problem="").count(),
         },
+        "halt": ChainHead.objects.filter(halted_at__isnull=False).first(),
         "chain_problems": [
-            *ChainHead.objects.exclude(problem="").values_list("problem", flat=True),
+            *ChainHead.objects.filter(halted_at__isnull=True)
+            .exclude(problem="")
+            .values_list("problem", flat=True),
             *ChainWallet.objects.exclude(problem="").values_list("problem", flat=True),
         ],
         "events": AuditEvent.objects.select_related("actor").order_by("-at", "-id")[:50],

@@ -14,6 +14,7 @@ urlpatterns = [
     path("status/", views.status_page, name="status"),
     path("staff/", views.staff, name="staff"),
     path("staff/reconcile/", views.reconcile, name="reconcile"),
+    path("staff/lift-halt/", views.lift_halt, name="lift-halt"),
     path("local-chain/rpc/", local_chain.rpc, name="local-chain-rpc"),
     path("accounts/", include("allauth.urls")),
     path("people/", include("accounts.people.urls")),

@@ -1,5 +1,6 @@
 """Pages that look over all rooms: home, search, explorer, staff."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -10,6 +11,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from config import books, lookup, selectors, status
+from ledger.errors import LedgerError
+from ledger.services import halting
 
 
 @require_safe
@@ -62,6 +65,28 @@ def reconcile(request: HttpRequest) -> HttpResponseBase:
     books.request_reconciliation(acting_user=request.user, at=timezone.now())
     messages.info(request, "The books are being compared; the result stands here in a moment.")
     return redirect("status")
+
+
+@require_POST
+def lift_halt(request: HttpRequest) -> HttpResponseBase:
+    """Staff have looked at a chain that took back what was final."""
+    if not request.user.is_authenticated:
+        return redirect_to_login("/staff/")
+    if not request.user.is_staff:
+        raise PermissionDenied
+    note = request.POST.get("note", "").replace("\0", "").strip()[:2000]
+    if not note:
+        messages.error(request, "Write down what you found; it is kept in the audit trail.")
+        return redirect("staff")
+    try:
+        halting.lift_halt(
+            chain_id=settings.CHAIN_ID, acting_user=request.user, note=note, at=timezone.now()
+        )
+    except LedgerError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, "Mirror and sender go on from the last shared block.")
+    return redirect("staff")
 
 
 @require_safe

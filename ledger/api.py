@@ -250,20 +250,26 @@ class DepositView(APIView):
 
 
 class BalanceView(APIView):
-    """The caller's own spendable balance and what is held."""
+    """The caller's own spendable balance, what is held, on its way to a wallet, and owed."""
 
     permission_classes = (IsAuthenticated,)
 
     @extend_schema(
         responses=inline_serializer(
-            "Balance", {"balance": WeiSerializerField(), "held": WeiSerializerField()}
+            "Balance",
+            {name: WeiSerializerField() for name in ("balance", "held", "under_way", "owed")},
         ),
         operation_id="balance_retrieve",
     )
     def get(self, request: Request) -> Response:
         user: Any = request.user
         return Response(
-            {"balance": str(selectors.balance(user)), "held": str(selectors.held(user))}
+            {
+                "balance": str(selectors.balance(user)),
+                "held": str(selectors.held(user)),
+                "under_way": str(selectors.under_way(user)),
+                "owed": str(selectors.owed(user)),
+            }
         )
 
 

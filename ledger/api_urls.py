@@ -1,6 +1,13 @@
 from django.urls import path
 
-from ledger import api, api_chain, api_earnings, api_spending, api_staking
+from ledger import (
+    api,
+    api_chain,
+    api_earnings,
+    api_spending,
+    api_staking,
+    api_withdrawals,
+)
 
 urlpatterns = [
     path("entries/<uuid:pk>/", api.EntryView.as_view(), name="api-entry"),
@@ -32,6 +39,8 @@ urlpatterns = [
     path("holds/", api_spending.HoldsView.as_view(), name="api-holds"),
     path("budget/", api_spending.BudgetView.as_view(), name="api-budget"),
     path("top-up/", api_spending.TopUpView.as_view(), name="api-top-up"),
+    path("withdrawals/", api_withdrawals.WithdrawalsView.as_view(), name="api-withdrawals"),
+    path("withdrawals/<uuid:pk>/", api_withdrawals.WithdrawalView.as_view(), name="api-withdrawal"),
     path("intents/", api_chain.IntentsView.as_view(), name="api-intents"),
     path("intents/<uuid:pk>/", api_chain.IntentView.as_view(), name="api-intent"),
     path(

@@ -1,5 +1,6 @@
 """Amounts that people type, in OPEN."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -63,3 +64,18 @@ class AmountForm(LedgerForm):
 
     amount = OpenField(label="Amount in OPEN")
     key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid7)
+
+
+class WithdrawalForm(AmountForm):
+    """How much of what goes to which linked wallet."""
+
+    source = forms.ChoiceField(
+        label="From", choices=[("USER", "What I can spend"), ("EARNINGS", "My earnings")]
+    )
+    address = forms.ChoiceField(label="To my wallet")
+    field_order = ("amount", "source", "address", "key")
+
+    def __init__(self, *args: Any, addresses: Sequence[str], **options: Any) -> None:
+        super().__init__(*args, auto_id="withdraw_%s", **options)
+        choices: Any = self.fields["address"]
+        choices.choices = [(one, f"{one[:10]}…{one[-8:]}") for one in addresses]

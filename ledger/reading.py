@@ -11,7 +11,7 @@ from accounts import pages
 from ledger import calldata, selectors, truth
 from ledger.chain import artifacts
 from ledger.errors import LedgerError
-from ledger.models import Account, Claim, Entry, Intent, Posting
+from ledger.models import Account, Claim, Entry, Intent, Posting, Withdrawal
 from ledger.onchain import current_deployment, raw_wallet_call
 from ledger.truth import Truth
 
@@ -122,6 +122,10 @@ def claim_progress(claim: Claim) -> Progress:
 
 def intent_progress(intent: Intent) -> Progress:
     return Progress(intent, truth.of_intent(intent))
+
+
+def withdrawal_progress(withdrawal: Withdrawal) -> Progress:
+    return Progress(withdrawal, truth.of_withdrawal(withdrawal))
 
 
 def called_by(intent: Intent) -> tuple[str, str]:

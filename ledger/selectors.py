@@ -80,6 +80,16 @@ def earned_and_here(user: User) -> int:
     return _balance(Account.Kind.EARNINGS, user.pk)
 
 
+def under_way(user: User) -> int:
+    """What is on its way to the user's wallets, in wei."""
+    return _balance(Account.Kind.WITHDRAWING, user.pk)
+
+
+def owed(user: User) -> int:
+    """What the user owes, since the chain took back a deposit that was spent, in wei."""
+    return -_balance(Account.Kind.RECEIVABLE, user.pk)
+
+
 def earnings(user: User) -> Earnings:
     payouts = [_payout(address) for address in addresses_of(user)]
     return Earnings(

@@ -172,6 +172,27 @@ def of_claim(claim: Claim, at: ChainHead | None = None) -> Truth:
     return told
 
 
+def of_withdrawal(withdrawal: Withdrawal, at: ChainHead | None = None) -> Truth:
+    """As true as its batch's transaction; paid or given back once the ledger has booked that."""
+    intent = (
+        Intent.objects.filter(pk=withdrawal.batch.intent_id).first() if withdrawal.batch else None
+    )
+    told = of_intent(intent, at) if intent else NOT_SENT
+    place = (told.confirmations, told.block_number, told.tx_hash)
+    if withdrawal.state in Withdrawal.RETURNED:
+        words = f"{withdrawal.failure_reason} The money is back with you."
+        return Truth(State.FAILED, words.strip(), True, *place)
+    if withdrawal.state == Withdrawal.State.PAID:
+        return Truth(State.FINAL, "Paid on the chain.", True, *place)
+    if told.state == State.FAILED:
+        words = f"{told.words} The money comes back once that is final."
+        return Truth(State.SUBMITTED, words, False, *place)
+    if told.settled:
+        words = f"{told.words} The ledger books it in a moment."
+        return Truth(State.SUBMITTED, words, False, *place)
+    return told
+
+
 def of_entry(entry: Entry) -> Truth:
     return of_entries([entry])[entry.pk]
 

@@ -1,6 +1,14 @@
 from django.urls import path
 
-from ledger.views import earnings, explorer, spending, staking, statements, wallet
+from ledger.views import (
+    earnings,
+    explorer,
+    spending,
+    staking,
+    statements,
+    wallet,
+    withdrawals,
+)
 
 app_name = "ledger"
 urlpatterns = [
@@ -23,6 +31,8 @@ urlpatterns = [
     path("wallet/top-up/", spending.top_up, name="top_up"),
     path("wallet/faucet/", wallet.faucet, name="faucet"),
     path("wallet/deposits/<uuid:pk>/", wallet.intent_state, name="intent_state"),
+    path("wallet/withdraw/", withdrawals.withdraw, name="withdraw"),
+    path("wallet/withdrawals/<uuid:pk>/", withdrawals.withdrawal_state, name="withdrawal_state"),
     path("explorer/entries/<uuid:pk>/", explorer.entry, name="entry"),
     path("explorer/accounts/<uuid:pk>/", explorer.account, name="account"),
     path("explorer/intents/<uuid:pk>/", explorer.intent, name="intent"),

@@ -21,6 +21,7 @@ from ledger.services.faucet import give
 from ledger.services.opening import account_for
 from ledger.services.receivables import owed_by
 from ledger.spending import BudgetView, TopUpView
+from ledger.views import withdrawals
 from ledger.words import open_text
 
 PAGE = 30
@@ -53,6 +54,7 @@ def wallet(request: HttpRequest) -> HttpResponse:
             "intents": [reading.intent_progress(i) for i in selectors.faucet_intents(user)[:5]],
             "deposit": reading.deposit_call(account_for(Account.Kind.USER, user.pk)),
             "chain": reading.chain_for_wallets(),
+            **withdrawals.part(user),
         },
     )
 
@@ -102,6 +104,10 @@ def _figures(user: User) -> dict[str, object]:
         "held": selectors.held(user),
         "account": selectors.account_of(user, Account.Kind.USER),
         "hold_account": selectors.account_of(user, Account.Kind.HOLD),
+        "under_way": selectors.under_way(user),
+        "withdrawing_account": selectors.account_of(user, Account.Kind.WITHDRAWING),
+        "owed": selectors.owed(user),
+        "receivable": selectors.account_of(user, Account.Kind.RECEIVABLE),
     }
 
 
