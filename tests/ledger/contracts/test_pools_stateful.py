@@ -14,7 +14,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ledger.chain.client import Receipt
 from tests.chain_fixtures import ALICE, BOB, CAROL, GUARDIAN, OPEN, OPERATOR, STRANGER, Chain
@@ -120,15 +126,23 @@ class Pools(RuleBasedStateMachine):
     def look(self, pool: bytes, who: str) -> Position:
         return position(self.chain, pool, who)
 
+    @initialize(amount=st.integers(OPEN, 1000 * OPEN))
+    def something_streams_to_somebody_everywhere(self, amount: int) -> None:
+        # Random paths seldom meet in one pool by themselves.
+        for pool in self.pools:
+            self.stakes(pool, ALICE, OPEN)
+            self.funds(pool, amount, DAY)
+
     @rule(pool=pools, who=people, amount=amounts)
     def stakes(self, pool: bytes, who: str, amount: int) -> None:
         self.act(pool, who, "stake", pool, value=amount)
         self.pools[pool].stakes[who].staked += amount
 
-    @rule(pool=pools, amount=amounts)
-    def funds(self, pool: bytes, amount: int) -> None:
+    @rule(pool=pools, amount=amounts, seconds=st.integers(1, 3 * DAY))
+    def funds(self, pool: bytes, amount: int, seconds: int) -> None:
         self.act(pool, OPERATOR, "fund", pool, value=amount)
         self.pools[pool].fund(amount)
+        self.chain.warp(seconds)
 
     @rule(seconds=st.one_of(st.integers(1, 100), st.integers(DAY, TERM)))
     def time_passes(self, seconds: int) -> None:
