@@ -18,6 +18,7 @@ from attribution.models import Attribution, ContributorShare, Index, Receipt, Re
 from attribution.services.log import inclusion_bundle
 from datanets.models import Datanet, Record, VersionRecord
 from ledger.splits import Part, Split
+from modelfactory.lineage import lineage_versions
 from modelfactory.models import Model
 from modelfactory.selectors import TrainingRecord, training_records
 
@@ -30,15 +31,13 @@ def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Gro
     """The model's training records, each with who is paid for it.
 
     A record that stands in several of the run's versions counts for the first of them, as in
-    training.
+    training; those of the models that it was made from come after its own.
     """
     version_of: dict[UUID, UUID] = {}
-    for run_version in model.run.run_versions.all():
-        ids = VersionRecord.objects.filter(version=run_version.version_id).values_list(
-            "record_id", flat=True
-        )
+    for learnt in lineage_versions(model.run):
+        ids = VersionRecord.objects.filter(version=learnt.pk).values_list("record_id", flat=True)
         for record_id in ids.iterator(chunk_size=10_000):
-            version_of.setdefault(record_id, run_version.version_id)
+            version_of.setdefault(record_id, learnt.pk)
     for record in training_records(model.pk):
         version = version_of[record.record_id]
         yield record, Group(record.contributor_id, record.datanet_id, version)

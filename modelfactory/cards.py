@@ -1,12 +1,14 @@
 """The card that travels with an exported adapter, as Markdown."""
 
+from modelfactory.lineage import lineage_versions
 from modelfactory.models import Model
 
 
 def model_card(model: Model) -> str:
     """What it is, what it was made of, how good it is, and how to load it."""
     facts, base = model.evaluation, model.base_model
-    versions = model.run.run_versions.select_related("version__datanet")
+    versions = lineage_versions(model.run)
+    parents = model.run.parents.select_related("model__owner")
     lines = [
         "---",
         f"license: {model.licence.lower()}",
@@ -21,9 +23,14 @@ def model_card(model: Model) -> str:
         f"{model.owner} on:",
         "",
         *[
-            f"- {rv.version.datanet.name}, version {rv.version.number}, "
-            f"{rv.version.record_count} records, {rv.version.licence}, root {rv.version.root}"
-            for rv in versions
+            f"- {version.datanet.name}, version {version.number}, "
+            f"{version.record_count} records, {version.licence}, root {version.root}"
+            for version in versions
+        ],
+        *[
+            f"- from the adapter of {one.model.name} by {one.model.owner} ({one.weight / 100:g} %, "
+            f"SHA-256 {one.model.adapter_sha256})"
+            for one in parents
         ],
         "",
         f"On {facts['held_out_records']} held-out records the loss went from "

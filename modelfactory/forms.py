@@ -1,6 +1,8 @@
 """Forms of the wizard and of models. The recipe's form is derived from the dataclass."""
 
+from collections.abc import Sequence
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -8,7 +10,7 @@ from django import forms
 from accounts.fields import WEI_LIMIT
 from datanets.models import Version
 from modelfactory.limits import HIGHEST_PRICE
-from modelfactory.models import BaseModel
+from modelfactory.models import BaseModel, Model
 from modelfactory.training.recipe import Recipe, RecipeError
 
 WEI_PER_OPEN = 10**18
@@ -124,6 +126,27 @@ class OpenAmountField(forms.DecimalField):
             return value
         whole, part = divmod(value, WEI_PER_OPEN)
         return f"{whole}.{part:018d}".rstrip("0").rstrip(".")
+
+
+class MergeForm(GoalForm):
+    """Published models of one base, each with a part in percent; empty leaves one out."""
+
+    def __init__(self, *args: Any, models: Sequence[Model], first: Model, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.models = models
+        for model in models:
+            self.fields[f"part_{model.pk}"] = forms.DecimalField(
+                label=f"{model.name} by {model.owner}, %",
+                required=False, min_value=Decimal(0), max_value=Decimal(100), decimal_places=2,
+                max_digits=5, initial="50" if model == first else None,
+                widget=forms.NumberInput(attrs={"step": "0.01"}),
+            )  # fmt: skip
+
+    @property
+    def parents(self) -> list[tuple[Model, int]]:
+        """The models that were given a part, with it in basis points."""
+        found = [(model, self.cleaned_data.get(f"part_{model.pk}")) for model in self.models]
+        return [(model, int(part * 100)) for model, part in found if part]
 
 
 class PublishForm(forms.Form):

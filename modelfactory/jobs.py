@@ -25,15 +25,19 @@ from accounts.blobs import open_blob
 from accounts.models import WorkerHeartbeat
 from datanets.models import Record
 from modelfactory.errors import RunError
+from modelfactory.lineage import lineage_runs
 from modelfactory.models import Run, RunEvent
+from modelfactory.selectors import training_records
 from modelfactory.services import publishing, runs
 from modelfactory.training.job import Exit, Job, JobError, Kind, alone_in, read_events
+from modelfactory.workers import materialise_adapter
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 5.0
 STOP_SECONDS = 60.0  # for the child to write its checkpoint
+MEASURED = 500  # held-out records that measure a merge
 
 # Set when this worker is told to stop, so that runs go back to the queue with a checkpoint.
 stopping = threading.Event()
@@ -92,13 +96,18 @@ def folder_of(run_id: UUID) -> Path:
 def prepare(run: Run, *, device: str, dtype: str) -> Path:
     """Write job.json and records.jsonl; keep the checkpoint of an attempt on the same records.
 
-    Raises RunError (VERSION) where the builder may not train on one of the versions any more.
+    Raises RunError (VERSION, PARENT) where the builder may not train on one of the versions, or
+    start from one of the models, any more.
     """
     assert run.base_model is not None
     runs.require_versions(run)
+    runs.require_parents(run)
     folder = folder_of(run.pk)
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "records.jsonl").exists():
+    is_merge = run.kind == Run.Kind.MERGE
+    if is_merge:
+        write_held_out(run, folder)
+    elif not (folder / "records.jsonl").exists():
         write_records(run, folder)
     elif left_out(run) != {f["record"] for f in run.findings if f["problem"] == "WITHDRAWN"}:
         # Under the lock: a child that was given up may still write its checkpoint.
@@ -114,8 +123,36 @@ def prepare(run: Run, *, device: str, dtype: str) -> Path:
         threads=int(os.environ.get("OMP_NUM_THREADS") or 1),
         checkpoint_seconds=settings.RUN_CHECKPOINT_SECONDS,
         first_sequence=first_sequence(run, folder),
+        parents=tuple(write_parents(run, folder)),
+        is_merge=is_merge,
     ).write(folder)
     return folder
+
+
+def write_parents(run: Run, folder: Path) -> list[int]:
+    """The adapters that it starts from, into parents/0, parents/1, …; returns their weights."""
+    weights = []
+    for number, parent in enumerate(run.parents.all()):
+        materialise_adapter(parent.model_id, folder / "parents" / str(number))
+        weights.append(parent.weight)
+    return weights
+
+
+def write_held_out(run: Run, folder: Path) -> None:
+    """What measures a merge: records that none of its ancestors was trained on, as far as they
+    may still be read."""
+    above = lineage_runs(run)
+    trained = {str(record.record_id) for one in run.parents.all()
+               for record in training_records(one.model_id)}  # fmt: skip
+    held_out = {record for one in above for record in one.held_out} - trained
+    rows = Record.objects.filter(pk__in=held_out).exclude(
+        pk__in=Record.objects.withheld().values("pk")
+    )
+    with (folder / "records.new").open("w", encoding="utf-8") as out:
+        for pk, payload in rows.order_by("pk").values_list("pk", "payload")[:MEASURED]:
+            line = {"record": str(pk), "payload": payload}
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+    (folder / "records.new").replace(folder / "records.jsonl")
 
 
 def first_sequence(run: Run, folder: Path) -> int:

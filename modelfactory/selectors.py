@@ -12,10 +12,11 @@ from django.urls import reverse
 from accounts.models import User, WorkerHeartbeat
 from accounts.workers import live_workers
 from datanets.models import Record, VersionRecord
-from modelfactory import checks
+from modelfactory import checks, parents
 from modelfactory.errors import RunError
 from modelfactory.licences import Verdict
 from modelfactory.licences import check as check_licences
+from modelfactory.lineage import lineage_runs, lineage_versions
 from modelfactory.models import BaseModel, Model, Run, RunEvent
 from modelfactory.training.data import BLOCKING, MINIMUM_RECORDS, Finding, Problem
 from modelfactory.training.estimate import Estimate, Shape, estimate
@@ -33,8 +34,14 @@ class TrainingRecord(NamedTuple):
 
 
 def training_records(model_id: UUID | str) -> Iterator[TrainingRecord]:
-    """Exactly the records that the model was trained on, once each, in the run's order."""
-    run = Run.objects.get(model__pk=model_id)
+    """Exactly the records that the model was trained on, once each, in the run's order; then
+    those of the models that it was made from, which are in its weights as well."""
+    seen: set[str] = set()
+    for run in lineage_runs(Run.objects.get(model__pk=model_id)):
+        yield from _trained_in(run, seen)
+
+
+def _trained_in(run: Run, seen: set[str]) -> Iterator[TrainingRecord]:
     left_out = set(run.held_out)
     left_out |= {f["record"] for f in run.findings if f["problem"] in NOT_TRAINED}
     for run_version in run.run_versions.select_related("version"):
@@ -50,8 +57,8 @@ def training_records(model_id: UUID | str) -> Iterator[TrainingRecord]:
             )
         )
         for row in entries.iterator(chunk_size=2_000):
-            if str(row[0]) not in left_out:
-                left_out.add(str(row[0]))
+            if str(row[0]) not in left_out and str(row[0]) not in seen:
+                seen.add(str(row[0]))
                 yield TrainingRecord(*row)
 
 
@@ -113,7 +120,7 @@ def review(run: Run, user: User, *, at: datetime) -> Review:
             device=device,
             tokens_per_second=measured_speed(base, device),
         )
-    licence = check_licences(versions, base.licence if base else "")
+    licence = check_licences(lineage_versions(run), base.licence if base else "")
     people, total = credited(run)
     return Review(
         refusals=_refusals(run, user, checked.usable, licence),
@@ -133,7 +140,7 @@ def review(run: Run, user: User, *, at: datetime) -> Review:
 
 def may_have_price(model: Model) -> bool:
     """Whether the licences of all its records allow that somebody pays for it."""
-    versions = [rv.version for rv in model.run.run_versions.select_related("version")]
+    versions = lineage_versions(model.run)
     return check_licences(versions, model.base_model.licence).commercial
 
 
@@ -170,6 +177,7 @@ def _refusals(run: Run, user: User, usable: int, licence: Verdict) -> list[RunEr
             )
         )
     found += [RunError("LICENCE", said, url=wizard["data"]) for said in licence.refusals]
+    found += parents.refusals(run)
     return found
 
 
@@ -202,9 +210,9 @@ def _warnings(
 def credited(run: Run, *, limit: int = 20) -> tuple[list[Credit], int]:
     """Contributors of the run's records, most first, and how many there are."""
     counts = (
-        VersionRecord.objects.filter(version__in=run.versions.all())
+        VersionRecord.objects.filter(version__in=lineage_versions(run))
         .values("record__contributor")
-        .annotate(records=Count("id"))
+        .annotate(records=Count("record", distinct=True))
         .order_by("-records", "record__contributor")
     )
     rows = list(counts)
@@ -220,7 +228,9 @@ def credited(run: Run, *, limit: int = 20) -> tuple[list[Credit], int]:
 def measured_speed(base: BaseModel, device: str) -> float | None:
     """Tokens a second in the newest finished run of this base on this kind of device."""
     result = (
-        Run.objects.filter(base_model=base, device=device, state=Run.State.SUCCEEDED)
+        Run.objects.filter(
+            base_model=base, device=device, state=Run.State.SUCCEEDED, kind=Run.Kind.TRAIN
+        )
         .order_by("-finished_at")
         .values_list("result", flat=True)
         .first()

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from modelfactory.views import models, runs, wizard
+from modelfactory.views import lineage, models, runs, wizard
 
 app_name = "modelfactory"
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     path("models/bases/<slug:slug>/", models.base, name="base"),
     path("models/bases/<slug:slug>/check/", models.check_base, name="check-base"),
     path("models/<slug:slug>/", models.detail, name="model"),
+    path("models/<slug:slug>/merge/", lineage.merge, name="merge"),
     path("models/<slug:slug>/publish/", models.publish, name="publish-model"),
     path("models/<slug:slug>/stakers/", models.set_stakers_part, name="model-stakers"),
     path("models/<slug:slug>/take-down/", models.take_down, name="take-down-model"),
@@ -26,5 +27,6 @@ urlpatterns = [
     path("wizard/<uuid:run_id>/base/", wizard.base, name="wizard-base"),
     path("wizard/<uuid:run_id>/settings/", wizard.settings, name="wizard-settings"),
     path("wizard/<uuid:run_id>/review/", wizard.review, name="wizard-review"),
+    path("wizard/<uuid:run_id>/from-scratch/", lineage.from_scratch, name="from-scratch"),
     path("wizard/<uuid:run_id>/delete/", wizard.delete, name="delete-draft"),
 ]

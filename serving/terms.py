@@ -5,6 +5,7 @@ from __future__ import annotations
 from datanets.lineage import passings
 from governance.selectors import Parameters
 from ledger.fees import Terms
+from modelfactory.lineage import lineage_versions, passing_of
 from modelfactory.models import Model
 
 
@@ -12,10 +13,11 @@ def terms_for(model: Model | None, parameters: Parameters) -> Terms:
     """By what a fee of the model, or of a bare base model, will be divided."""
     if model is None:
         return Terms.of_split(parameters.split)
-    datanets = set(model.run.versions.values_list("datanet_id", flat=True))
+    datanets = {version.datanet_id for version in lineage_versions(model.run)}
     return Terms(
         split=parameters.split,
         model_owner=model.owner_id,
         model_stakers_bps=model.stakers_bps,
+        royalties=passing_of(model.pk, parameters),
         datanets=tuple(passings(datanets, parameters).items()),
     )

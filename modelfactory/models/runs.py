@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pgtrigger
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -27,7 +28,12 @@ class RunQuerySet(models.QuerySet["Run"]):
 
 
 class Run(WorkItem):
-    """One training. A DRAFT is the wizard's memory; everything after it is the worker's."""
+    """One training, or one merge of published models. A DRAFT is the wizard's memory; everything
+    after it is the worker's."""
+
+    class Kind(models.TextChoices):
+        TRAIN = "TRAIN", "Training"
+        MERGE = "MERGE", "Merge"
 
     class State(models.TextChoices):
         DRAFT = "DRAFT", "Draft"
@@ -56,6 +62,7 @@ class Run(WorkItem):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="runs"
     )
     state = models.CharField(max_length=10, choices=State.choices, default=State.DRAFT)
+    kind = models.CharField(max_length=5, choices=Kind.choices, default=Kind.TRAIN)
     name = models.CharField(max_length=80)
     goal = models.TextField(blank=True, default="", max_length=2_000)
     base_model = models.ForeignKey(
@@ -127,6 +134,51 @@ class RunVersion(Entity):
 
     def __str__(self) -> str:
         return f"{self.run_id}: {self.version_id} x {self.weight}"
+
+
+class RunParent(Entity):
+    """A published model that a run starts from; `weight` in basis points, all of a run's make
+    10,000. Once the run has made its own model they never change, so that no model can come to
+    descend from itself: a parent is always older than what is made of it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="parents")
+    model = models.ForeignKey(
+        "modelfactory.Model", on_delete=models.PROTECT, related_name="descendants"
+    )
+    weight = models.PositiveIntegerField(default=10_000)
+
+    class Meta:
+        ordering = ["-weight", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "model"], name="run_parent_once"),
+            models.CheckConstraint(
+                condition=Q(weight__gte=1) & Q(weight__lte=10_000), name="run_parent_weight"
+            ),
+        ]
+        triggers = [
+            pgtrigger.Trigger(
+                name="is_older_than_the_model",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                func="""
+                IF EXISTS (SELECT 1 FROM modelfactory_model m
+                           WHERE m.run_id = coalesce(NEW.run_id, OLD.run_id)) THEN
+                    RAISE EXCEPTION 'the parents of a model never change'
+                        USING ERRCODE = 'check_violation';
+                END IF;
+                IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+                RETURN NEW;
+                """,
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}: {self.model_id} x {self.weight}"
+
+    @property
+    def percent(self) -> float:
+        """For a page; money is never computed from it."""
+        return self.weight / 100
 
 
 class RunEvent(Entity):

@@ -10,8 +10,10 @@ from django.db import transaction
 from accounts import audit
 from accounts.models import User
 from datanets.models import Version
+from ledger.errors import SelfRoyalty
 from modelfactory.errors import RunError
-from modelfactory.models import BaseModel, Run, RunVersion
+from modelfactory.models import BaseModel, Model, Run, RunParent, RunVersion
+from modelfactory.parents import recipe_from
 from modelfactory.training.recipe import Recipe
 
 Choice = Version | tuple[Version, int]
@@ -37,12 +39,13 @@ def create_run(
     versions: Sequence[Choice],
     recipe: Recipe | Mapping[str, Any] | None = None,
     goal: str = "",
+    parent: Model | None = None,
     acting_user: User,
     at: datetime,
 ) -> Run:
     """A whole draft at once; `start_run` starts it. A version may come with its weight.
 
-    Raises RecipeError, RunError (BASE, VERSION).
+    Raises RecipeError, RunError (BASE, VERSION, PARENT), SelfRoyalty.
     """
     with transaction.atomic():
         run = create_draft(name=name, goal=goal, acting_user=acting_user, at=at)
@@ -50,6 +53,8 @@ def create_run(
         if recipe is not None:
             set_recipe(run=run, recipe=recipe, acting_user=acting_user)
         set_base(run=run, base_model=base_model, acting_user=acting_user)
+        if parent is not None:
+            set_parent(run=run, parent=parent, acting_user=acting_user)
     return run
 
 
@@ -89,6 +94,27 @@ def set_base(*, run: Run, base_model: BaseModel, acting_user: User) -> None:
     )
     run.base_model, run.recipe, run.estimate = base_model, recipe.to_json(), {}
     run.save(update_fields=["base_model", "recipe", "estimate"])
+
+
+def set_parent(*, run: Run, parent: Model | None, acting_user: User) -> None:
+    """Start from a published model's adapter, or with None from scratch.
+
+    The run takes the parent's base model and the shape of its adapter. Raises RunError (PARENT),
+    SelfRoyalty where the model is the run's own.
+    """
+    if parent is not None and parent.run_id == run.pk:
+        raise SelfRoyalty("A self-referring royalty: a model cannot be made from itself.")
+    require_draft(run, acting_user)
+    if parent is not None and parent.state != Model.State.PUBLISHED:
+        raise RunError("PARENT", "Only a published model can be trained further.")
+    with transaction.atomic():
+        run.parents.all().delete()
+        if parent is not None:
+            RunParent.objects.create(run=run, model=parent)
+            run.base_model = parent.base_model
+            run.recipe = recipe_from(parent, run.parsed_recipe).to_json()
+            run.estimate = {}
+            run.save(update_fields=["base_model", "recipe", "estimate"])
 
 
 def set_recipe(*, run: Run, recipe: Recipe | Mapping[str, Any], acting_user: User) -> None:

@@ -19,6 +19,7 @@ from modelfactory import selectors, signing
 from modelfactory.errors import ModelError
 from modelfactory.licences import check as check_licences
 from modelfactory.limits import HIGHEST_PRICE, INPUT_PRICE, OUTPUT_PRICE, SHOWN_FINDINGS
+from modelfactory.lineage import lineage_versions
 from modelfactory.models import Model, Run
 
 WHOLE = 10_000  # basis points
@@ -35,7 +36,9 @@ def complete(*, run: Run, folder: Path, owner: str, at: datetime) -> Model | Non
         if not leases.finish(Run, run.pk, owner=owner, to_state=Run.State.SUCCEEDED):
             return None
         run.refresh_from_db()
-        run.result, run.held_out = result, split["held_out"]
+        run.result = result
+        # The records that measured a merge are its ancestors' own, which say what they held out.
+        run.held_out = [] if run.kind == Run.Kind.MERGE else split["held_out"]
         run.findings = run.findings + _kept(split["findings"])
         run.finished_at, run.cancel_requested = at, False
         run.save(
@@ -173,8 +176,7 @@ def _create(run: Run, adapter: Path, split: dict[str, Any], at: datetime) -> Mod
     assert run.base_model is not None
     blob = put_file(adapter / "adapter_model.safetensors", "application/octet-stream")
     config = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
-    versions = [rv.version for rv in run.run_versions.select_related("version__datanet")]
-    verdict = check_licences(versions, run.base_model.licence)
+    verdict = check_licences(lineage_versions(run), run.base_model.licence)
     slug = _free_slug(f"{run.builder.handle}-{slugify(run.name) or 'model'}")
     manifest = _manifest(run, slug, blob.pk, blob.size, config, split, verdict.licence, at)
     envelope, digest = signing.sign(manifest)
@@ -214,7 +216,9 @@ def _manifest(
     base = run.base_model
     assert base is not None
     evaluation = {name: run.result["evaluation"][name] for name in SIGNED_FIGURES}
+    made_from = _parents(run)
     return {
+        **({"parents": made_from} if made_from else {}),
         "kind": "openledger.model/1",
         "model": slug,
         "run": str(run.pk),
@@ -254,6 +258,21 @@ def _manifest(
             "config_sha256": sha256(canonical.dumps(adapter_config)).hexdigest(),
         },
     }
+
+
+def _parents(run: Run) -> list[dict[str, Any]]:
+    """The models that it started from, with the adapters that were loaded; weights in basis
+    points. A merge has more than one."""
+    return [
+        {
+            "model": one.model.slug,
+            "id": str(one.model_id),
+            "manifest_sha256": one.model.manifest_sha256,
+            "adapter_sha256": one.model.adapter_sha256,
+            "weight": one.weight,
+        }
+        for one in run.parents.select_related("model")
+    ]
 
 
 def _free_slug(wish: str) -> str:

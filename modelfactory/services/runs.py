@@ -14,7 +14,7 @@ from accounts import audit, outbox
 from accounts.models import User
 from accounts.notifications import notify
 from datanets.models import Version
-from modelfactory import selectors
+from modelfactory import parents, selectors
 from modelfactory.errors import RunError
 from modelfactory.limits import RUNS_PER_BUILDER
 from modelfactory.models import Run, RunEvent
@@ -30,20 +30,20 @@ def start_run(*, run: Run, acting_user: User, at: datetime) -> Run:
     """DRAFT → QUEUED, if nothing speaks against it.
 
     Raises PermissionDenied, RecipeError, and RunError with the reason and the next step
-    (STATE, VERSION, BASE, LICENCE, RECORDS, CUTOFF, QUOTA).
+    (STATE, VERSION, BASE, LICENCE, RECORDS, CUTOFF, PARENT, QUOTA).
     """
     require_draft(run, acting_user)
     review = selectors.review(run, acting_user, at=at)
     if review.refusals:
         raise review.refusals[0]
     with transaction.atomic():
-        _require_quota(acting_user)
+        require_quota(acting_user)
         moved = Run.objects.filter(pk=run.pk, state=Run.State.DRAFT).update(
             state=Run.State.QUEUED, queued_at=at, estimate=review.to_json()
         )
         if not moved:
             raise RunError("STATE", "This run was started already.")
-        _enqueue(run.pk, at)
+        enqueue(run.pk, at)
         audit.record(
             actor=acting_user,
             verb="run.started",
@@ -75,14 +75,15 @@ def cancel_run(*, run: Run, acting_user: User, at: datetime) -> Run:
 def restart_run(*, run: Run, acting_user: User, at: datetime) -> Run:
     """FAILED or CANCELLED → QUEUED. It goes on from its checkpoint where one stands.
 
-    Raises PermissionDenied, RunError (STATE, BASE, VERSION, QUOTA).
+    Raises PermissionDenied, RunError (STATE, BASE, VERSION, PARENT, QUOTA).
     """
     _require_builder(run, acting_user)
     if run.base_model is None or not run.base_model.is_ready:
         raise RunError("BASE", "The base model does not load any more.")
     require_versions(run)
+    require_parents(run)
     with transaction.atomic():
-        _require_quota(acting_user)
+        require_quota(acting_user)
         moved = Run.objects.filter(pk=run.pk, state__in=RESTARTABLE).update(
             state=Run.State.QUEUED,
             queued_at=at,
@@ -93,7 +94,7 @@ def restart_run(*, run: Run, acting_user: User, at: datetime) -> Run:
         )
         if not moved:
             raise RunError("STATE", "Only a run that failed or was cancelled starts again.")
-        _enqueue(run.pk, at)
+        enqueue(run.pk, at)
         audit.record(actor=acting_user, verb="run.restarted", target=run, at=at)
     run.refresh_from_db()
     return run
@@ -110,6 +111,13 @@ def require_versions(run: Run) -> None:
             f"You may not train on {', '.join(closed)} any more. Make a new run without it.",
             url=reverse("modelfactory:wizard"),
         )
+
+
+def require_parents(run: Run) -> None:
+    """Raises RunError (PARENT) where it cannot start from its parents any more."""
+    refusals = parents.refusals(run)
+    if refusals:
+        raise refusals[0]
 
 
 def begin(*, run: Run, device: str, dtype: str, at: datetime) -> None:
@@ -152,7 +160,7 @@ def give_back(*, run_id: UUID, owner: str, at: datetime) -> None:
             lease_expires_at=None,
         )
         if moved:
-            _enqueue(run_id, at)
+            enqueue(run_id, at)
 
 
 def crash(*, run_id: UUID, owner: str, reason: str, at: datetime) -> None:
@@ -176,7 +184,7 @@ def requeue(pk: UUID, at: datetime) -> None:
         state=Run.State.QUEUED, lease_owner="", lease_expires_at=None
     )
     if moved:
-        _enqueue(pk, at)
+        enqueue(pk, at)
 
 
 def cancelled(*, run_id: UUID, at: datetime, owner: str | None = None) -> None:
@@ -225,7 +233,7 @@ def _held(pk: UUID, owner: str | None) -> QuerySet[Run]:
     return rows if owner is None else rows.filter(lease_owner=owner)
 
 
-def _enqueue(pk: UUID, at: datetime) -> None:
+def enqueue(pk: UUID, at: datetime) -> None:
     outbox.enqueue(task=TASK, args=[str(pk)], queue=QUEUE, at=at)
 
 
@@ -234,7 +242,7 @@ def _require_builder(run: Run, acting_user: User) -> None:
         raise PermissionDenied("Only the builder of this run can do this.")
 
 
-def _require_quota(acting_user: User) -> None:
+def require_quota(acting_user: User) -> None:
     """Lock the builder's row, so that two starts cannot both take the last place."""
     User.objects.select_for_update().get(pk=acting_user.pk)
     active = Run.objects.filter(

@@ -2,6 +2,7 @@
 
 job.json        Job, written by the caller
 records.jsonl   {"record": id, "payload": {...}} a line
+parents/N/      adapters to start from, as PEFT reads them
 events.jsonl    one Event a line, numbered without gaps, also over a resume
 checkpoint/     state to go on from
 split.json      {"held_out": [ids], "findings": [...]}
@@ -62,6 +63,10 @@ class Job:
     answer_tokens: int = 64
     checkpoint_seconds: float = 20.0
     first_sequence: int = 1  # number of the first event in a new events.jsonl
+    # Weights in basis points of parents/0, parents/1, …; one parent is trained further.
+    parents: tuple[int, ...] = ()
+    # Of several: nothing is trained, and all records measure the result.
+    is_merge: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> "Job":

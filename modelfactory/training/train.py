@@ -34,6 +34,7 @@ from modelfactory.training.job import (
     alone_in,
     write_json,
 )
+from modelfactory.training.parents import read_parent, start_from
 from modelfactory.training.prompts import PromptError, PromptTokenizer, load_tokenizer
 from modelfactory.training.recipe import Recipe, RecipeError
 
@@ -113,10 +114,7 @@ def prepare(folder: Path, job: Job) -> Training:
     recipe = job.parsed_recipe()
     tokenizer = load_tokenizer(job.base_folder)
     items, findings = examine(read_rows(folder / "records.jsonl"), tokenizer, cutoff=recipe.cutoff)
-    usable(items, recipe)
-    _, aside = split(
-        [i.record for i in items], fraction=recipe.validation_fraction, seed=recipe.seed
-    )
+    aside = held_out_of(items, job, recipe)
     held_out = set(aside)
     write_json(
         folder / "split.json", {"held_out": aside, "findings": [asdict(f) for f in findings]}
@@ -124,6 +122,11 @@ def prepare(folder: Path, job: Job) -> Training:
     training = [i for i in items if i.record not in held_out]
     torch.manual_seed(recipe.seed)
     model = adapt(load_base(job), job, recipe)
+    if job.parents:
+        start_from(
+            model,
+            [read_parent(folder / f"parents/{n}", w) for n, w in enumerate(job.parents)],
+        )
     parameters = [p for p in model.parameters() if p.requires_grad]
     config = model.config
     return Training(
@@ -140,8 +143,22 @@ def prepare(folder: Path, job: Job) -> Training:
         ),
         pad=tokenizer.special_id("pad_token") or 0,
         context=int(getattr(config, "max_position_embeddings", 0) or 1024),
-        schedule=[steps_of(plan_epoch(training, recipe, e), recipe) for e in range(recipe.epochs)],
+        schedule=[]
+        if job.is_merge
+        else [steps_of(plan_epoch(training, recipe, e), recipe) for e in range(recipe.epochs)],
     )
+
+
+def held_out_of(items: list[Item], job: Job, recipe: Recipe) -> list[str]:
+    """Ids of the records that measure the result. Raises ValueError where there are too few."""
+    records = [item.record for item in items]
+    if job.is_merge:
+        if not records:
+            raise ValueError("No held-out record of the parents can be read, so that it would not "
+                             "be known how good the merge is.")  # fmt: skip
+        return list(dict.fromkeys(records))
+    usable(items, recipe)
+    return split(records, fraction=recipe.validation_fraction, seed=recipe.seed)[1]
 
 
 def load_base(job: Job) -> Any:
@@ -207,9 +224,11 @@ def announce(state: Training) -> None:
         dtype=state.job.dtype,
         torch=torch.__version__,
     )
-    # An adapter starts as zero, so this is the base model.
-    before = measure(state)
+    with state.model.disable_adapter():
+        before = measure(state)
     state.progress.before = {"loss": before.loss, "by_record": before.by_record}
+    if state.job.parents and not state.job.is_merge:
+        state.progress.before["parent_loss"] = measure(state).loss
 
 
 def measure(state: Training) -> HeldOut:
@@ -375,6 +394,8 @@ def finish(state: Training) -> None:
         "most_improved": [{"record": r, "change": c} for c, r in changes[:5]],
         "least_improved": [{"record": r, "change": c} for c, r in changes[::-1][:5]],
     }
+    if "parent_loss" in before:
+        evaluation["loss_parent"] = before["parent_loss"]
     result = {
         "evaluation": evaluation,
         "steps": state.steps,

@@ -14,8 +14,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.blobs import read_bytes
+from governance.selectors import current_parameters
 from ledger.calldata import id_word
-from modelfactory import cards, selectors, signing
+from modelfactory import cards, lineage, selectors, signing
 from modelfactory.errors import BaseModelError, ModelError
 from modelfactory.forms import PublishForm, RegisterBaseForm, StakersForm, StatementForm
 from modelfactory.models import BaseModel, Model
@@ -48,7 +49,11 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "model": model,
         "run": model.run,
-        "versions": model.run.run_versions.select_related("version__datanet"),
+        "versions": _learnt(model),
+        "ancestry": lineage.ancestry(model, current_parameters()),
+        "descendants": Model.objects.visible_to(request.user)
+        .filter(run__parents__model=model)
+        .select_related("owner"),
         "people": people,
         "people_total": total,
         "samples": selectors.samples_of(model, request.user),
@@ -59,6 +64,19 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         "is_withheld": model.state == Model.State.TAKEN_DOWN,
     }
     return render(request, "modelfactory/model.html", context)
+
+
+def _learnt(model: Model) -> list[dict[str, Any]]:
+    """The versions in its weights: its run's own, then those of the models above."""
+    own = {rv.version_id: rv.weight for rv in model.run.run_versions.all()}
+    return [
+        {
+            "version": version,
+            "weight": own.get(version.pk, 1),
+            "is_inherited": version.pk not in own,
+        }
+        for version in lineage.lineage_versions(model.run)
+    ]
 
 
 @login_required

@@ -46,6 +46,7 @@ def detail(request: HttpRequest, run_id: UUID) -> HttpResponse:
     versions = run.run_versions.select_related("version__datanet")
     context = _state(run, request) | {
         "versions": versions,
+        "parents": run.parents.select_related("model__owner"),
         "findings": run.findings[:50],
         "findings_count": len(run.findings),
         "left_out": sum(f["problem"] in _LEFT_OUT for f in run.findings),

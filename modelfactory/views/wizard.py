@@ -9,10 +9,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from datanets.models import Version
+from governance.selectors import current_parameters
+from governance.words import percent
 from modelfactory import checks, selectors
 from modelfactory.errors import RunError
 from modelfactory.forms import BaseForm, DataForm, GoalForm, RecipeForm
-from modelfactory.models import Run
+from modelfactory.models import Model, Run
 from modelfactory.services import drafts, runs
 from modelfactory.training.prompts import PromptError, load_tokenizer
 from modelfactory.training.recipe import RecipeError
@@ -35,7 +37,8 @@ def page(request: HttpRequest, run: Run, step: str, context: dict[str, object]) 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def begin(request: HttpRequest) -> HttpResponse:
-    """A new draft; `?version=` of a Datanet's page chooses its data at once."""
+    """A new draft; `?version=` of a Datanet's page chooses its data at once, `?parent=` of a
+    model's page the adapter that it starts from."""
     form = GoalForm(posted(request))
     if request.method == "POST" and form.is_valid():
         acting_user = person(request)
@@ -43,9 +46,17 @@ def begin(request: HttpRequest) -> HttpResponse:
         version = _wished_version(request)
         if version is not None:
             drafts.set_data(run=run, versions=[version], acting_user=acting_user)
+        parent = _wished_parent(request)
+        if parent is not None:
+            drafts.set_parent(run=run, parent=parent, acting_user=acting_user)
         return redirect("modelfactory:wizard-data", run.pk)
     open_drafts = Run.objects.owned_by(request.user).filter(state=Run.State.DRAFT)[:10]
-    context = {"form": form, "drafts": open_drafts, "version": _wished_version(request)}
+    context = {
+        "form": form,
+        "drafts": open_drafts,
+        "version": _wished_version(request),
+        "parent": _wished_parent(request),
+    }
     return render(
         request, "modelfactory/wizard/begin.html", context | {"steps": STEPS, "current": "goal"}
     )
@@ -57,6 +68,10 @@ def _wished_version(request: HttpRequest) -> Version | None:
     except ValueError:
         return None
     return Version.objects.usable_by(request.user).filter(pk=wished).first()
+
+
+def _wished_parent(request: HttpRequest) -> Model | None:
+    return Model.objects.published().filter(slug=request.GET.get("parent", "")).first()
 
 
 @login_required
@@ -125,7 +140,13 @@ def review(request: HttpRequest, run_id: UUID) -> HttpResponse:
             messages.error(request, str(error))
             return redirect("modelfactory:wizard-review", run.pk)
         return redirect("modelfactory:run", started.pk)
-    context = {"review": selectors.review(run, person(request), at=now()), "batch": _batch(run)}
+    parameters = current_parameters()
+    context = {
+        "review": selectors.review(run, person(request), at=now()),
+        "batch": _batch(run),
+        "parents": run.parents.select_related("model__owner"),
+        "royalty": percent(parameters.governed("royalty.model_bps")),
+    }
     return page(request, run, "review", context)
 
 
