@@ -172,19 +172,22 @@ def divide_credits(amount: int, credits: Sequence[Credit], terms: Terms) -> list
     """
     if not credits:
         return []
-    amounts = divide(amount, [(credit.key, credit.share_ppb) for credit in credits])
+    keys = [credit.key for credit in credits]
+    amounts = divide(amount, list(zip(keys, (one.share_ppb for one in credits), strict=True)))
     passings = dict(terms.datanets)
-    nothing = Passing()
     found = []
-    for credit in credits:
-        passing = nothing if credit.datanet_id is None else passings.get(credit.datanet_id, nothing)
-        parts = passing.divide(amounts[credit.key])
+    for credit, key in zip(credits, keys, strict=True):
+        passing = passings.get(credit.datanet_id) if credit.datanet_id is not None else None
+        if passing is None:
+            found.append(Credited(credit, amounts[key], amounts[key], ()))
+            continue
+        parts = passing.divide(amounts[key])
         royalties = tuple(
             (royalty, parts[str(royalty.source_id)])
             for royalty in passing.royalties
             if parts[str(royalty.source_id)]
         )
-        found.append(Credited(credit, amounts[credit.key], parts[KEPT], royalties))
+        found.append(Credited(credit, amounts[key], parts[KEPT], royalties))
     return found
 
 

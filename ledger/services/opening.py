@@ -1,14 +1,18 @@
 """Opening accounts. An account is opened by the first entry that needs it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 
 from ledger.fees import Portion
 from ledger.models import Account
 from ledger.services.posting import Leg
+
+# Kind, owner, shard
+Place = tuple[str, UUID | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +50,66 @@ def accounts_for(
 
 def legs_of(portions: Iterable[Portion], *, cause: UUID) -> list[Leg]:
     """Legs that pay the portions of what `cause` brought in; portions of nothing are left out."""
-    paid = [portion for portion in portions if portion.amount]
-    wanted = [Wanted(portion.kind, portion.owner_id, cause) for portion in paid]
-    accounts = open_accounts(wanted)
-    return [
-        Leg(accounts[one], portion.amount, portion.refs)
-        for one, portion in zip(wanted, paid, strict=True)
+    return legs_of_many({cause: portions})[cause]
+
+
+def legs_of_many(portions: Mapping[UUID, Iterable[Portion]]) -> dict[UUID, list[Leg]]:
+    """The same for many causes, whose accounts are found together."""
+    wanted: list[tuple[UUID, Portion, Place]] = [
+        (
+            cause,
+            portion,
+            (str(portion.kind), portion.owner_id, Account.shard_for(portion.kind, cause)),
+        )
+        for cause, of_cause in portions.items()
+        for portion in of_cause
+        if portion.amount
     ]
+    accounts = _known_or_opened({place for _, _, place in wanted})
+    legs: dict[UUID, list[Leg]] = {cause: [] for cause in portions}
+    for cause, portion, place in wanted:
+        legs[cause].append(Leg(accounts[place], portion.amount, portion.refs))
+    return legs
+
+
+# Who owns an account never changes and it is never deleted, so a worker that pays the same people
+# all day need not ask for their accounts each time. These rows are for legs alone: nobody looks at
+# their balances, which are those of the moment when they were read.
+KEPT = 50_000
+_kept: dict[Place, Account] = {}
+
+
+def forget_accounts() -> None:
+    """For those who put another database in the place of this one: tests."""
+    _kept.clear()
+
+
+def _known_or_opened(places: set[Place]) -> dict[Place, Account]:
+    known = {place: _kept[place] for place in places if place in _kept}
+    asked = places - known.keys()
+    if not asked:
+        return known
+    found = _opened(asked)
+
+    def keep() -> None:
+        # After the commit: an account that was opened in a transaction that failed is not there.
+        if len(_kept) + len(found) > KEPT:
+            _kept.clear()
+        _kept.update(
+            {place: row for place, row in found.items() if place[0] != Account.Kind.SUSPENSE}
+        )
+
+    transaction.on_commit(keep)
+    return known | found
 
 
 def open_accounts(wanted: Sequence[Wanted]) -> dict[Wanted, Account]:
     """Return all accounts that are asked for: one statement where they are there, three if not."""
-    places = {one.place for one in wanted}
+    found = _opened({one.place for one in wanted})
+    return {one: found[one.place] for one in wanted}
+
+
+def _opened(places: set[Place]) -> dict[Place, Account]:
     found = _find(places)
     missing = sorted(places - set(found), key=str)
     if missing:
@@ -70,10 +122,7 @@ def open_accounts(wanted: Sequence[Wanted]) -> dict[Wanted, Account]:
             ignore_conflicts=True,
         )
         found |= _find(set(missing))
-    return {one: found[one.place] for one in wanted}
-
-
-Place = tuple[str, UUID | None, int]
+    return found
 
 
 def _find(places: set[Place]) -> dict[Place, Account]:

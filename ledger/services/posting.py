@@ -230,16 +230,15 @@ def _by_id(rows: Sequence[writing.Row], written: set[UUID]) -> dict[UUID, Entry]
 
 
 def _merge(legs: Iterable[Leg]) -> list[Leg]:
-    """Add up legs to the same account about the same things, in a fixed order."""
-    merged: dict[tuple[str, ...], Leg] = {}
+    """Add up legs to the same account about the same things, in the order in which they came."""
+    merged: dict[tuple[UUID, Refs], Leg] = {}
     for leg in legs:
         if isinstance(leg.amount, bool) or not isinstance(leg.amount, int):
             raise InvalidAmount("An amount is a whole number of wei.")
-        refs = leg.refs
-        place = (str(leg.account.pk), str(refs.datanet), str(refs.model), str(refs.completion))
+        place = (leg.account.pk, leg.refs)
         before = merged.get(place)
         merged[place] = leg if before is None else replace(leg, amount=before.amount + leg.amount)
-    kept = [merged[place] for place in sorted(merged) if merged[place].amount != 0]
+    kept = [leg for leg in merged.values() if leg.amount != 0]
     if any(abs(leg.amount) >= WEI_LIMIT for leg in kept):
         raise InvalidAmount("An amount must stay below 2**256 wei.")
     if sum(leg.amount for leg in kept) != 0:
@@ -289,7 +288,8 @@ def _body_of(
 ) -> Body:
     sums: dict[str, int] = defaultdict(int)
     for (account, *refs), amount in legs:
-        sums[" ".join(map(str, (account.kind, account.owner_id, *refs)))] += amount
+        ids = (account.owner_id, *refs)
+        sums[" ".join((account.kind, *("-" if one is None else one.hex for one in ids)))] += amount
     return {
         "kind": kind,
         "cause": cause,

@@ -1,6 +1,9 @@
 """Paying the contributors' part of a fee by the shares of its receipt."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -10,76 +13,150 @@ from accounts import audit, events
 from accounts.models import User
 from ledger.errors import InvalidEntry, UnknownAccount
 from ledger.fees import Credit, Portion, Terms, divide_credits
-from ledger.models import Account, Entry, Hold
+from ledger.models import Account, Entry, Hold, Posting
 from ledger.services.holds import terms_of
-from ledger.services.opening import account_for, legs_of
-from ledger.services.posting import Cause, Leg, Refs, post_entry
+from ledger.services.opening import legs_of_many
+from ledger.services.posting import Cause, Draft, Leg, Refs, post_entries
 from ledger.splits import Part, Split
 
-__all__ = ["SHARE_UNIT", "Credit", "settle_suspense"]
+__all__ = ["SHARE_UNIT", "Credit", "Settlement", "settle_many", "settle_suspense"]
 
 SHARE_UNIT = 10**9
 # Nothing passes on by these; the split itself is not read again.
-WITHOUT_TERMS = Split(0, (Part("contributors", 10_000),))
+PLAIN = Terms.of_split(Split(0, (Part("contributors", 10_000),)))
 
 
-@transaction.atomic
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Whose the contributors' part of a completion's fee is."""
+
+    completion_id: UUID
+    credits: Sequence[Credit]
+
+
 def settle_suspense(
     *, completion_id: UUID, credits: Sequence[Credit], at: datetime
 ) -> Entry | None:
-    """Empty the completion's suspense account by its receipt's shares, once.
+    """Empty the completion's suspense account by its receipt's shares, once; see `settle_many`."""
+    return settle_many(settlements=[Settlement(completion_id, credits)], at=at)[completion_id]
+
+
+@transaction.atomic
+def settle_many(*, settlements: Sequence[Settlement], at: datetime) -> dict[UUID, Entry | None]:
+    """Empty the suspense accounts of completions by their receipts' shares, each once.
 
     Shares add up to 10**9. Without credits (nobody's records mattered) everything goes to the
     platform. Asked again with the same credits, the first entry is returned. None where the
     completion left nothing in suspense, as one of a base model without contributors does.
 
-    Raises InvalidEntry (shares that make no whole, a share twice), UnknownAccount (a contributor
-    who is no user) and IdempotencyConflict (settled before by other shares).
+    All or none: raises InvalidEntry (shares that make no whole, a share or a completion twice),
+    UnknownAccount (a contributor who is no user) and IdempotencyConflict (settled before by other
+    shares). Eight statements, whatever the number of completions.
     """
-    _check(credits)
-    suspense = (
-        Account.objects.filter(kind=Account.Kind.SUSPENSE, owner_id=completion_id)
-        .select_for_update(no_key=True)
-        .first()
+    _check(settlements)
+    found = _Suspense(settlements)
+    open_ones = [one for one in settlements if found.amounts.get(one.completion_id)]
+    portions = {one.completion_id: found.portions(one) for one in open_ones}
+    legs = legs_of_many(portions)
+    posted = post_entries(
+        [
+            Draft(
+                kind=Entry.Kind.SETTLEMENT,
+                key=f"settlement:{one}",
+                at=at,
+                cause=Cause("completion", one),
+                legs=[
+                    Leg(found.accounts[one], -found.amounts[one], Refs(completion=one)),
+                    *legs[one],
+                ],
+                parameter_version=found.versions.get(one),
+            )
+            for one in portions
+        ]
     )
-    if suspense is None:
-        return None
-    key = f"settlement:{completion_id}"
-    written = Entry.objects.filter(idempotency_key=key).first()
-    amount = _settled_amount(written, suspense) if written else suspense.balance
-    if amount == 0:
-        return None
-    entry = post_entry(
-        kind=Entry.Kind.SETTLEMENT,
-        key=key,
-        at=at,
-        cause=Cause("completion", completion_id),
-        legs=[
-            Leg(suspense, -amount, Refs(completion=completion_id)),
-            *_credit_legs(amount, credits, completion_id),
+    entries: dict[UUID, Entry | None] = {one.completion_id: None for one in settlements}
+    entries |= {one: done.get() for one, done in zip(portions, posted, strict=True)}
+    _tell([done.get() for done in posted if done.is_new], found, at)
+    return entries
+
+
+def _tell(entries: Sequence[Entry], found: _Suspense, at: datetime) -> None:
+    audit.record_many(
+        [
+            audit.Act(
+                actor=None,
+                verb="ledger.suspense_settled",
+                target=entry,
+                data={
+                    "amount": str(found.amounts[entry.cause_id]),
+                    "completion": str(entry.cause_id),
+                },
+            )
+            for entry in entries
+            if entry.cause_id is not None
         ],
-        parameter_version=_split_version(completion_id),
+        at=at,
     )
-    if written is None:
-        audit.record(
-            actor=None,
-            verb="ledger.suspense_settled",
-            target=entry,
-            at=at,
-            data={"amount": str(amount), "completion": str(completion_id)},
-        )
+    for entry in entries:
         events.emit(
             "ledger.suspense_settled",
-            {"completion_id": str(completion_id), "entry_id": str(entry.pk)},
+            {"completion_id": str(entry.cause_id), "entry_id": str(entry.pk)},
             at=at,
         )
-    return entry
 
 
-def _check(credits: Sequence[Credit]) -> None:
+class _Suspense:
+    """What waits for the receipts of completions, locked, and the terms that it is divided by."""
+
+    def __init__(self, settlements: Sequence[Settlement]) -> None:
+        ids = [one.completion_id for one in settlements]
+        self.accounts = {
+            account.owner_id: account
+            for account in Account.objects.select_for_update(no_key=True)
+            .filter(kind=Account.Kind.SUSPENSE, owner_id__in=ids)
+            .only("kind", "owner_id", "balance")
+            .order_by("pk")
+            if account.owner_id is not None
+        }
+        self.amounts = {one: account.balance for one, account in self.accounts.items()}
+        # Of those that were settled before: what was there then.
+        before = Posting.objects.filter(
+            entry__idempotency_key__in=[f"settlement:{one}" for one in ids],
+            account__kind=Account.Kind.SUSPENSE,
+        ).values_list("account__owner_id", "amount")
+        self.amounts |= {owner: -amount for owner, amount in before if owner is not None}
+        self.terms: dict[UUID, Terms] = {}
+        self.versions: dict[UUID, int] = {}
+        # The parameter version of the fee, which a later proposal does not change.
+        holds = Hold.objects.filter(cause_kind="completion", cause_id__in=ids)
+        for hold in holds:
+            self.terms[hold.cause_id] = terms_of(hold) or PLAIN
+            self.versions[hold.cause_id] = hold.split_version
+
+    def portions(self, settlement: Settlement) -> list[Portion]:
+        one = settlement.completion_id
+        amount = self.amounts[one]
+        if not settlement.credits:
+            return [Portion(Account.Kind.PLATFORM, None, amount, Refs(completion=one))]
+        return credit_portions(amount, settlement.credits, self.terms.get(one, PLAIN), one)
+
+
+def _check(settlements: Sequence[Settlement]) -> None:
+    if len({one.completion_id for one in settlements}) != len(settlements):
+        raise InvalidEntry("A completion is settled once.")
+    people: set[UUID] = set()
+    for settlement in settlements:
+        _check_credits(settlement.credits)
+        people |= {one.owner_id for one in settlement.credits if one.kind == "contributor"}
+    if people and User.objects.filter(pk__in=people).count() != len(people):
+        raise UnknownAccount("A receipt names a contributor who is not here.")
+
+
+def _check_credits(credits: Sequence[Credit]) -> None:
     if not credits:
         return
-    if len({credit.key for credit in credits}) != len(credits):
+    different = {(one.kind, one.owner_id, one.datanet_id, one.model_id) for one in credits}
+    if len(different) != len(credits):
         raise InvalidEntry("The same share stands twice in a receipt.")
     if any(
         isinstance(c.share_ppb, bool) or not isinstance(c.share_ppb, int) or c.share_ppb < 0
@@ -89,17 +166,6 @@ def _check(credits: Sequence[Credit]) -> None:
     total = sum(credit.share_ppb for credit in credits)
     if total != SHARE_UNIT:
         raise InvalidEntry(f"The shares of a receipt add up to {SHARE_UNIT}, not {total}.")
-    people = {credit.owner_id for credit in credits if credit.kind == "contributor"}
-    if User.objects.filter(pk__in=people).count() != len(people):
-        raise UnknownAccount("A receipt names a contributor who is not here.")
-
-
-def _credit_legs(amount: int, credits: Sequence[Credit], completion_id: UUID) -> list[Leg]:
-    if not credits:
-        platform = account_for(Account.Kind.PLATFORM, cause=completion_id)
-        return [Leg(platform, amount, Refs(completion=completion_id))]
-    portions = credit_portions(amount, credits, terms_of_completion(completion_id), completion_id)
-    return legs_of(portions, cause=completion_id)
 
 
 def credit_portions(
@@ -119,24 +185,3 @@ def credit_portions(
             for royalty, passed in one.royalties
         ]
     return [portion for portion in portions if portion.amount]
-
-
-def terms_of_completion(completion_id: UUID) -> Terms:
-    """The terms that were fixed when the completion's price was held; plain ones without any."""
-    hold = Hold.objects.filter(cause_kind="completion", cause_id=completion_id).first()
-    return (terms_of(hold) if hold else None) or Terms.of_split(WITHOUT_TERMS)
-
-
-def _settled_amount(written: Entry, suspense: Account) -> int:
-    return -sum(p.amount for p in written.postings.all() if p.account_id == suspense.pk)
-
-
-def _split_version(completion_id: UUID) -> int | None:
-    """The parameter version of the fee, which a later proposal does not change."""
-    return (
-        Entry.objects.filter(
-            kind=Entry.Kind.CAPTURE, cause_kind="completion", cause_id=completion_id
-        )
-        .values_list("parameter_version", flat=True)
-        .first()
-    )

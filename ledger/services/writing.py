@@ -33,7 +33,8 @@ class Row:
 # was changed while we waited is read again as it is now. `short` is where an account would fall
 # below zero (or past 2**256) after the entry, counted in the order of the entries: then nothing at
 # all is inserted, and the caller looks again under the same locks. `fresh` leaves out what is known
-# to be written; an entry that was written since the statement began falls under ON CONFLICT.
+# to be written (by a look into the index for each, where a join might read the whole table); an
+# entry that was written since the statement began falls under ON CONFLICT.
 POST: Final[LiteralString] = """
 WITH draft AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -44,9 +45,9 @@ WITH draft AS MATERIALIZED (
         cause_id, parameter_version, reverses_id, actor_id, effective_at, place
     )
 ), fresh AS MATERIALIZED (
-    SELECT * FROM draft d WHERE NOT EXISTS (
-        SELECT FROM ledger_entry e WHERE e.idempotency_key = d.idempotency_key
-    )
+    SELECT * FROM draft d WHERE (
+        SELECT e.id FROM ledger_entry e WHERE e.idempotency_key = d.idempotency_key
+    ) IS NULL
 ), leg AS MATERIALIZED (
     SELECT l.*, f.place FROM unnest(
         %s::uuid[], %s::uuid[], %s::uuid[], %s::numeric[], %s::uuid[], %s::uuid[], %s::uuid[]
@@ -107,24 +108,27 @@ def write(rows: Sequence[Row]) -> set[UUID]:
 def parameters(rows: Sequence[Row]) -> list[str]:
     """The statement's arrays: a column each of the entries, then a column each of their legs."""
     entries = [row.entry for row in rows]
-    legs = [(uuid7(), row.entry.pk, leg) for row in rows for leg in row.legs]
+    legs = [(uuid7(), leg) for row in rows for leg in row.legs]
     now = timezone.now().isoformat()
     return [
-        _array(entry.pk for entry in entries),
+        _ids(entry.pk for entry in entries),
         _array(entry.kind for entry in entries),
         _texts(entry.idempotency_key for entry in entries),
         _array(entry.body_hash for entry in entries),
         _array(entry.legs for entry in entries),
         _texts(entry.cause_kind for entry in entries),
-        _array(entry.cause_id for entry in entries),
+        _ids(entry.cause_id for entry in entries),
         _array(entry.parameter_version for entry in entries),
-        _array(entry.reverses_id for entry in entries),
-        _array(entry.actor_id for entry in entries),
+        _ids(entry.reverses_id for entry in entries),
+        _ids(entry.actor_id for entry in entries),
         _texts(entry.effective_at.isoformat() for entry in entries),
-        _array(pk for pk, _, _ in legs),
-        _array(entry for _, entry, _ in legs),
-        _array(leg[0].pk for _, _, leg in legs),
-        *(_array(leg[column] for _, _, leg in legs) for column in range(1, 5)),
+        _ids(pk for pk, _ in legs),
+        "{" + ",".join(row.entry.pk.hex for row in rows for _ in row.legs) + "}",
+        _ids(leg[0].pk for _, leg in legs),
+        _array(leg[1] for _, leg in legs),
+        _ids(leg[2] for _, leg in legs),
+        _ids(leg[3] for _, leg in legs),
+        _ids(leg[4] for _, leg in legs),
         now,
         now,
     ]
@@ -133,6 +137,10 @@ def parameters(rows: Sequence[Row]) -> list[str]:
 def _array(values: Iterable[object]) -> str:
     """An array literal of values that need no quotes: ids, numbers, words."""
     return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
+
+
+def _ids(values: Iterable[UUID | None]) -> str:
+    return "{" + ",".join("NULL" if value is None else value.hex for value in values) + "}"
 
 
 def _texts(values: Iterable[str]) -> str:
@@ -145,7 +153,7 @@ def _fetch(statement: LiteralString, values: Sequence[str], *, one: bool) -> lis
     with connection.cursor() as cursor:
         if not one or connection.connection.prepare_threshold is None:
             cursor.execute(statement, values)
-            return cursor.fetchall()
+            return list(cursor.fetchall())
         connection.validate_no_broken_transaction()
         with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as prepared:
             prepared.execute(statement, values, prepare=True)

@@ -133,6 +133,8 @@ def test_the_owner_gets_balance_and_earnings(client, payer, contributor, active)
     assert client.get(reverse("api-balance")).json() == {
         "balance": str(9 * OPEN),
         "held": str(OPEN),
+        "under_way": "0",
+        "owed": "0",
     }
     client.force_login(contributor)
     assert client.get(reverse("api-earnings")).json() == {
