@@ -114,8 +114,9 @@ class Posting(Entity):
         ]
         triggers = [
             pgtrigger.Protect(name="is_never_changed", operation=NEVER_CHANGED),
-            # One UPDATE for all legs of the statement; the service holds the row locks already,
-            # taken in the order of the ids.
+            # Each entry is counted once, however many legs it has: DISTINCT keeps the planner from
+            # counting for each of them. One UPDATE for all legs of the statement; the service holds
+            # the row locks already, taken in the order of the ids.
             pgtrigger.Trigger(
                 name="moves_balances",
                 level=pgtrigger.Statement,
@@ -124,9 +125,9 @@ class Posting(Entity):
                 referencing=pgtrigger.Referencing(new="new_postings"),
                 func="""
                 IF EXISTS (
-                    SELECT 1 FROM ledger_entry e
-                    WHERE e.id IN (SELECT entry_id FROM new_postings)
-                      AND e.legs < (SELECT count(*) FROM ledger_posting p WHERE p.entry_id = e.id)
+                    SELECT 1 FROM (SELECT DISTINCT entry_id FROM new_postings) touched
+                    JOIN ledger_entry e ON e.id = touched.entry_id
+                    WHERE e.legs < (SELECT count(*) FROM ledger_posting p WHERE p.entry_id = e.id)
                 ) THEN
                     RAISE EXCEPTION 'an entry takes no further postings'
                         USING ERRCODE = 'check_violation';
