@@ -32,7 +32,7 @@ AMOUNTS = st.integers(1, 2_000)
 PEOPLE = st.integers(0, 2)
 WEIGHTS = st.lists(st.integers(0, 9), min_size=3, max_size=3)
 WHOLE = 10**9
-EXAMPLES, STEPS = 300, 100
+EXAMPLES, STEPS = 340, 100
 
 
 class Books(RuleBasedStateMachine):
