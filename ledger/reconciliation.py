@@ -86,6 +86,25 @@ def nobody_is_overdrawn() -> Finding:
     return Finding("accounts below zero (rows)", 0, count)
 
 
+def outside_is_never_owed() -> Finding:
+    """What lies outside the house is zero or below; above it the house would owe it to nobody."""
+    wrong = Account.objects.filter(balance__gt=0, kind__in=Account.EXTERNAL)
+    return Finding("accounts outside the house above zero (rows)", 0, wrong.count())
+
+
+def suspense_does_not_stay() -> Finding:
+    """A receipt empties a completion's suspense within minutes; after a day somebody must look."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*), min(owner_id::text) FROM ledger_account
+            WHERE kind = 'SUSPENSE' AND balance > 0 AND created_at < now() - interval '1 day'
+            """
+        )
+        count, example = cursor.fetchone()
+    return Finding("suspense older than a day (rows)", 0, int(count), example or "")
+
+
 def settled_suspense_is_empty() -> Finding:
     settled = Entry.objects.filter(kind=Entry.Kind.SETTLEMENT, reversed_by__isnull=True)
     left = Account.objects.filter(
@@ -202,12 +221,14 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     balances_follow_postings,
     all_balances_cancel,
     nobody_is_overdrawn,
+    outside_is_never_owed,
     holds_are_set_aside,
     stakes_are_set_aside,
     pools_are_under_way,
     pools_have_intents,
     captured_fees_are_split,
     settled_suspense_is_empty,
+    suspense_does_not_stay,
     withdrawals_are_under_way,
     batches_are_whole,
     escrow_is_owed,

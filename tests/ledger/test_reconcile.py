@@ -135,3 +135,15 @@ def test_machines_get_json(lived):
 def test_a_chain_that_cannot_be_read_is_no_agreement(lived, deployed):
     with pytest.raises(CommandError, match="could not be read"):
         run()
+
+
+def test_suspense_that_stays_for_a_day_is_found(payer):
+    hold = hold_for(payer, 1000)
+    capture(hold, 900)
+    assert "suspense older than a day (rows)" not in differences()
+    age = (
+        "UPDATE ledger_account SET created_at = now() - interval '25 hours' WHERE kind = 'SUSPENSE'"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(age)
+    assert differences() == {"suspense older than a day (rows)": 1}
