@@ -16,8 +16,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from bench import report
-from bench.ledger import house
+from bench import house, report
 
 ROUNDS = 3
 
