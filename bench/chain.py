@@ -120,12 +120,13 @@ class Chain:
     def web3_rate(self, count: int) -> float:
         """web3's defaults, with an account that the node signs for."""
         from web3 import HTTPProvider, Web3
+        from web3.types import Wei
 
         node = Web3(HTTPProvider(self.url))
         began = time.monotonic()
         for n in range(count):
             to = node.to_checksum_address(_address(10**7 + n))
-            sent = node.eth.send_transaction({"from": self.peer, "to": to, "value": 1_000 + n})
+            sent = node.eth.send_transaction({"from": self.peer, "to": to, "value": Wei(1_000 + n)})
             node.eth.wait_for_transaction_receipt(sent)
         return count / (time.monotonic() - began)
 

@@ -166,7 +166,7 @@ def test_without_a_wallet_in_the_browser_it_says_so(visit):
 
 def test_a_deposit_sends_the_very_wei_that_were_typed(visit):
     page = visit("wallet", WORKING)
-    page.get_by_label("Amount in OPEN", exact=True).fill("1.000000000000000001")
+    page.locator("#deposit").get_by_label("Amount in OPEN").fill("1.000000000000000001")
 
     page.get_by_role("button", name="Deposit", exact=True).click()
 
@@ -178,7 +178,7 @@ def test_a_deposit_sends_the_very_wei_that_were_typed(visit):
 
 def test_a_deposit_of_no_amount_asks_the_wallet_nothing(visit):
     page = visit("wallet", WORKING)
-    page.get_by_label("Amount in OPEN", exact=True).fill("1e3")
+    page.locator("#deposit").get_by_label("Amount in OPEN").fill("1e3")
 
     page.get_by_role("button", name="Deposit", exact=True).click()
 

@@ -144,12 +144,22 @@ def test_the_wizard_asks_strangers_to_sign_in(as_user, stranger):
     assert statuses(as_user, url, None, stranger) == [302, 200]
 
 
-@pytest.mark.parametrize("path", ["base-models/", "base-models/tiny/", "runs/", "models/"])
+@pytest.mark.parametrize("path", ["base-models/", "base-models/tiny/", "models/"])
 def test_the_api_reads_and_writes_nothing(as_user, base, model, stranger, path):
     url = f"/api/v1/{path}"
     assert statuses(as_user, url, None, stranger) == [200, 200]
     assert as_user(stranger).post(url, {}).status_code in (403, 405)
     assert as_user(stranger).delete(url).status_code in (403, 405)
+
+
+def test_a_run_is_started_by_api_by_those_who_are_signed_in_alone(as_user, base, model, stranger):
+    url = "/api/v1/runs/"
+    assert statuses(as_user, url, None, stranger) == [200, 200]
+    assert as_user(None).post(url, {}, content_type="application/json").status_code in (401, 403)
+    refused = as_user(stranger).post(url, {}, content_type="application/json")
+    assert refused.status_code == 400
+    assert "versions" in refused.json()
+    assert as_user(stranger).delete(url).status_code == 405
 
 
 def test_the_api_shows_runs_and_models_to_those_who_may_see_them(as_user, model, builder, stranger):
