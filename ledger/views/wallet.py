@@ -19,7 +19,6 @@ from ledger.forms import AmountForm, BudgetForm, TopUpForm
 from ledger.models import Account, Hold
 from ledger.services.faucet import give
 from ledger.services.opening import account_for
-from ledger.services.receivables import owed_by
 from ledger.spending import BudgetView, TopUpView
 from ledger.views import withdrawals
 from ledger.words import open_text
@@ -43,8 +42,6 @@ def wallet(request: HttpRequest) -> HttpResponse:
             "rows": reading.with_names(page.object_list, user=user),
             "holds": spending.holds(user, Hold.State.PENDING)[:PAGE],
             "ended": spending.holds(user).exclude(state=Hold.State.PENDING)[:10],
-            "owed": owed_by(user.pk),
-            "owed_account": selectors.account_of(user, Account.Kind.RECEIVABLE),
             "budget": budget,
             "budget_form": _budget_form(budget),
             "top_up": top_up,
