@@ -16,14 +16,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_accounts_of_another_test() -> None:
-    """A process remembers accounts that stay for ever; a test's do not."""
-    from ledger.services.opening import forget_accounts
-
-    forget_accounts()
-
-
-@pytest.fixture(autouse=True)
 def quick_passwords(settings: object) -> None:
     """Argon2 is slow on purpose, and no test is about its slowness."""
     settings.PASSWORD_HASHERS = [  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Q
 
 from ledger.fees import Portion
@@ -65,42 +64,11 @@ def legs_of_many(portions: Mapping[UUID, Iterable[Portion]]) -> dict[UUID, list[
         for portion in of_cause
         if portion.amount
     ]
-    accounts = _known_or_opened({place for _, _, place in wanted})
+    accounts = _opened({place for _, _, place in wanted})
     legs: dict[UUID, list[Leg]] = {cause: [] for cause in portions}
     for cause, portion, place in wanted:
         legs[cause].append(Leg(accounts[place], portion.amount, portion.refs))
     return legs
-
-
-# Who owns an account never changes and it is never deleted, so a worker that pays the same people
-# all day need not ask for their accounts each time. These rows are for legs alone: nobody looks at
-# their balances, which are those of the moment when they were read.
-KEPT = 50_000
-_kept: dict[Place, Account] = {}
-
-
-def forget_accounts() -> None:
-    """For those who put another database in the place of this one: tests."""
-    _kept.clear()
-
-
-def _known_or_opened(places: set[Place]) -> dict[Place, Account]:
-    known = {place: _kept[place] for place in places if place in _kept}
-    asked = places - known.keys()
-    if not asked:
-        return known
-    found = _opened(asked)
-
-    def keep() -> None:
-        # After the commit: an account that was opened in a transaction that failed is not there.
-        if len(_kept) + len(found) > KEPT:
-            _kept.clear()
-        _kept.update(
-            {place: row for place, row in found.items() if place[0] != Account.Kind.SUSPENSE}
-        )
-
-    transaction.on_commit(keep)
-    return known | found
 
 
 def open_accounts(wanted: Sequence[Wanted]) -> dict[Wanted, Account]:
