@@ -36,8 +36,8 @@ def test_four_processes_leave_a_history_without_a_violation(tmp_path):
     assert [process.wait(240) for process in crowd] == [0] * PROCESSES
 
     history, entries = read(tmp_path), crew.kept_entries()
-    outcomes = {request.outcome for request in history}
-    assert outcomes == {DONE, REFUSED}
+    # A deadlock that PostgreSQL breaks is UNKNOWN to who asked, and is asked again.
+    assert {DONE, REFUSED} <= {request.outcome for request in history}
     assert len(entries) > 400
     assert violations(history, entries) == []
     assert [finding.name for finding in check_ledger() if not finding.holds] == []
