@@ -61,7 +61,8 @@ def differences():
     return {finding.name: finding.difference for finding in findings if not finding.holds}
 
 
-def test_a_contributor_is_paid_in_a_wallet_without_gas(worker, payer):
+def test_a_contributor_is_paid_in_a_wallet_without_gas(worker, payer, settings):
+    settings.RELAY_GAS_PRICE_WEI = 10**6
     contributor = person("contributor")
     answer(payer, contributor)
     link(contributor, FRESH)
