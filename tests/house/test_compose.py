@@ -95,9 +95,16 @@ def test_only_the_worker_of_the_chain_gets_its_key(compose: dict) -> None:
     holders = {
         name
         for name, service in compose["services"].items()
-        if {"CHAIN_KEYSTORE", "CHAIN_KEYSTORE_PASSWORD"} & set(service.get("environment", {}))
+        if {"CHAIN_KEYSTORE", "CHAIN_KEYSTORE_PASSWORD", "CHAIN_KMS", "CHAIN_KMS_TOKEN"}
+        & set(service.get("environment", {}))
     }
     assert holders == {"chain"}
+
+
+def test_the_worker_of_the_chain_gets_every_way_to_a_key_and_the_caps(compose: dict) -> None:
+    asked = {"CHAIN_KEYSTORE", "CHAIN_KEYSTORE_PASSWORD", "CHAIN_KMS", "CHAIN_KMS_TOKEN"}
+    asked |= {"CHAIN_CAP_TRANSACTION_WEI", "CHAIN_CAP_DAY_WEI"}
+    assert asked <= set(compose["services"]["chain"]["environment"])
 
 
 def test_what_a_server_sets_reaches_every_container(compose: dict) -> None:
