@@ -146,11 +146,15 @@ def deployed_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 @pytest.fixture
 def chain(deployed_chain: Chain) -> Iterator[Chain]:
     """The chain with fresh contracts; what a test does to it is undone."""
+    latest = deployed_chain.client.block("latest")
+    assert latest is not None
     snapshot = deployed_chain.client.rpc("evm_snapshot")
     yield deployed_chain
     # The pool outlives a revert: what a test left there would be mined in the next one.
     deployed_chain.client.rpc("anvil_dropAllTransactions")
     deployed_chain.client.rpc("evm_revert", snapshot)
+    # So does the price of gas: after a test that raised it, nothing cheap would ever be mined.
+    deployed_chain.client.rpc("anvil_setNextBlockBaseFeePerGas", hex(latest.base_fee))
 
 
 @pytest.fixture

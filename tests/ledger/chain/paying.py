@@ -90,6 +90,10 @@ class Payer:
             at=timezone.now(),
         )
 
+    def price(self, base_fee: int) -> None:
+        """What a unit of gas costs in the next block, in wei; it falls from there by itself."""
+        self.chain.client.rpc("anvil_setNextBlockBaseFeePerGas", hex(base_fee))
+
     def run(self, rounds: int = 6, seconds: float = 1.0) -> None:
         for _ in range(rounds):
             self.step()

@@ -13,7 +13,7 @@ from accounts.models import Notification
 from ledger.chain.client import ChainError, UnreachableError
 from ledger.chain.local import DEV_KEYS
 from ledger.models.chain import Intent, IntentAttempt
-from tests.chain_fixtures import ALICE, Chain
+from tests.chain_fixtures import ALICE, OPEN, Chain
 from tests.ledger.books import person
 from tests.ledger.chain.faulty_node import FaultyNode
 from tests.ledger.chain.paying import Payer, ask_for, recipient
@@ -80,7 +80,7 @@ def test_a_hundred_that_wait_below_the_price_of_gas_are_raised(node, payer) -> N
     intents = ask_for(100)
     payer.step()
     base = payer.client.look(payer.address).base_fee
-    payer.chain.client.rpc("anvil_setNextBlockBaseFeePerGas", hex(50 * base))
+    payer.price(50 * base)
     payer.mine()
     payer.step()
     assert not Intent.objects.filter(state=State.MINED).exists()
@@ -91,6 +91,22 @@ def test_a_hundred_that_wait_below_the_price_of_gas_are_raised(node, payer) -> N
     payer.paid_once(intents)
     payer.contiguous(100)
     assert attempts() >= 200
+
+
+def test_an_answer_that_is_lost_after_acceptance_pays_once(node, payer) -> None:
+    intents = ask_for(100)
+    node.lose_answers = 100
+    with pytest.raises(UnreachableError):
+        payer.step()
+    assert Intent.objects.filter(state=State.SIGNED).count() == 100
+    assert payer.client.look(payer.address).pending == payer.first_nonce + 100
+
+    payer.clock.pass_(6)
+    payer.finish()
+
+    payer.paid_once(intents)
+    payer.contiguous(100)
+    assert attempts() == 100
 
 
 @pytest.mark.parametrize("accepted", [0, 1, 17])
@@ -172,6 +188,66 @@ def test_a_stale_node_never_makes_a_paid_one_look_unpaid(node, payer) -> None:
     payer.paid_once(intents)
 
 
+def test_a_spike_of_the_price_over_the_cap_waits_with_an_alarm(node, payer, staff) -> None:
+    """What is on its way is raised up to the cap, once; what is new is not signed at all."""
+    sent = ask_for(5)
+    payer.step()
+    for _ in range(4):
+        payer.price(900 * GWEI)
+        payer.mine()
+        payer.clock.pass_(31)
+        if not Intent.objects.filter(state=State.NEW).exists():
+            waiting = ask_for(5, first=5)
+        payer.step()
+    assert payer.alarms == {"fees"}
+    assert "CHAIN_FEE_CAP_WEI" in payer.wallet.problem
+    assert Intent.objects.filter(state=State.NEW).count() == 5
+    assert attempts() == 10
+    assert max(IntentAttempt.objects.values_list("maximum_fee", flat=True)) == 500 * GWEI
+    assert Notification.objects.filter(user=staff, kind="ledger.alarm").count() == 1
+
+    payer.price(GWEI)
+    payer.finish()
+
+    payer.paid_once([*sent, *waiting])
+    payer.contiguous(10)
+    assert payer.wallet.problem == ""
+
+
+def test_an_empty_wallet_waits_with_an_alarm_and_goes_on_when_filled(node, payer, staff) -> None:
+    intents = ask_for(3)
+    payer.step()
+    payer.chain.client.rpc("anvil_setBalance", payer.address, hex(21_000))
+    payer.mine()
+    intents += ask_for(3, first=3)
+    payer.clock.pass_(6)
+    payer.step()
+    assert "funds" in payer.alarms
+    assert Intent.objects.filter(state=State.NEW).count() == 3
+
+    payer.chain.client.rpc("anvil_setBalance", payer.address, hex(OPEN))
+    payer.began_with = OPEN
+    payer.finish()
+
+    payer.paid_once(intents)
+    payer.contiguous(6)
+    assert payer.alarms == set()
+    assert Notification.objects.filter(user=staff, kind="ledger.alarm").count() == 1
+
+
+def test_what_the_wallet_cannot_pay_for_does_not_block_what_moves_nothing(node, payer) -> None:
+    large = ask_for(1)[0]
+    Intent.objects.filter(pk=large.pk).update(value=10**9 * OPEN)
+    small = Intent.objects.create(
+        kind=Intent.Kind.ANCHOR, key="small", chain_id=31337, to=ALICE, data=b"", gas_limit=21_000
+    )
+    payer.run(10)
+    small.refresh_from_db()
+    large.refresh_from_db()
+    assert (small.state, large.state) == (State.FINAL, State.NEW)
+    assert "funds" in payer.alarms
+
+
 def test_bytes_that_no_node_takes_become_nothing_and_free_the_nonces_behind(node, payer) -> None:
     intents = ask_for(5)
     node.refuse_bytes = recipient(2)[2:].lower()
@@ -187,6 +263,27 @@ def test_bytes_that_no_node_takes_become_nothing_and_free_the_nonces_behind(node
     assert lost.fee > 0
     payer.paid_once([one for one in intents if one.pk != lost.pk])
     payer.contiguous(5)
+
+
+def test_a_payment_that_was_given_up_but_mined_all_the_same_counts_as_paid(node, payer) -> None:
+    """The first node refused it for good; another had taken it, and its block came first."""
+    intents = ask_for(1)
+    node.refuse_bytes = recipient(0)[2:].lower()
+    node.refuse_always = "exceeds block gas limit"
+    for _ in range(3):
+        payer.step()
+        payer.clock.pass_(6)
+    first, nothing = IntentAttempt.objects.all()
+    assert (first.noop, nothing.noop, first.nonce) == (False, True, nothing.nonce)
+    payer.chain.client.rpc("anvil_dropAllTransactions")
+    payer.chain.client.send_raw(bytes(first.raw))
+    payer.mine()
+
+    payer.finish()
+
+    payer.paid_once(intents)
+    payer.contiguous(1)
+    assert Intent.objects.get().failure_reason == ""
 
 
 def test_nonces_that_were_left_out_are_filled(chain_settings, node, payer) -> None:
@@ -221,6 +318,27 @@ def test_another_user_of_the_wallet_takes_no_payment_with_it(chain_settings, nod
     assert Intent.objects.filter(nonce__gte=payer.first_nonce + 6).count() == 3
 
 
+def test_a_reorganisation_sends_the_same_bytes_again(node, payer) -> None:
+    payer.mine(3)
+    intents = ask_for(30)
+    payer.step()
+    payer.mine()
+    payer.step()
+    assert Intent.objects.filter(state=State.MINED).count() == 30
+    mined_in = set(Intent.objects.values_list("block_hash", flat=True))
+    # The block goes, and its transactions are in no pool any more.
+    payer.chain.client.rpc("anvil_reorg", 1, [])
+    assert payer.chain.client.nonce(payer.address) == payer.first_nonce
+    payer.mine()
+
+    payer.finish()
+
+    payer.paid_once(intents)
+    payer.contiguous(30)
+    assert attempts() == 30
+    assert not mined_in & set(Intent.objects.values_list("block_hash", flat=True))
+
+
 def test_a_node_on_another_chain_is_sent_nothing(chain_settings, node, payer, staff) -> None:
     from dataclasses import replace
 
@@ -253,9 +371,7 @@ def test_any_order_of_faults_pays_once(chain_settings, node, payer, seed) -> Non
         node.lose_answers = dice.randint(1, 3) if fault == "lose" else 0
         node.refuse_sends = ["underpriced"] * dice.randint(1, 5) if fault == "cheap" else []
         if fault == "spike":
-            payer.chain.client.rpc(
-                "anvil_setNextBlockBaseFeePerGas", hex(dice.randint(1, 700) * GWEI)
-            )
+            payer.price(dice.randint(1, 700) * GWEI)
         try:
             payer.step()
         except ChainError:
@@ -265,7 +381,7 @@ def test_any_order_of_faults_pays_once(chain_settings, node, payer, seed) -> Non
         payer.clock.pass_(dice.choice((1, 6, 40)))
     node.well()
     node.drop_sends, node.lose_answers, node.refuse_sends, node.takes_batches = 0, 0, [], True
-    payer.chain.client.rpc("anvil_setNextBlockBaseFeePerGas", hex(GWEI))
+    payer.price(GWEI)
     payer.finish(80)
     payer.paid_once(intents)
     payer.contiguous(len(intents))
