@@ -14,6 +14,7 @@ from accounts.models import User
 from accounts.notifications import notify
 from ledger.errors import IdempotencyConflict, LimitReached, WaitingForChain
 from ledger.models import Account, Deposit, Entry, Posting
+from ledger.services.locking import lock_accounts
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, check_amount, post_entry
 from ledger.services.receivables import incoming, taken_back, tell
@@ -46,12 +47,13 @@ def credit_deposit(
         if (known.account_id, known.amount) != (account.pk, amount):
             raise IdempotencyConflict(f"{tx_hash} was credited with another amount.")
         return known.entry if known.state == Deposit.State.CREDITED else _put_back(known, at)
+    gateway = account_for(Account.Kind.GATEWAY)
     entry = post_entry(
         kind=Entry.Kind.DEPOSIT,
         key=f"deposit:{chain_id}:{tx_hash.lower()}:{log_index}",
         at=at,
         cause=Cause("deposit", account_id),
-        legs=[Leg(account_for(Account.Kind.GATEWAY), -amount), *incoming(account, amount)],
+        legs=[Leg(gateway, -amount), *incoming(account, amount, beside=[gateway])],
     )
     Deposit.objects.create(**place, account=account, amount=amount, entry=entry, created_at=at)
     _announce(entry, named, amount, at)
@@ -69,13 +71,14 @@ def undo_deposit(*, chain_id: int, tx_hash: str, log_index: int, at: datetime) -
     deposit = _deposit(place)
     if deposit is None or deposit.state != Deposit.State.CREDITED:
         return None
-    legs = taken_back(deposit.account, deposit.amount)
+    gateway = account_for(Account.Kind.GATEWAY)
+    legs = taken_back(deposit.account, deposit.amount, beside=[gateway])
     entry = post_entry(
         kind=Entry.Kind.UNDONE,
         key=f"undone:{deposit.pk}:{deposit.undone}",
         at=at,
         cause=Cause("deposit", deposit.account_id),
-        legs=[Leg(account_for(Account.Kind.GATEWAY), deposit.amount), *legs],
+        legs=[Leg(gateway, deposit.amount), *legs],
     )
     deposit.state, deposit.vanished_at = Deposit.State.VANISHED, at
     deposit.undone += 1
@@ -86,14 +89,15 @@ def undo_deposit(*, chain_id: int, tx_hash: str, log_index: int, at: datetime) -
 
 def _put_back(deposit: Deposit, at: datetime) -> Entry:
     """The transaction came again, in another block."""
+    gateway = account_for(Account.Kind.GATEWAY)
     entry = post_entry(
         kind=Entry.Kind.DEPOSIT,
         key=f"again:{deposit.pk}:{deposit.undone}",
         at=at,
         cause=Cause("deposit", deposit.account_id),
         legs=[
-            Leg(account_for(Account.Kind.GATEWAY), -deposit.amount),
-            *incoming(deposit.account, deposit.amount),
+            Leg(gateway, -deposit.amount),
+            *incoming(deposit.account, deposit.amount, beside=[gateway]),
         ],
     )
     deposit.state, deposit.vanished_at = Deposit.State.CREDITED, None
@@ -124,9 +128,9 @@ def grant_without_chain(
     check_amount(amount)
     if settings.CHAIN_ENABLED:
         raise WaitingForChain("This instance has a chain: deposit OPEN through its Gateway.")
-    account = account_for(Account.Kind.USER, user.pk)
+    account, issued = account_for(Account.Kind.USER, user.pk), account_for(Account.Kind.ISSUED)
     # The row lock makes two grants at once wait for each other, so that the limit holds.
-    Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+    lock_accounts([account, issued])
     known = Entry.objects.filter(idempotency_key=f"grant:{user.pk}:{key}").exists()
     granted = (
         Posting.objects.filter(
@@ -145,7 +149,7 @@ def grant_without_chain(
         kind=Entry.Kind.GRANT,
         key=f"grant:{user.pk}:{key}",
         at=at,
-        legs=[Leg(account_for(Account.Kind.ISSUED), -amount), Leg(account, amount)],
+        legs=[Leg(issued, -amount), Leg(account, amount)],
         acting_user=acting_user,
     )
     if not known:

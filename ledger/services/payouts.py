@@ -171,7 +171,7 @@ def reopen(*, withdrawal_id: UUID, at: datetime) -> Withdrawal | None:
     legs = (
         [Leg(account_for(Account.Kind.GATEWAY), -withdrawal.amount)]
         if withdrawal.state == State.PAID
-        else taken_back(withdrawal.source, withdrawal.amount)
+        else taken_back(withdrawal.source, withdrawal.amount, beside=[under_way.account])
     )
     entry = post_entry(
         kind=Entry.Kind.UNDONE,
@@ -283,13 +283,14 @@ def _must_be_open(withdrawal: Withdrawal) -> None:
 def _give_back(
     withdrawal: Withdrawal, state: Withdrawal.State, reason: str, at: datetime, tx_hash: str
 ) -> None:
+    under_way = account_for(Account.Kind.WITHDRAWING, withdrawal.user_id)
     entry = post_entry(
         kind=Entry.Kind.RETURN,
         key=f"return:{withdrawal.pk}:{withdrawal.reopened}",
         at=at,
         legs=[
-            Leg(account_for(Account.Kind.WITHDRAWING, withdrawal.user_id), -withdrawal.amount),
-            *incoming(withdrawal.source, withdrawal.amount),
+            Leg(under_way, -withdrawal.amount),
+            *incoming(withdrawal.source, withdrawal.amount, beside=[under_way]),
         ],
         cause=Cause("withdrawal", withdrawal.pk),
     )

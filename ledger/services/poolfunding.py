@@ -23,6 +23,7 @@ from ledger.models import Account, Entry, Intent
 from ledger.models.pools import PoolFunding, StakePool
 from ledger.onchain import current_deployment
 from ledger.services import chain, pools
+from ledger.services.locking import lock_accounts
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, post_entry
 from ledger.splits import BASIS_POINTS, divide
@@ -71,6 +72,8 @@ def fund_pools(*, locked_weight_bps: int, at: datetime) -> list[PoolFunding]:
         return []
     while pools.mirror():
         pass
+    # A fee touches some of these as well, and a refund takes out of them.
+    lock_accounts([*Account.objects.filter(kind__in=SOURCES), account_for(Account.Kind.POOLING)])
     return [
         _send(deployment, source, pool_id, amount, at)
         for source in _sources()

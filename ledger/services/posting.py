@@ -27,6 +27,7 @@ from ledger.errors import (
 )
 from ledger.models import Account, Entry
 from ledger.services import writing
+from ledger.services.locking import lock_accounts
 from ledger.words import open_text
 
 BATCH = 5_000
@@ -177,22 +178,25 @@ def reverse_entry(*, entry: Entry, at: datetime, acting_user: User | None) -> En
 
 
 def gather(
-    kind: Account.Kind, owner_id: UUID | None, amount: int, refs: Refs | None = None
+    kind: Account.Kind,
+    owner_id: UUID | None,
+    amount: int,
+    refs: Refs | None = None,
+    *,
+    beside: Sequence[Account] = (),
 ) -> list[Leg]:
     """Legs that take `amount` wei from an account that is kept in several rows.
 
-    Locks all of its rows, in the order of their ids, and empties them one after the other. What is
-    missing is asked of the last, so that the entry is refused, or is found to be written already.
-    Call it in the transaction of the entry. Raises InsufficientFunds where there is no such
-    account.
+    Locks all of its rows, together with the entry's other accounts (`beside`), and empties them
+    one after the other. What is missing is asked of the last, so that the entry is refused, or is
+    found to be written already. Call it in the transaction of the entry. Raises InsufficientFunds
+    where there is no such account.
     """
-    rows = list(
-        Account.objects.select_for_update(no_key=True)
-        .filter(kind=kind, owner_id=owner_id)
-        .order_by("pk")
-    )
-    if not rows:
+    mine = list(Account.objects.filter(kind=kind, owner_id=owner_id).order_by("pk"))
+    if not mine:
         raise InsufficientFunds(f"{kind.label}: there is no OPEN yet.")
+    locked = lock_accounts([*mine, *beside])
+    rows = [locked[row.pk] for row in mine]
     legs, left = [], amount
     for row in rows:
         taken = left if row is rows[-1] else min(left, max(0, row.balance))
@@ -304,11 +308,15 @@ def _hash(body: Body) -> str:
 
 
 def _second_look(rows: Sequence[writing.Row]) -> dict[UUID, Posted]:
-    """Decide about each row that the statement left out, one after the other, under the locks."""
-    accounts = {leg[0].pk for row in rows for leg in row.legs}
-    locked = Account.objects.select_for_update(no_key=True).filter(pk__in=accounts).order_by("pk")
-    balances = {account.pk: account for account in locked}
+    """Decide about each row that the statement left out, one after the other, under the locks.
+
+    What is known to be written needs none: who asks for it again, perhaps with other things locked
+    already, waits for nobody. Where the others fell short, the statement holds the locks of them
+    all, and this takes none that is new.
+    """
     known = _known(rows)
+    unknown = [row for row in rows if row.entry.idempotency_key not in known]
+    balances = lock_accounts(leg[0] for row in unknown for leg in row.legs) if unknown else {}
     outcome: dict[UUID, Posted] = {}
     accepted = []
     for row in rows:

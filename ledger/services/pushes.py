@@ -18,6 +18,8 @@ from ledger.errors import LedgerError
 from ledger.governed import governed
 from ledger.models import Account, PayoutChoice
 from ledger.onchain import current_deployment
+from ledger.services.locking import lock_accounts
+from ledger.services.opening import accounts_for
 from ledger.services.posting import Cause
 from ledger.services.withdrawals import request_payout
 
@@ -59,6 +61,8 @@ def _small(after: object) -> list[Account]:
 
 @transaction.atomic
 def _push(rows: list[Account], at: datetime) -> int:
+    under_way = accounts_for(Account.Kind.WITHDRAWING, [row.owner_id for row in rows])
+    lock_accounts([*rows, *under_way.values()])
     pushed = 0
     for row in rows:
         push = uuid7()

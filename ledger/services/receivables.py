@@ -19,6 +19,7 @@ from accounts.notifications import notify
 from ledger.errors import SpendingBlocked
 from ledger.models import Account, Entry
 from ledger.services.alarms import alarm_staff
+from ledger.services.locking import lock_accounts
 from ledger.services.opening import account_for
 from ledger.services.posting import Leg, post_entry
 from ledger.words import open_text
@@ -46,10 +47,11 @@ def check_may_spend(user_id: UUID) -> None:
         )
 
 
-def incoming(account: Account, amount: int) -> list[Leg]:
+def incoming(account: Account, amount: int, *, beside: Sequence[Account] = ()) -> list[Leg]:
     """Legs that credit `amount` to a spendable balance, after what its owner owes.
 
-    Call it in the transaction of the entry. Other accounts are credited as they are.
+    Call it in the transaction of the entry; `beside` are the other accounts of the entry, which
+    are locked together with these. Other accounts are credited as they are.
     """
     if account.kind != Account.Kind.USER:
         return [Leg(account, amount)]
@@ -58,18 +60,18 @@ def incoming(account: Account, amount: int) -> list[Leg]:
     ).first()
     if receivable is None:
         return [Leg(account, amount)]
-    receivable = _locked([account, receivable])[receivable.pk]
+    receivable = lock_accounts([account, receivable, *beside])[receivable.pk]
     settled = min(amount, -receivable.balance)
     return [Leg(receivable, settled), Leg(account, amount - settled)]
 
 
-def taken_back(account: Account, amount: int) -> list[Leg]:
+def taken_back(account: Account, amount: int, *, beside: Sequence[Account] = ()) -> list[Leg]:
     """Legs that take `amount` out of `account`; what is not there any more is owed by its owner.
 
-    Call it in the transaction of the entry.
+    Call it in the transaction of the entry; `beside` as for `incoming`.
     """
     receivable = account_for(Account.Kind.RECEIVABLE, account.owner_id)
-    there = min(amount, _locked([account, receivable])[account.pk].balance)
+    there = min(amount, lock_accounts([account, receivable, *beside])[account.pk].balance)
     return [Leg(account, -there), Leg(receivable, there - amount)]
 
 
@@ -105,7 +107,7 @@ def tell(*, account: Account, title: str, body: str, alarm: str, at: datetime) -
 def _settle(owner_id: UUID, at: datetime) -> int:
     user = account_for(Account.Kind.USER, owner_id)
     receivable = account_for(Account.Kind.RECEIVABLE, owner_id)
-    locked = _locked([user, receivable])
+    locked = lock_accounts([user, receivable])
     amount = min(locked[user.pk].balance, -locked[receivable.pk].balance)
     if amount <= 0:
         return 0
@@ -131,11 +133,3 @@ def _settle(owner_id: UUID, at: datetime) -> int:
 
 def _rounds(receivable: Account) -> int:
     return receivable.postings.count()
-
-
-def _locked(accounts: Sequence[Account]) -> dict[UUID, Account]:
-    """The accounts as they are now, locked in the order of their ids, as entries lock them."""
-    rows = Account.objects.select_for_update(no_key=True).filter(
-        pk__in=[account.pk for account in accounts]
-    )
-    return {row.pk: row for row in rows.order_by("pk")}

@@ -18,6 +18,7 @@ from accounts.models import User
 from ledger.errors import InsufficientFunds
 from ledger.governed import governed
 from ledger.models import Account, Claim, Entry, PayoutAddress, PayoutChoice, RelayReserve
+from ledger.services.locking import lock_accounts
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, post_entry
 from ledger.services.taking_turns import beside_no_publication
@@ -59,7 +60,14 @@ def choose_payouts(
             user=user, state=State.RESERVED
         )
         under_way = Claim.objects.filter(state=Claim.State.REQUESTED)
-        for reserve in mine.exclude(payee__in=under_way.values("payee")).order_by("pk"):
+        unwanted = list(
+            mine.exclude(payee__in=under_way.values("payee"))
+            .select_related("source")
+            .order_by("pk")
+        )
+        if unwanted:
+            lock_accounts([account_for(Account.Kind.RELAY), *(one.source for one in unwanted)])
+        for reserve in unwanted:
             give_back(reserve=reserve, claim=None, at=at)
     audit.record(
         actor=acting_user,

@@ -106,16 +106,24 @@ def _tell(entries: Sequence[Entry], found: _Suspense, at: datetime) -> None:
 
 
 class _Suspense:
-    """What waits for the receipts of completions, locked, and the terms that it is divided by."""
+    """What waits for the receipts of completions, and the terms that it is divided by.
+
+    The holds are locked, which everything that fills or empties suspense does first; so the
+    balances stand still without a lock on an account of which nobody knows the others yet.
+    """
 
     def __init__(self, settlements: Sequence[Settlement]) -> None:
         ids = [one.completion_id for one in settlements]
+        holds = list(
+            Hold.objects.select_for_update(of=("self",), no_key=True)
+            .filter(cause_kind="completion", cause_id__in=ids)
+            .order_by("pk")
+        )
         self.accounts = {
             account.owner_id: account
-            for account in Account.objects.select_for_update(no_key=True)
-            .filter(kind=Account.Kind.SUSPENSE, owner_id__in=ids)
-            .only("kind", "owner_id", "balance")
-            .order_by("pk")
+            for account in Account.objects.filter(
+                kind=Account.Kind.SUSPENSE, owner_id__in=ids
+            ).only("kind", "owner_id", "balance")
             if account.owner_id is not None
         }
         self.amounts = {one: account.balance for one, account in self.accounts.items()}
@@ -128,7 +136,6 @@ class _Suspense:
         self.terms: dict[UUID, Terms] = {}
         self.versions: dict[UUID, int] = {}
         # The parameter version of the fee, which a later proposal does not change.
-        holds = Hold.objects.filter(cause_kind="completion", cause_id__in=ids)
         for hold in holds:
             self.terms[hold.cause_id] = terms_of(hold) or PLAIN
             self.versions[hold.cause_id] = hold.split_version

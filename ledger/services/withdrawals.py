@@ -24,6 +24,7 @@ from ledger.errors import (
 )
 from ledger.models import Account, Entry, Withdrawal
 from ledger.onchain import require_deployment
+from ledger.services.locking import lock_accounts
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, check_amount, post_entry
 from ledger.services.receivables import check_may_spend
@@ -62,7 +63,7 @@ def request_withdrawal(
     known = Withdrawal.objects.filter(key=full_key).exists()
     if not known:
         # The row lock makes two requests at once wait for each other, so that the limit holds.
-        Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        lock_accounts([account, account_for(Account.Kind.WITHDRAWING, user.pk)])
         _check_limits(user, amount, at)
     withdrawal = request_payout(
         source=account,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,12 +56,28 @@ class Recorder:
         except refusals as refusal:
             outcome, code = REFUSED, getattr(refusal, "code", type(refusal).__name__)
         except losses as loss:
-            outcome, code = UNKNOWN, type(loss).__name__
+            outcome, code = UNKNOWN, described(loss)
         ended = time.monotonic_ns()
         request = Request(self.process, label, takes, began, ended, outcome, entry, code)
         self.file.write(json.dumps(asdict(request)) + "\n")
         self.file.flush()
         return request
+
+
+def described(loss: Exception) -> str:
+    """The error's class, what PostgreSQL says of it, its SQLSTATE first, and where it was raised.
+
+    For a deadlock the server's own text names who waited for whom.
+    """
+    cause = loss.__cause__ or loss
+    told = getattr(cause, "diag", None)
+    said = [getattr(cause, "sqlstate", None), str(cause)]
+    said += [told.message_detail, told.context] if told is not None else []
+    lines = traceback.extract_tb(loss.__traceback__)
+    ours = [
+        f"{Path(f.filename).name}:{f.lineno}" for f in lines if "site-packages" not in f.filename
+    ]
+    return " | ".join([type(loss).__name__, *(one for one in said if one), " > ".join(ours)])
 
 
 def read(folder: Path) -> list[Request]:
