@@ -154,6 +154,8 @@ def of_claim(claim: Claim, at: ChainHead | None = None) -> Truth:
         if number is not None:
             return of_block(number, at or head(), tx_hash=claim.tx_hash)
         return Truth(State.FINAL, "Paid on the chain.", True, tx_hash=claim.tx_hash)
+    if claim.state == Claim.State.VANISHED:
+        return Truth(State.FAILED, "The chain took this payment back; claim it again.", True)
     intent = Intent.objects.filter(pk=claim.intent_id).first() if claim.intent_id else None
     told = of_intent(intent, at) if intent else NOT_SENT
     if claim.state == Claim.State.FAILED:

@@ -164,12 +164,16 @@ class DistributionCredit(Entity):
 
 
 class Claim(Entity):
-    """OPEN that left the distributor for an address, or a request to our relayer to make it so."""
+    """OPEN that left the distributor for an address, or a request to our relayer to make it so.
+
+    VANISHED: the chain took back, past a final block, that it was paid.
+    """
 
     class State(models.TextChoices):
         REQUESTED = "REQUESTED", "On its way"
         PAID = "PAID", "Paid"
         FAILED = "FAILED", "Failed"
+        VANISHED = "VANISHED", "Undone by the chain"
 
     state = models.CharField(max_length=9, choices=State.choices)
     payee = models.ForeignKey(PayoutAddress, on_delete=models.PROTECT, related_name="claims")

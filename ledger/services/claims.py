@@ -3,6 +3,7 @@
 Anyone may claim for anyone: the contract pays the address in the leaf, never the sender.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,11 +29,15 @@ from ledger.errors import (
 from ledger.models import Account, Claim, Distribution, Entry, PayoutAddress
 from ledger.models.chain import Intent, IntentAttempt
 from ledger.selectors import active_distribution, leaf_under, payee_by_address
-from ledger.services import chain, relays
+from ledger.services import chain, past_finality, relays
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, check_amount, post_entry
 from ledger.services.taking_turns import beside_no_publication
 from ledger.words import open_text
+
+logger = logging.getLogger(__name__)
+# What may be paid after all, by the wallet itself or in another transaction.
+AGAIN = (Claim.State.FAILED, Claim.State.VANISHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,9 @@ def record_claim(
 ) -> Claim:
     """`RewardDistributor.Claimed` is final: the money leaves escrow, once per log.
 
+    What is booked is what the contract's cumulative amount is above ours, so a claim that comes
+    again in another transaction, past a final block, adds nothing.
+
     Raises UnknownAccount where we never published anything for the address, and InvalidAmount.
     """
     check_amount(amount)
@@ -185,20 +193,27 @@ def record_claim(
     if payee is None:
         raise UnknownAccount(f"{address} claimed in {tx_hash}, but was never published.")
     known = Claim.objects.filter(tx_hash=tx_hash.lower(), log_index=log_index).first()
-    if known is not None:
+    if known is not None and known.state == Claim.State.PAID:
         return known
-    claim = _asked_for(payee, cumulative) or Claim(payee=payee)
+    if cumulative <= payee.claimed:
+        logger.warning("%s claimed %s wei in %s, as is booked", address, cumulative, tx_hash)
+        return payee.claims.filter(state=Claim.State.PAID, cumulative__gte=cumulative).latest("id")
+    claim = known or _answered(payee, cumulative, tx_hash) or Claim(payee=payee)
+    amount = cumulative - payee.claimed
+    cause = Cause("claim", claim.pk)
+    undone = past_finality.times_undone(cause)
+    place = f"claim:{chain_id}:{tx_hash.lower()}:{log_index}"
     entry = post_entry(
         kind=Entry.Kind.CLAIM,
-        key=f"claim:{chain_id}:{tx_hash.lower()}:{log_index}",
+        key=f"{place}:{undone}" if undone else place,
         at=at,
         legs=[
             Leg(account_for(Account.Kind.ESCROW), -amount),
             Leg(account_for(Account.Kind.DISTRIBUTOR), amount),
         ],
-        cause=Cause("claim", claim.pk),
+        cause=cause,
     )
-    payee.claimed += amount
+    payee.claimed = cumulative
     payee.save(update_fields=["claimed"])
     claim.state, claim.entry, claim.paid_at = Claim.State.PAID, entry, at
     claim.amount, claim.cumulative = amount, cumulative
@@ -206,7 +221,8 @@ def record_claim(
     claim.distribution = claim.distribution or active_distribution()
     claim.failure_reason = ""
     claim.save()
-    relays.settle_fee(claim=claim, relayed=_is_ours(claim, tx_hash), at=at)
+    if not undone:
+        relays.settle_fee(claim=claim, relayed=is_ours(claim, tx_hash), at=at)
     _announce(claim, at)
     return claim
 
@@ -240,6 +256,14 @@ def on_intent_failed(*, intent_id: UUID, reason: str, at: datetime) -> None:
         )
 
 
+def is_ours(claim: Claim, tx_hash: str) -> bool:
+    """Whether the transaction that paid is one that we signed for this claim."""
+    if claim.intent_id is None:
+        return False
+    tries = IntentAttempt.objects.filter(intent_id=claim.intent_id, tx_hash__iexact=tx_hash)
+    return tries.exists()
+
+
 def _leaf(distribution: Distribution, address: str, cumulative: int) -> bytes:
     return trees.leaf(
         chain_id=distribution.chain_id or 0,
@@ -249,20 +273,19 @@ def _leaf(distribution: Distribution, address: str, cumulative: int) -> bytes:
     )
 
 
-def _is_ours(claim: Claim, tx_hash: str) -> bool:
-    """Whether the transaction that paid is one that we signed for this claim."""
-    if claim.intent_id is None:
-        return False
-    tries = IntentAttempt.objects.filter(intent_id=claim.intent_id, tx_hash__iexact=tx_hash)
-    return tries.exists()
-
-
-def _asked_for(payee: PayoutAddress, cumulative: int) -> Claim | None:
-    """The request that this payment answers: one that is on its way, or one whose relay failed
-    because the wallet had claimed the same just before."""
-    asked = payee.claims.filter(state=Claim.State.REQUESTED).first()
-    overtaken = payee.claims.filter(state=Claim.State.FAILED, cumulative=cumulative)
-    return asked or overtaken.first()
+def _answered(payee: PayoutAddress, cumulative: int, tx_hash: str) -> Claim | None:
+    """The request that this payment answers: the one whose transaction it is, else one that is on
+    its way, else one whose relay failed because the wallet had claimed the same just before."""
+    ours = IntentAttempt.objects.filter(tx_hash__iexact=tx_hash).values_list("intent_id", flat=True)
+    unpaid = payee.claims.exclude(state=Claim.State.PAID)
+    for found in (
+        unpaid.filter(intent_id__in=list(ours)),
+        unpaid.filter(state=Claim.State.REQUESTED, cumulative__lte=cumulative),
+        unpaid.filter(state__in=AGAIN, cumulative=cumulative),
+    ):
+        if (claim := found.first()) is not None:
+            return claim
+    return None
 
 
 def _announce(claim: Claim, at: datetime) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from ledger.calldata import id_from_word
 from ledger.models.chain import ChainLog, Intent
 from ledger.onchain import require_deployment
-from ledger.services import chain, claims, deposits, payouts, poolfunding, roots
+from ledger.services import chain, claims, deposits, payouts, poolfunding, roots, vanished
 
 # Names no account: the deposit is kept apart.
 NO_ACCOUNT = UUID(int=0)
@@ -39,15 +39,15 @@ class Payment(TypedDict):
 def register() -> None:
     """Called when the app is ready."""
     chain.on_log("Gateway", "Deposited", deposited, undo=deposit_gone)
-    chain.on_log("Gateway", "DistributorFunded", distributor_funded, final=True)
+    chain.on_log("Gateway", "DistributorFunded", distributor_funded, final=True, undo=funding_gone)
     chain.on_log("Gateway", "Withdrawn", withdrawn, final=True, undo=payment_gone)
     chain.on_log("Gateway", "Refused", refused, final=True, undo=payment_gone)
-    chain.on_log("RewardDistributor", "Funded", funded, final=True)
+    chain.on_log("RewardDistributor", "Funded", funded, final=True, undo=gift_gone)
     chain.on_log("RewardDistributor", "RootProposed", root_proposed, final=True)
     chain.on_log("RewardDistributor", "RootRevoked", root_revoked, final=True)
-    chain.on_log("RewardDistributor", "RootActivated", root_activated, final=True)
-    chain.on_log("RewardDistributor", "Claimed", claimed, final=True)
-    chain.on_log("Gateway", "StakersFunded", stakers_funded, final=True)
+    chain.on_log("RewardDistributor", "RootActivated", root_activated, final=True, undo=root_gone)
+    chain.on_log("RewardDistributor", "Claimed", claimed, final=True, undo=claim_gone)
+    chain.on_log("Gateway", "StakersFunded", stakers_funded, final=True, undo=stakers_gone)
     chain.on_intent(Intent.Kind.STAKERS, poolfunding.on_intent_changed)
     for kind in (Intent.Kind.FUND, Intent.Kind.PUBLISH, Intent.Kind.CLAIM):
         chain.on_intent(kind, intent_changed)
@@ -82,6 +82,14 @@ def stakers_funded(log: ChainLog, at: datetime) -> None:
     )
 
 
+def funding_gone(log: ChainLog, at: datetime) -> None:
+    vanished.undo_funding(batch_id=_uuid(log.arguments["batchId"]), at=at)
+
+
+def stakers_gone(log: ChainLog, at: datetime) -> None:
+    poolfunding.on_stakers_gone(batch_id=_uuid(log.arguments["batchId"]), at=at)
+
+
 def deposit_gone(log: ChainLog, at: datetime) -> None:
     deposits.undo_deposit(at=at, **_place(log))
 
@@ -105,6 +113,18 @@ def funded(log: ChainLog, at: datetime) -> None:
     # What the Gateway sends is booked by the Gateway's own event.
     if sender.lower() != require_deployment().address("Gateway").lower():
         roots.on_gift(sender=sender, amount=int(log.arguments["amount"]), at=at, **_place(log))
+
+
+def gift_gone(log: ChainLog, at: datetime) -> None:
+    vanished.undo_gift(at=at, **_place(log))
+
+
+def root_gone(log: ChainLog, at: datetime) -> None:
+    vanished.undo_root(epoch=int(log.arguments["epoch"]), root=log.arguments["root"], at=at)
+
+
+def claim_gone(log: ChainLog, at: datetime) -> None:
+    vanished.undo_claim(tx_hash=log.tx_hash, log_index=log.place_in_transaction, at=at)
 
 
 def root_proposed(log: ChainLog, at: datetime) -> None:

@@ -22,7 +22,7 @@ from ledger.errors import InvalidEntry, UnknownAccount
 from ledger.models import Account, Entry, Intent
 from ledger.models.pools import PoolFunding, StakePool
 from ledger.onchain import current_deployment
-from ledger.services import chain, pools
+from ledger.services import chain, past_finality, pools
 from ledger.services.locking import lock_accounts
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, post_entry
@@ -100,18 +100,41 @@ def on_stakers_funded(
         raise InvalidEntry(f"Batch {funding.pk} paid {amount} wei to {pool_id}.")
     if funding.state == PoolFunding.State.FAILED:
         raise InvalidEntry(f"Batch {funding.pk} was given back and was paid all the same.")
+    cause = Cause(CAUSE, funding.pk)
+    undone = past_finality.times_undone(cause)
     entry = post_entry(
         kind=Entry.Kind.POOLED,
-        key=f"pooled:{funding.pk}",
+        key=f"pooled:{funding.pk}:{undone}" if undone else f"pooled:{funding.pk}",
         at=at,
         legs=[
             Leg(account_for(Account.Kind.POOLING), -amount),
             Leg(account_for(Account.Kind.GATEWAY), amount),
         ],
-        cause=Cause(CAUSE, funding.pk),
+        cause=cause,
     )
     if funding.state == PoolFunding.State.UNDER_WAY:
         _close(funding, PoolFunding.State.PAID, entry, at)
+    return entry
+
+
+@transaction.atomic
+def on_stakers_gone(*, batch_id: UUID | None, at: datetime) -> Entry | None:
+    """The chain took back, past a final block, that a pool was funded: it is on its way again.
+
+    None where nothing was booked.
+    """
+    named = [batch_id] if batch_id else []
+    funding = (
+        PoolFunding.objects.select_for_update(of=("self",))
+        .select_related("closed_by")
+        .filter(pk__in=named, state=PoolFunding.State.PAID)
+        .first()
+    )
+    if funding is None or funding.closed_by is None:
+        return None
+    entry = past_finality.undo(funding.closed_by, at=at)
+    funding.state, funding.closed_by, funding.closed_at = PoolFunding.State.UNDER_WAY, None, None
+    funding.save(update_fields=["state", "closed_by", "closed_at"])
     return entry
 
 

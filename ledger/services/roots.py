@@ -20,7 +20,7 @@ from ledger.errors import InvalidEntry, LedgerError, UnknownAccount, WaitingForC
 from ledger.models import Account, Distribution, Entry
 from ledger.models.chain import Intent
 from ledger.onchain import current_deployment
-from ledger.services import chain
+from ledger.services import chain, past_finality
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, post_entry
 from ledger.services.taking_turns import build_alone
@@ -65,6 +65,9 @@ def on_funded(
 ) -> Entry:
     """`Gateway.DistributorFunded` is final: book it, and submit the root of that distribution.
 
+    The Gateway funds a distribution once, whichever of our attempts it was that was mined: booked
+    once by its id, and once more after each time that the chain took it back.
+
     Raises UnknownAccount where the batch is no distribution of ours and InvalidEntry where the
     amount is another one: the contracts did something that the ledger did not ask for.
     """
@@ -74,19 +77,24 @@ def on_funded(
         raise UnknownAccount(f"The distributor was funded by {tx_hash} for no distribution.")
     if distribution.amount != amount:
         raise InvalidEntry(f"Distribution {distribution.epoch} was funded with {amount} wei.")
+    cause = Cause("distribution", distribution.pk)
+    booked = past_finality.standing(Entry.Kind.FUNDING, cause)
+    if booked is not None:
+        return booked
     entry = post_entry(
         kind=Entry.Kind.FUNDING,
-        key=f"funding:{chain_id}:{tx_hash.lower()}:{log_index}",
+        key=f"funding:{distribution.pk}:{past_finality.times_undone(cause)}",
         at=at,
         legs=[
             Leg(account_for(Account.Kind.GATEWAY), amount),
             Leg(account_for(Account.Kind.DISTRIBUTOR), -amount),
         ],
-        cause=Cause("distribution", distribution.pk),
+        cause=cause,
     )
-    if distribution.state in (State.FUNDING, State.FAILED) and distribution.funded_at is None:
-        distribution.funded_at = at
-        distribution.save(update_fields=["funded_at"])
+    distribution.funded_at = at
+    distribution.save(update_fields=["funded_at"])
+    # Past finality the root may be on its way already, or in force.
+    if distribution.state in (State.FUNDING, State.FAILED):
         _submit_root(distribution, at)
     return entry
 
@@ -96,14 +104,19 @@ def on_gift(
     *, sender: str, amount: int, chain_id: int, tx_hash: str, log_index: int, at: datetime
 ) -> Entry:
     """`RewardDistributor.Funded` by somebody else than the Gateway: kept apart, never spent."""
+    key = f"gift:{chain_id}:{tx_hash.lower()}:{log_index}"
+    first = Entry.objects.filter(idempotency_key=key).first()
+    cause = Cause("entry", first.pk) if first else None
+    undone = past_finality.times_undone(cause) if cause else 0
     return post_entry(
         kind=Entry.Kind.DEPOSIT,
-        key=f"gift:{chain_id}:{tx_hash.lower()}:{log_index}",
+        key=f"{key}:{undone}" if undone else key,
         at=at,
         legs=[
             Leg(account_for(Account.Kind.DISTRIBUTOR), -amount),
             Leg(account_for(Account.Kind.UNASSIGNED), amount),
         ],
+        cause=cause if undone else None,
     )
 
 
