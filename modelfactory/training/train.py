@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from modelfactory.training.adapters import adapt, load_base, save_adapter
 from modelfactory.training.batches import Batch, collate, plan_epoch
 from modelfactory.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from modelfactory.training.data import Item, examine, read_rows, split, usable
@@ -104,7 +101,7 @@ def _run(folder: Path, job: Job, stop: Stop) -> Exit:
         save_checkpoint(folder, state.model, state.optimizer, state.progress)
         state.emit(Kind.STOPPED, message="Stopped; a checkpoint stands.")
         return Exit.STOPPED
-    save_adapter(state)
+    save_adapter(state.model, state.folder / "adapter")
     finish(state)
     return Exit.FINISHED
 
@@ -159,50 +156,6 @@ def held_out_of(items: list[Item], job: Job, recipe: Recipe) -> list[str]:
         return list(dict.fromkeys(records))
     usable(items, recipe)
     return split(records, fraction=recipe.validation_fraction, seed=recipe.seed)[1]
-
-
-def load_base(job: Job) -> Any:
-    """The frozen base model on its device. Raises JobError where it does not load."""
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            job.base_folder, dtype=getattr(torch, job.dtype), local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise JobError(f"The base model {job.base_name} does not load: {error}") from error
-    return model.to(job.device)
-
-
-def adapt(model: Any, job: Job, recipe: Recipe) -> Any:
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=targets(model, recipe.targets),
-        use_rslora=recipe.use_rslora,
-        use_dora=recipe.use_dora,
-        bias="none",
-    )
-    adapted: Any = get_peft_model(model, config)
-    # The adapter travels: it names its base, not a folder of this machine.
-    adapted.peft_config["default"].base_model_name_or_path = job.base_name
-    adapted.train()
-    return adapted
-
-
-def targets(model: Any, wanted: str) -> str | list[str]:
-    """Names of the modules that get an adapter. Raises JobError where there is none."""
-    if wanted == "all-linear":
-        return wanted
-    marks = {"attention": ("attn", "attention"), "mlp": ("mlp", "ffn", "feed_forward")}[wanted]
-    names = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if type(module).__name__ in ("Linear", "Conv1D") and any(m in name for m in marks)
-    }
-    if not names:
-        raise JobError(f"This base model has no layers of the kind {wanted!r}. Use all-linear.")
-    return sorted(names)
 
 
 def steps_of(batches: list[list[list[int]]], recipe: Recipe) -> list[list[list[list[int]]]]:
@@ -348,22 +301,6 @@ def memory_in_use(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def save_adapter(state: Training) -> None:
-    """Write the adapter as PEFT reads it; the config last, so that it stands for a whole one."""
-    folder = state.folder / "adapter"
-    folder.mkdir(exist_ok=True)
-    weights = get_peft_model_state_dict(state.model, save_embedding_layers=False)
-    save_file(
-        {name: tensor.detach().float().cpu().contiguous() for name, tensor in weights.items()},
-        folder / "adapter_model.safetensors",
-        metadata={"format": "pt"},
-    )
-    config = state.model.peft_config["default"]
-    config.inference_mode = True
-    config.save_pretrained(folder)
-    config.inference_mode = False
 
 
 def finish(state: Training) -> None:

@@ -17,8 +17,8 @@ SHAPE = Shape.from_config(CONFIG, parameters=4_000_000)
 def test_it_counts_the_parameters_that_peft_trains(targets, use_dora):
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from modelfactory.training.adapters import adapt
     from modelfactory.training.job import Job
-    from modelfactory.training.train import adapt
 
     recipe = Recipe(targets=targets, use_dora=use_dora, rank=4)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(STARTER))
