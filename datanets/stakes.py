@@ -24,7 +24,7 @@ from datanets.services.slashing import may_decide
 from datanets.services.staking import Quote, quote, returns_at, terms_in_force
 from governance.selectors import current_parameters
 from ledger.models import Account
-from ledger.selectors import account_of_owner, balance
+from ledger.selectors import account_of_owner, balance, owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,12 @@ class Offer:
     quote: Quote
     parts: Sequence[Part]
     spendable: int
+    owed: int = 0
 
     @property
     def short_by(self) -> int:
-        """What the person has to deposit first, in wei."""
-        return max(0, self.quote.amount - self.spendable)
+        """What the person has to deposit first, in wei; what is owed is settled of it."""
+        return max(0, self.quote.amount - self.spendable) + self.owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def offer(datanet: Datanet, submitter: User) -> Offer | None:
     asked = quote(datanet=datanet, submitter=submitter)
     if asked is None:
         return None
-    return Offer(asked, terms(datanet).parts, balance(submitter))
+    return Offer(asked, terms(datanet).parts, balance(submitter), owed(submitter))
 
 
 def standing(contribution: Contribution) -> Standing | None:

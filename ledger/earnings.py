@@ -17,6 +17,7 @@ from accounts.models import User
 from ledger import selectors
 from ledger.models import Account, Claim, Distribution, Posting, Withdrawal
 from ledger.months import start_of
+from ledger.words import open_text
 
 # How income is grouped: the filter's name in an address, and the column or expression behind it.
 GROUPINGS = {
@@ -212,13 +213,19 @@ def _for_publication(user: User, at: datetime) -> list[Waiting]:
     account = selectors.account_of(user, Account.Kind.EARNINGS)
     if account is None or account.balance == 0:
         return []
+    url = pages.url("account", account.pk)
+    if (owed := selectors.owed(user)) > 0:
+        why = (
+            f"Publishing is blocked: you owe {open_text(owed)} OPEN for a deposit that the chain "
+            "took back. Make that much of your earnings spendable below, or deposit it."
+        )
+        return [Waiting(account.balance, why, None, "Until what you owe is settled", url, "Account")]
     if selectors.payout_wallet(user) is None:
         why = "Available, and in no distribution before you link a wallet."
         until, words = None, "Until you link a wallet; it does not expire"
     else:
         why = "Available; the next distribution publishes it for claiming."
         until, words = next_publication(at), ""
-    url = pages.url("account", account.pk)
     return [Waiting(account.balance, why, until, words, url, "Account")]
 
 

@@ -10,7 +10,7 @@ from ledger import selectors
 from ledger.errors import BudgetReached, InsufficientFunds, LedgerError, SpendingBlocked
 from ledger.models import Account, Budget, Hold, Posting, TopUpRule
 from ledger.months import bounds, month_of
-from ledger.services.receivables import owed_by
+from ledger.services.receivables import blocked_text, owed_by
 from ledger.words import open_text
 
 
@@ -44,10 +44,7 @@ class TopUpView:
 def would_refuse(user: User, amount: int, at: datetime) -> LedgerError | None:
     """Why a hold of `amount` wei would be refused now, or None. For quotes: nothing is locked."""
     if (owed := owed_by(user.pk)) > 0:
-        return SpendingBlocked(
-            f"{open_text(owed)} OPEN are owed for a deposit that the chain took back. "
-            "Deposit that much first."
-        )
+        return SpendingBlocked(blocked_text(owed))
     budget = budget_of(user, at)
     if budget is not None and budget.budget.hard_stop and amount > budget.left:
         return BudgetReached(

@@ -20,7 +20,7 @@ from datanets.errors import DatanetError
 from datanets.models import Contribution, ContributionStake, Record, Slash, SlashReason, SlashState
 from datanets.models.slashes import OPEN_SLASH
 from datanets.services.staking import lock_staked, locked_stakes
-from ledger.errors import InsufficientFunds
+from ledger.errors import InsufficientFunds, SpendingBlocked
 from ledger.models import Stake
 from ledger.services.posting import Cause
 from ledger.services.stakes import lock_stake, return_stake, slash_stake
@@ -90,7 +90,8 @@ def withdraw_slash(*, slash: Slash, acting_user: User, at: datetime) -> None:
 def appeal_slash(*, slash: Slash, text: str, acting_user: User, at: datetime) -> None:
     """PROPOSED → APPEALED within the window, with evidence and the bond.
 
-    Raises PermissionDenied; DatanetError: EVIDENCE, WINDOW, FUNDS, STATE.
+    Raises PermissionDenied; DatanetError: EVIDENCE, WINDOW, BLOCKED (something is owed), FUNDS,
+    STATE.
     """
     if slash.staker != acting_user:
         raise PermissionDenied("Only the contributor can appeal.")
@@ -252,6 +253,8 @@ def _lock_bond(slash: Slash, acting_user: User, at: datetime) -> Stake | None:
             acting_user=acting_user,
             at=at,
         )
+    except SpendingBlocked as error:
+        raise DatanetError("BLOCKED", error.message) from None
     except InsufficientFunds:
         raise DatanetError(
             "FUNDS",

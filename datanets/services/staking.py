@@ -42,7 +42,7 @@ from datanets.models import (
 )
 from datanets.models.slashes import OPEN_SLASH
 from governance.selectors import current_parameters
-from ledger.errors import InsufficientFunds
+from ledger.errors import InsufficientFunds, SpendingBlocked
 from ledger.models import Stake
 from ledger.services.stakes import lock_stake, return_stake
 from ledger.words import open_text
@@ -98,7 +98,7 @@ def lock_for(
     """Lock what the Datanet asks for; None where it asks for nothing.
 
     `agreed` is the amount that the person was shown; None takes whatever is asked. Raises
-    DatanetError: STAKE (another amount is asked now), FUNDS.
+    DatanetError: STAKE (another amount is asked now), BLOCKED (something is owed), FUNDS.
     """
     asked = quote(datanet=contribution.datanet, submitter=acting_user)
     amount = asked.amount if asked else 0
@@ -122,6 +122,8 @@ def lock_for(
                 acting_user=acting_user,
                 at=at,
             )
+        except SpendingBlocked as error:
+            raise DatanetError("BLOCKED", error.message) from None
         except InsufficientFunds:
             raise DatanetError(
                 "FUNDS",

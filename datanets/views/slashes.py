@@ -19,7 +19,7 @@ from datanets.models import Contribution, Datanet, Slash
 from datanets.services import slashing, staking
 from datanets.views.common import act, person, refused, tab_context, with_datanet
 from ledger.models import Account
-from ledger.selectors import account_of_owner, balance
+from ledger.selectors import account_of_owner, balance, owed
 from ledger.words import open_text
 
 PAGE = 30
@@ -164,6 +164,7 @@ def _context(request: HttpRequest, found: Slash) -> dict[str, Any]:
         "may_take_back": found.state == "PROPOSED" and found.proposed_by_id == user.pk,
         "may_decide": found.state == "APPEALED" and slashing.may_decide(user, found),
         "spendable": balance(person(request)) if is_mine else 0,
+        "owed": owed(person(request)) if is_mine else 0,
         "appeal_form": AppealForm(),
         "statement_form": ReasonForm(),
     }

@@ -43,6 +43,8 @@ def gather(*, minimum: int, fee: int) -> Owed:
     `fee` wei are set aside of those who may want a claim sent in their stead and have no fee set
     aside yet, where what is unclaimed then is worth at least twice as much.
 
+    Who owes the house something is left out: earnings are what it can be settled from.
+
     Locks are taken in the order of the accounts' ids, as every entry takes them.
     """
     _run("DROP TABLE IF EXISTS pg_temp.publication_owed", {})
@@ -57,6 +59,10 @@ def gather(*, minimum: int, fee: int) -> Owed:
             ORDER BY w.is_primary DESC, w.created_at DESC LIMIT 1
         ) wallet
         WHERE a.kind = 'EARNINGS' AND a.balance >= %(minimum)s
+          AND NOT EXISTS (
+              SELECT FROM ledger_account o
+              WHERE o.kind = 'RECEIVABLE' AND o.owner_id = a.owner_id AND o.balance < 0
+          )
         ORDER BY a.id FOR NO KEY UPDATE OF a
         """,
         {"minimum": max(1, minimum)},

@@ -41,10 +41,16 @@ def check_may_spend(user_id: UUID) -> None:
     """
     owed = owed_by(user_id)
     if owed > 0:
-        raise SpendingBlocked(
-            f"The chain took back a deposit of yours after you had spent it: {open_text(owed)} "
-            "OPEN are owed. Deposit that much, or wait: the deposit's transaction may come again."
-        )
+        raise SpendingBlocked(blocked_text(owed))
+
+
+def blocked_text(owed: int) -> str:
+    """What is said wherever something would spend; `owed` in wei."""
+    return (
+        f"Spending is blocked: {open_text(owed)} OPEN are owed, since the chain took back a deposit "
+        "of yours after you had spent it. Deposit that much, make earnings spendable, or wait: the "
+        "deposit's transaction may come again."
+    )
 
 
 def incoming(account: Account, amount: int, *, beside: Sequence[Account] = ()) -> list[Leg]:

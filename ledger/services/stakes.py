@@ -12,15 +12,17 @@ from django.db import transaction
 from accounts import audit
 from accounts.ids import uuid7
 from accounts.models import User
-from ledger.errors import InsufficientFunds, InvalidAmount, StakeClosed
+from ledger.errors import InsufficientFunds, InvalidAmount, SpendingBlocked, StakeClosed
 from ledger.models import Account, Entry, Stake
 from ledger.services.opening import account_for
 from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
+from ledger.services.receivables import check_may_spend
 from ledger.words import open_text
 
 __all__ = [
     "InsufficientFunds",
     "InvalidAmount",
+    "SpendingBlocked",
     "StakeClosed",
     "lock_stake",
     "return_stake",
@@ -42,9 +44,11 @@ def lock_stake(
 ) -> Stake:
     """Take `amount` wei of the staker's spendable balance into an account of the stake's own.
 
-    Raises InvalidAmount, InsufficientFunds, and IntegrityError where the cause has one locked.
+    Raises InvalidAmount, SpendingBlocked, InsufficientFunds, and IntegrityError where the cause has
+    one locked.
     """
     check_amount(amount)
+    check_may_spend(staker.pk)
     identifier = uuid7()
     refs = Refs(datanet=datanet_id)
     entry = post_entry(

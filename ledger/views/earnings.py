@@ -42,6 +42,8 @@ def earnings(request: HttpRequest) -> HttpResponse:
             "wallet": selectors.payout_wallet(user),
             "groups": groups_of(income, Filters()),
             "waiting": waiting(user, timezone.now()),
+            "owed": selectors.owed(user),
+            "receivable": selectors.account_of(user, Account.Kind.RECEIVABLE),
             "made_spendable": made_spendable(user),
             "latest": reading.with_names(income[:10], user=user),
             "claims": [reading.claim_progress(c) for c in selectors.claims_of(user)[:20]],

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Notification
+from ledger.earnings import waiting
 from ledger.errors import IdempotencyConflict, InsufficientFunds, SpendingBlocked
 from ledger.models import Account, Deposit
 from ledger.reconciliation import check_ledger
@@ -16,9 +17,20 @@ from ledger.services.deposits import credit_deposit, undo_deposit
 from ledger.services.holds import release_hold
 from ledger.services.opening import account_for
 from ledger.services.receivables import owed_by, settle_receivables
+from ledger.services.stakes import lock_stake
 from ledger.services.transfers import make_earnings_spendable
 from ledger.services.withdrawals import request_withdrawal
-from tests.ledger.books import FIRST, NOON, OPEN, balance_of, earn, hold_for, link, person
+from tests.ledger.books import (
+    FIRST,
+    NOON,
+    OPEN,
+    balance_of,
+    earn,
+    hold_for,
+    link,
+    person,
+    publish,
+)
 
 pytestmark = pytest.mark.django_db
 NOBODY = UUID(int=0)
@@ -71,16 +83,42 @@ def test_what_was_spent_is_owed_and_spending_stops(contributor, deployed):
     assert money(contributor) == (0, 3 * OPEN, 3 * OPEN, 0)
     for spend in (
         lambda: hold_for(contributor, 1),
-        lambda: make_earnings_spendable(
-            user=contributor, amount=1, key="k", acting_user=contributor, at=NOON
+        lambda: lock_stake(
+            staker=contributor, amount=1, cause_kind="slash", cause_id=NOBODY,
+            acting_user=contributor, at=NOON,
         ),
         lambda: request_withdrawal(
             user=contributor, source=Account.Kind.USER, address=FIRST, amount=1, key="w",
             acting_user=contributor, at=NOON,
         ),
     ):  # fmt: skip
-        with pytest.raises(SpendingBlocked, match="3 OPEN are owed"):
+        with pytest.raises(SpendingBlocked, match="blocked: 3 OPEN are owed"):
             spend()
+    assert broken() == {}
+
+
+def test_earnings_of_who_owes_are_not_published_and_settle_it(contributor):
+    link(contributor, FIRST)
+    deposit(contributor, 5)
+    hold_for(contributor, 3)
+    earn(contributor, 10)
+    undo()
+    assert publish() is None
+    (item,) = waiting(contributor, NOON)
+    assert "Publishing is blocked" in item.why
+
+    def spendable(amount):
+        return make_earnings_spendable(
+            user=contributor, amount=amount, key="k", acting_user=contributor, at=NOON
+        )
+
+    moved = spendable(7)
+
+    assert money(contributor) == (4, 3, 0, 10)
+    assert spendable(7) == moved
+    with pytest.raises(IdempotencyConflict):
+        spendable(6)
+    assert publish().amount == 3
     assert broken() == {}
 
 
