@@ -66,6 +66,9 @@ class WeiSerializerField(serializers.Field):
     def to_internal_value(self, data: Any) -> int:
         if not isinstance(data, str) or not data.isascii() or not data.isdigit():
             raise serializers.ValidationError("Give an amount of wei as a string of digits.")
+        # Python refuses to read some thousand digits with an error of its own.
+        if len(data) > 78 or int(data) >= WEI_LIMIT:
+            raise serializers.ValidationError("An amount must stay below 2**256 wei.")
         return int(data)
 
 

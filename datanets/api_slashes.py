@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import IsAuthenticated, IsAuthenticatedOrReadOnly
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,8 +18,9 @@ from accounts.fields import WeiSerializerField
 from accounts.idempotency import idempotent
 from datanets import stakes
 from datanets.errors import DatanetError
-from datanets.models import Contribution, ContributionStake, Slash, SlashReason
+from datanets.models import Contribution, ContributionStake, Datanet, Slash, SlashReason
 from datanets.services import slashing
+from datanets.services.staking import set_stake_amount
 
 
 class StakeSerializer(serializers.ModelSerializer[ContributionStake]):
@@ -76,6 +77,47 @@ class SlashAppealSerializer(serializers.Serializer[Any]):
 class SlashDecisionSerializer(serializers.Serializer[Any]):
     upheld = serializers.BooleanField()
     statement = serializers.CharField(max_length=2_000)
+
+
+class StakeTermsSerializer(serializers.Serializer[Any]):
+    """What a Datanet asks for with each contribution now; an amount of 0 asks for nothing."""
+
+    amount = WeiSerializerField(source="quote.amount")
+    least = WeiSerializerField(help_text="The governed minimum of a stake that is not 0.")
+    parts = serializers.DictField(
+        source="quote.parts", child=serializers.IntegerField(), help_text="Basis points by reason."
+    )
+    appeal_seconds = serializers.IntegerField(source="quote.appeal_seconds")
+    return_seconds = serializers.IntegerField(source="quote.return_seconds")
+    bond = WeiSerializerField(source="quote.bond")
+    parameter_version = serializers.IntegerField(source="quote.parameter_version")
+
+
+class StakeAmountSerializer(serializers.Serializer[Any]):
+    amount = WeiSerializerField()
+
+
+class DatanetStakeView(APIView):
+    """What a Datanet asks for with each contribution; its owner sets the amount."""
+
+    permission_classes = (IsAuthenticatedOrReadOnly,)
+
+    @extend_schema(responses=StakeTermsSerializer)
+    def get(self, request: Request, slug: str) -> Response:
+        return Response(StakeTermsSerializer(stakes.terms(_datanet(request, slug))).data)
+
+    @extend_schema(request=StakeAmountSerializer, responses=StakeTermsSerializer)
+    def put(self, request: Request, slug: str) -> Response:
+        """Ask for this amount from now on, in wei; 0 asks for nothing. Locked stakes stay."""
+        datanet = _datanet(request, slug)
+        values = _checked(StakeAmountSerializer, request)
+        user: Any = request.user
+        try:
+            set_stake_amount(datanet=datanet, acting_user=user, at=timezone.now(), **values)
+        except DatanetError as error:
+            body = {"code": error.code, "message": error.message}
+            return Response(body, status=error.status)
+        return Response(StakeTermsSerializer(stakes.terms(datanet)).data)
 
 
 class ContributionStakeView(APIView):
@@ -159,6 +201,11 @@ class DecisionView(APIView):
 def _contribution(request: Request, pk: UUID) -> Contribution:
     visible = Contribution.objects.visible_to(request.user).select_related("datanet")
     return get_object_or_404(visible, pk=pk)
+
+
+def _datanet(request: Request, slug: str) -> Datanet:
+    found: Datanet = get_object_or_404(Datanet.objects.visible_to(request.user), slug=slug)
+    return found
 
 
 def _visible(request: Any) -> QuerySet[Slash]:

@@ -11,6 +11,11 @@ urlpatterns = [
     path("datanets/", api.DatanetViewSet.as_view(listing), name="api-datanets"),
     path("datanets/<slug:slug>/", api.DatanetViewSet.as_view(single), name="api-datanet"),
     path(
+        "datanets/<slug:slug>/stake/",
+        api_slashes.DatanetStakeView.as_view(),
+        name="api-datanet-stake",
+    ),
+    path(
         "datanets/<slug:slug>/records/",
         api.DatanetRecordViewSet.as_view(listing),
         name="api-datanet-records",

@@ -219,7 +219,9 @@ def _for_publication(user: User, at: datetime) -> list[Waiting]:
             f"Publishing is blocked: you owe {open_text(owed)} OPEN for a deposit that the chain "
             "took back. Make that much of your earnings spendable below, or deposit it."
         )
-        return [Waiting(account.balance, why, None, "Until what you owe is settled", url, "Account")]
+        return [
+            Waiting(account.balance, why, None, "Until what you owe is settled", url, "Account")
+        ]
     if selectors.payout_wallet(user) is None:
         why = "Available, and in no distribution before you link a wallet."
         until, words = None, "Until you link a wallet; it does not expire"

@@ -20,10 +20,10 @@ from datanets.models import Version
 from governance.selectors import current_parameters
 from ledger.errors import LedgerError
 from modelfactory import lineage, selectors
-from modelfactory.errors import RunError
+from modelfactory.errors import ModelError, RunError
 from modelfactory.models import BaseModel, Model, Run, RunEvent
 from modelfactory.parents import SHAPE, recipe_from
-from modelfactory.services import drafts, runs
+from modelfactory.services import drafts, publishing, runs
 from modelfactory.services.merging import start_merge
 from modelfactory.training.recipe import Recipe, RecipeError
 
@@ -151,6 +151,12 @@ class MergeBody(serializers.Serializer[Any]):
     parents = MergedBody(many=True)
 
 
+class StakersBody(serializers.Serializer[Any]):
+    """The part of what the owner keeps of each fee, for those who staked on the model."""
+
+    basis_points = serializers.IntegerField(min_value=0, max_value=10_000)
+
+
 class Refused(APIException):
     """A refusal of a service as the API says it."""
 
@@ -163,7 +169,7 @@ class Refused(APIException):
 def _refusals() -> Iterator[None]:
     try:
         yield
-    except RunError as error:
+    except (RunError, ModelError) as error:
         raise Refused(error.code, error.message) from error
     except LedgerError as error:
         raise Refused(error.code, error.message) from error
@@ -285,3 +291,16 @@ class ModelViewSet(viewsets.ReadOnlyModelViewSet[Model]):
         with _refusals():
             run = start_merge(parents=weighted, acting_user=user, at=timezone.now(), **wish)
         return Response(RunSerializer(run, context=self.get_serializer_context()).data, status=201)
+
+    @extend_schema(request=StakersBody, responses=ModelSerializer)
+    @action(detail=True, methods=["put"], permission_classes=[IsAuthenticated])
+    def stakers(self, request: Request, slug: str) -> Response:
+        """Set the stakers' part as the model's owner; it holds for what is asked from now on."""
+        body = StakersBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        user: Any = request.user
+        with _refusals():
+            model = publishing.set_stakers_part(
+                model=self.get_object(), acting_user=user, at=timezone.now(), **body.validated_data
+            )
+        return Response(self.get_serializer(model).data)

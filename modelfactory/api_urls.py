@@ -18,4 +18,9 @@ urlpatterns = [
     path("models/", api.ModelViewSet.as_view(listing), name="api-models"),
     path("models/merge/", api.ModelViewSet.as_view({"post": "merge"}), name="api-merge"),
     path("models/<slug:slug>/", api.ModelViewSet.as_view(single), name="api-model"),
+    path(
+        "models/<slug:slug>/stakers/",
+        api.ModelViewSet.as_view({"put": "stakers"}),
+        name="api-model-stakers",
+    ),
 ]

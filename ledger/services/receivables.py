@@ -47,9 +47,9 @@ def check_may_spend(user_id: UUID) -> None:
 def blocked_text(owed: int) -> str:
     """What is said wherever something would spend; `owed` in wei."""
     return (
-        f"Spending is blocked: {open_text(owed)} OPEN are owed, since the chain took back a deposit "
-        "of yours after you had spent it. Deposit that much, make earnings spendable, or wait: the "
-        "deposit's transaction may come again."
+        f"Spending is blocked: {open_text(owed)} OPEN are owed, since the chain took back a "
+        "deposit of yours after you had spent it. Deposit that much, make earnings spendable, or "
+        "wait: the deposit's transaction may come again."
     )
 
 

@@ -15,9 +15,10 @@ from datanets.errors import DatanetError
 from datanets.models import Contribution, ContributionStake, Datanet, Record
 from datanets.services import contributions, imports, moderation, reviews, staking
 from governance import selectors as governance
-from ledger.models import Account, Stake
+from ledger.models import Account, Deposit, Stake
 from ledger.reconciliation import check_ledger
-from tests.ledger.books import OPEN, balance_of, fund
+from ledger.services.deposits import undo_deposit
+from tests.ledger.books import OPEN, balance_of, fund, hold_for
 
 from .conftest import NOON, ROWS, run_tasks
 
@@ -106,6 +107,44 @@ def test_the_owner_alone_sets_it(
     browser(owner).post(url, {"amount": ""})
     published.refresh_from_db()
     assert published.stake_amount == 0
+
+
+def test_by_api_everybody_reads_the_terms_and_the_owner_sets_the_amount(
+    published: Datanet, reviewer: User, owner: User, stranger: User, browser: Browser
+) -> None:
+    url = reverse("api-datanet-stake", args=[published.slug])
+
+    def put(who: Client, amount: Any) -> int:
+        return who.put(url, {"amount": amount}, content_type="application/json").status_code
+
+    assert put(browser(), str(OPEN)) in (401, 403)
+    assert [put(browser(user), str(OPEN)) for user in (stranger, reviewer)] == [403, 403]
+    mine = browser(owner)
+    refused = ["-1", 1, 1.5, "1.5", "1e18", str(2**256), "9" * 5_000, None, str(OPEN - 1)]
+    assert [put(mine, amount) for amount in refused] == [400] * len(refused)
+    assert mine.post(url).status_code == 405
+    assert browser().get(url).json()["amount"] == "0"
+    assert put(mine, str(5 * OPEN)) == 200
+    told = browser().get(url).json()
+    assert (told["amount"], told["least"]) == (str(5 * OPEN), str(OPEN))
+    assert told["parts"].keys() == {"REDUNDANT", "BIASED", "ADVERSARIAL"}
+    Datanet.objects.update(state="DRAFT")
+    assert (browser(stranger).get(url).status_code, put(browser(stranger), "0")) == (404, 404)
+
+
+def test_who_owes_for_a_vanished_deposit_cannot_stake(
+    ready: Contribution, contributor: User
+) -> None:
+    fund(contributor, 10 * OPEN)
+    hold_for(contributor, OPEN)
+    (seen,) = Deposit.objects.values("chain_id", "tx_hash", "log_index")
+    undo_deposit(**seen, at=NOON)
+    with pytest.raises(DatanetError, match="Spending is blocked: 1 OPEN are owed") as caught:
+        submit(ready, contributor)
+    assert caught.value.code == "BLOCKED"
+    offered = stakes.offer(ready.datanet, contributor)
+    assert offered is not None
+    assert (offered.owed, offered.short_by) == (OPEN, 3 * OPEN)
 
 
 def test_the_page_shows_the_terms_before_submitting_and_submits_with_the_stake(

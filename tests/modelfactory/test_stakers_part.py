@@ -55,6 +55,25 @@ def test_nobody_else_sets_it(published: Model, stranger: User, staff: User, clie
     assert published.stakers_bps == 0
 
 
+def test_by_api_the_owner_sets_it(
+    published: Model, builder: User, stranger: User, client: Any
+) -> None:
+    url = f"/api/v1/models/{published.slug}/stakers/"
+
+    def put(points: Any) -> Any:
+        return client.put(url, {"basis_points": points}, content_type="application/json")
+
+    assert put(5).status_code in (401, 403)
+    client.force_login(stranger)
+    assert put(5).status_code == 403
+    assert client.get(url).status_code == 405
+    client.force_login(builder)
+    assert [put(points).status_code for points in (-1, 10_001, 0.5, "x", None)] == [400] * 5
+    assert put(1_250).json()["stakers_bps"] == 1_250
+    published.refresh_from_db()
+    assert published.stakers_bps == 1_250
+
+
 def test_everybody_sees_it_and_finds_the_pool(published: Model, builder: User, client: Any) -> None:
     client.force_login(builder)
     url = f"{published.get_absolute_url()}stakers/"
