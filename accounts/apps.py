@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AccountsConfig(AppConfig):
@@ -9,6 +10,7 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from django.urls import reverse
 
-        from accounts import pages
+        from accounts import pages, triggers
 
+        post_migrate.connect(triggers.install_switch, sender=self)
         pages.register("user", lambda pk: reverse("people:by_id", args=[pk]))
