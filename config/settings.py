@@ -225,7 +225,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Reading API. Completions live under /v1/ in OpenAI's shape.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "ENUM_NAME_OVERRIDES": {"SlashReason": "datanets.models.slashes.SlashReason"},
+    "ENUM_NAME_OVERRIDES": {
+        "PoolSlashState": "ledger.models.pools.PoolSlash.State",
+        "SlashReason": "datanets.models.slashes.SlashReason",
+    },
 }
 
 # ---------------------------------------------------------------- the product

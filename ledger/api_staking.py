@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 
 from accounts.fields import WeiSerializerField
 from ledger import reading, stakepools
+from ledger.api_slashes import PoolSlashSerializer
 from ledger.chain.abi import AbiError
 from ledger.chain.addresses import to_checksum
 from ledger.errors import InvalidAmount, LedgerError
@@ -28,17 +29,6 @@ class StakePoolSerializer(serializers.ModelSerializer[StakePool]):
         fields = (
             "pool_id", "name", "model_id", "kind", "closed", "wait", "period", "staked",
             "rewards", "left", "rate", "index", "updated_at",
-        )  # fmt: skip
-
-
-class PoolSlashSerializer(serializers.ModelSerializer[PoolSlash]):
-    address = serializers.CharField(source="position.address")
-
-    class Meta:
-        model = PoolSlash
-        fields = (
-            "number", "address", "state", "share", "amount", "bond", "evidence", "statement",
-            "executable_at", "tx_hash",
         )  # fmt: skip
 
 
@@ -126,6 +116,10 @@ class StakeCallView(APIView):
                 "function": serializers.CharField(),
                 "pool": serializers.CharField(),
                 "amount": WeiSerializerField(),
+                "refusals": serializers.DictField(
+                    child=serializers.CharField(),
+                    help_text="Why the contract refuses, by the selector of its error.",
+                ),
             },
         ),
         operation_id="staking_call",

@@ -4,6 +4,7 @@ from ledger import (
     api,
     api_chain,
     api_earnings,
+    api_slashes,
     api_spending,
     api_staking,
     api_withdrawals,
@@ -61,6 +62,27 @@ urlpatterns = [
         "staking/pools/<str:pool_id>/call/",
         api_staking.StakeCallView.as_view(),
         name="api-stake-call",
+    ),
+    path("staking/slashes/", api_slashes.AllPoolSlashesView.as_view(), name="api-all-pool-slashes"),
+    path(
+        "staking/slashes/<int:number>/",
+        api_slashes.PoolSlashView.as_view(),
+        name="api-pool-slash",
+    ),
+    path(
+        "staking/slashes/<int:number>/appeal/",
+        api_slashes.PoolSlashAppealView.as_view(),
+        name="api-pool-slash-appeal",
+    ),
+    path(
+        "staking/slashes/<int:number>/execute/",
+        api_slashes.PoolSlashExecutionView.as_view(),
+        name="api-pool-slash-execute",
+    ),
+    path(
+        "staking/slashes/<int:number>/call/",
+        api_slashes.PoolSlashCallView.as_view(),
+        name="api-pool-slash-call",
     ),
     path(
         "staking/positions/", api_staking.StakePositionsView.as_view(), name="api-stake-positions"

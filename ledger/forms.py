@@ -1,9 +1,11 @@
 """Amounts that people type, in OPEN."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator
 
 from accounts.ids import uuid7
 from ledger.errors import InvalidAmount
@@ -79,3 +81,35 @@ class WithdrawalForm(AmountForm):
         super().__init__(*args, auto_id="withdraw_%s", **options)
         choices: Any = self.fields["address"]
         choices.choices = [(one, f"{one[:10]}…{one[-8:]}") for one in addresses]
+
+
+class PoolSlashForm(LedgerForm):
+    """Which stake, how much of it, and what shows it."""
+
+    address = forms.ChoiceField(label="Whose stake")
+    share = forms.DecimalField(
+        label="Share of the stake, in %",
+        min_value=Decimal("0.01"),
+        decimal_places=2,
+        max_digits=5,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+    )
+    words = forms.CharField(
+        label="Evidence",
+        widget=forms.Textarea(attrs={"rows": 6}),
+        max_length=4_000,
+        help_text="What shows it. The staker and everybody else read it, under your name; its "
+        "hash goes to the chain and it can never be changed.",
+    )
+
+    def __init__(self, *args: Any, addresses: Sequence[str], limit: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        choices: Any = self.fields["address"]
+        choices.choices = [(one, one) for one in addresses]
+        share: Any = self.fields["share"]
+        share.validators.append(MaxValueValidator(Decimal(limit) / 100))
+        share.help_text = f"At most {limit / 100:g} % at once; it is held from the proposal on."
+
+    def clean_share(self) -> int:
+        """Basis points."""
+        return int(self.cleaned_data["share"] * 100)

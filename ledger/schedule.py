@@ -39,6 +39,11 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": float(settings.WITHDRAWAL_SECONDS),
         "options": {"queue": "default", "expires": settings.WITHDRAWAL_SECONDS},
     },
+    "execute-due-pool-slashes": {
+        "task": "ledger.tasks.execute_due_pool_slashes",
+        "schedule": 60.0,
+        "options": {"queue": "default", "expires": 60},
+    },
     "send-intents": {
         "task": "ledger.tasks.send_intents",
         "schedule": 1.0,

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import QuerySet, Sum
 
 from accounts.models import User
+from ledger.chain import artifacts
 from ledger.models import (
     Account,
     ChainHead,
@@ -200,9 +201,6 @@ def history_of(user: Any, pool: StakePool) -> list[Happened]:
     ]
 
 
-# What any of these calls needs at most. A wallet's own estimate is made at another second than the
-# block's, and may fall short by the slot that keeps the time; gas that is not used is not paid.
-GAS = 300_000
 ACTIONS = ("stake", "unstake", "withdraw", "claim")
 
 
@@ -221,5 +219,41 @@ def call_for(pool_id: str, action: str, *, amount: int = 0, address: str = "") -
     else:
         call = wallet_call(CONTRACT, "claim", word, address)
         signature = "claim(bytes32,address)"
-    call["gas"] = hex(GAS)
-    return {"call": call, "function": signature, "pool": pool_id, "amount": str(amount)}
+    return {
+        "call": call,
+        "function": signature,
+        "pool": pool_id,
+        "amount": str(amount),
+        "refusals": refusals(),
+    }
+
+
+# Why the contract refuses, for a wallet whose estimate of the gas fails.
+WHY = {
+    "StakingPaused": "The guardian has paused payments and new stakes.",
+    "PoolIsClosed": "This pool takes no new stakes.",
+    "NotEnoughStaked": "This account has not so much staked here. Look at its position above.",
+    "StillLocked": "The term or the cooldown is not over yet; the page says when it is.",
+    "HeldBySlash": "An open slash holds a part of this stake until it is decided.",
+    "NothingToWithdraw": "Nothing of this account has cooled down, or a slash holds it.",
+    "NothingToClaim": "Nothing was earned that was not collected already.",
+    "ZeroAmount": "The amount is zero.",
+    "UnknownPool": "There is no such pool.",
+    "TransferFailed": "The receiving account refuses to be paid.",
+    "UnknownSlash": "This slash is closed already. Reload the page.",
+    "AppealOpen": "The time to appeal is not over yet.",
+    "AppealOver": "The time to appeal is over.",
+    "AppealedBefore": "This slash was appealed before, which may be done once.",
+    "NotTheirs": "Only the account whose stake it is may appeal.",
+    "WrongBond": "The bond is another amount. Reload the page.",
+    "AccessControlUnauthorizedAccount": "This account holds no role that may do it.",
+}
+
+
+def refusals() -> dict[str, str]:
+    """By the selector of a custom error: why the contract refuses, in a sentence."""
+    errors = artifacts.load(CONTRACT).errors
+    return {
+        "0x" + selector.hex(): WHY.get(item.name, f"{item.name}.")
+        for selector, item in errors.items()
+    }

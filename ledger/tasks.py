@@ -17,6 +17,7 @@ from ledger.services import (
     holds,
     payouts,
     pools,
+    poolslashes,
     receivables,
     roots,
     topups,
@@ -116,6 +117,11 @@ def _next_time(what: str) -> Iterator[None]:
         yield
     except (ChainError, SigningError, LeaseLostError) as error:
         logger.warning("%s: %s; the next step takes it up", what, error)
+
+
+@shared_task
+def execute_due_pool_slashes() -> None:
+    poolslashes.execute_due_pool_slashes(at=timezone.now())
 
 
 @shared_task

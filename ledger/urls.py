@@ -1,8 +1,9 @@
-from django.urls import path
+from django.urls import path, re_path
 
 from ledger.views import (
     earnings,
     explorer,
+    slashes,
     spending,
     staking,
     statements,
@@ -22,7 +23,13 @@ urlpatterns = [
     path("statements/<str:month>/", statements.statement, name="statement"),
     path("statements/<str:month>.csv", statements.statement_csv, name="statement_csv"),
     path("staking/", staking.index, name="staking"),
+    path("staking/slashes/<int:number>/", slashes.slash, name="pool_slash"),
+    path("staking/slashes/<int:number>/execute/", slashes.execute, name="execute_pool_slash"),
+    re_path(
+        r"^staking/slashes/files/(?P<sha256>[0-9a-f]{64})\.json$", slashes.file, name="slash_file"
+    ),
     path("staking/<str:pool_id>/", staking.pool, name="stake_pool"),
+    path("staking/<str:pool_id>/slash/", slashes.propose, name="propose_pool_slash"),
     path("wallet/", wallet.wallet, name="wallet"),
     path("wallet/figures/", wallet.figures, name="wallet_figures"),
     path("wallet/holds/", spending.holds, name="holds"),

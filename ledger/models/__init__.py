@@ -18,7 +18,14 @@ from ledger.models.distributions import (
 from ledger.models.entries import Entry, Posting
 from ledger.models.gone import GoneBlock
 from ledger.models.holds import Hold
-from ledger.models.pools import PoolFunding, PoolMirror, PoolSlash, StakePool, StakePosition
+from ledger.models.pools import (
+    PoolFunding,
+    PoolMirror,
+    PoolSlash,
+    SlashFile,
+    StakePool,
+    StakePosition,
+)
 from ledger.models.relays import PayoutChoice, RelayReserve
 from ledger.models.spending import Budget, BudgetNotice, TopUpRule
 from ledger.models.stakes import Stake
@@ -49,6 +56,7 @@ __all__ = [
     "PoolSlash",
     "Posting",
     "RelayReserve",
+    "SlashFile",
     "Stake",
     "StakePool",
     "StakePosition",

@@ -50,6 +50,7 @@ class Intent(Entity):
         CLAIM = "CLAIM", "Relay a claim"
         ANCHOR = "ANCHOR", "Anchor a checkpoint"
         STAKERS = "STAKERS", "Fund a stake pool"
+        SLASH = "SLASH", "Propose or execute a slash of a stake"
         WITHDRAW = "WITHDRAW", "Pay withdrawals"
         FILL = "FILL", "Use up a nonce that was left out"
 

@@ -5,7 +5,10 @@ But for fundings, every row can be built again from the contract's events.
 
 from typing import ClassVar
 
+import pgtrigger
+from django.conf import settings
 from django.db import models
+from django.urls import reverse
 
 from accounts.fields import WeiField
 from accounts.models.base import Entity
@@ -82,6 +85,8 @@ class PoolSlash(Entity):
         EXECUTED = "EXECUTED", "Executed"
         CANCELED = "CANCELED", "Called off"
 
+    OPEN: ClassVar[tuple[str, ...]] = (State.PROPOSED, State.APPEALED)
+
     number = models.PositiveBigIntegerField(unique=True)
     position = models.ForeignKey(StakePosition, on_delete=models.CASCADE, related_name="slashes")
     state = models.CharField(max_length=8, choices=State.choices, default=State.PROPOSED)
@@ -99,6 +104,51 @@ class PoolSlash(Entity):
 
     def __str__(self) -> str:
         return f"Slash {self.number} {self.state}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in self.OPEN
+
+    def get_absolute_url(self) -> str:
+        return reverse("ledger:pool_slash", args=[self.number])
+
+
+class SlashFile(Entity):
+    """The words behind a hash that a slash of a pool's stake names on the chain.
+
+    `body` is the file: its SHA-256 is what the chain has. It is written before the chain is asked,
+    and stays whatever becomes of the slash.
+    """
+
+    class Kind(models.TextChoices):
+        EVIDENCE = "EVIDENCE", "Evidence"
+        STATEMENT = "STATEMENT", "Statement of an appeal"
+
+    kind = models.CharField(max_length=9, choices=Kind.choices)
+    # 0x… as the chain's events have it.
+    sha256 = models.CharField(max_length=66, unique=True)
+    body = models.TextField()
+    words = models.TextField()
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="slash_files"
+    )
+    pool_id = models.CharField(max_length=66)
+    address = models.CharField(max_length=42)
+    # Of evidence: the share in basis points, and the intent that proposes it on the chain.
+    share = models.PositiveIntegerField(null=True, blank=True)
+    intent_id = models.UUIDField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [models.Index(fields=["pool_id", "address"], name="ledger_slash_file_of_stake")]
+        triggers = [
+            pgtrigger.Protect(
+                name="slash_file_is_fixed", operation=pgtrigger.Update | pgtrigger.Delete
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.sha256}"
 
 
 class PoolMirror(Entity):

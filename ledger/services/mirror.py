@@ -12,7 +12,16 @@ from uuid import UUID
 from ledger.calldata import id_from_word
 from ledger.models.chain import ChainLog, Intent
 from ledger.onchain import require_deployment
-from ledger.services import chain, claims, deposits, payouts, poolfunding, roots, vanished
+from ledger.services import (
+    chain,
+    claims,
+    deposits,
+    payouts,
+    poolfunding,
+    poolslashes,
+    roots,
+    vanished,
+)
 
 # Names no account: the deposit is kept apart.
 NO_ACCOUNT = UUID(int=0)
@@ -49,6 +58,7 @@ def register() -> None:
     chain.on_log("RewardDistributor", "Claimed", claimed, final=True, undo=claim_gone)
     chain.on_log("Gateway", "StakersFunded", stakers_funded, final=True, undo=stakers_gone)
     chain.on_intent(Intent.Kind.STAKERS, poolfunding.on_intent_changed)
+    chain.on_intent(Intent.Kind.SLASH, poolslashes.on_intent_changed)
     for kind in (Intent.Kind.FUND, Intent.Kind.PUBLISH, Intent.Kind.CLAIM):
         chain.on_intent(kind, intent_changed)
     chain.on_intent(Intent.Kind.WITHDRAW, payouts.on_intent_changed)

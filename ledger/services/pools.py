@@ -19,6 +19,7 @@ from ledger.calldata import id_from_word
 from ledger.chain.pools import Stream, grown
 from ledger.models.chain import ChainLog
 from ledger.models.pools import PoolMirror, PoolSlash, StakePool, StakePosition
+from ledger.services import slashnotices
 
 CONTRACT = "StakePools"
 LOCK = 0x706F_6F6C  # "pool"
@@ -178,7 +179,7 @@ def _claimed(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
 
 def _slash_proposed(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
     mine = _pool(given).positions.get(address=given["account"])
-    PoolSlash.objects.create(
+    slash = PoolSlash.objects.create(
         number=int(given["slashId"]),
         position=mine,
         share=int(given["share"]),
@@ -188,6 +189,7 @@ def _slash_proposed(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
         executable_at=int(given["executableAt"]),
         tx_hash=log.tx_hash,
     )
+    slashnotices.tell_proposed(slash, log)
 
 
 def _slash_appealed(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
@@ -196,6 +198,7 @@ def _slash_appealed(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
         statement=given["statement"],
         executable_at=int(given["executableAt"]),
     )
+    slashnotices.tell_appealed(_slash(given), log)
 
 
 def _slash_executed(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
@@ -207,7 +210,7 @@ def _slash_executed(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
     pool.staked -= from_staked
     cursor.slashed += amount + int(given["bond"])
     _save(pool, mine)
-    _close_slash(given, PoolSlash.State.EXECUTED)
+    _close_slash(log, given, PoolSlash.State.EXECUTED)
 
 
 def _slash_canceled(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
@@ -217,7 +220,7 @@ def _slash_canceled(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
     mine.earned += bond
     pool.rewards += bond
     _save(pool, mine)
-    _close_slash(given, PoolSlash.State.CANCELED)
+    _close_slash(log, given, PoolSlash.State.CANCELED)
 
 
 def _collected(cursor: PoolMirror, log: ChainLog, given: Given) -> None:
@@ -252,8 +255,13 @@ def _save(pool: StakePool, mine: StakePosition) -> None:
     mine.save()
 
 
-def _close_slash(given: Given, state: PoolSlash.State) -> None:
+def _slash(given: Given) -> PoolSlash:
+    return PoolSlash.objects.select_related("position").get(number=int(given["slashId"]))
+
+
+def _close_slash(log: ChainLog, given: Given, state: PoolSlash.State) -> None:
     PoolSlash.objects.filter(number=int(given["slashId"])).update(state=state)
+    slashnotices.tell_closed(_slash(given), log)
 
 
 Handler = Callable[[PoolMirror, ChainLog, Given], None]

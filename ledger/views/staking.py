@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts import pages
-from ledger import reading, stakepools
+from ledger import poolslashes, reading, stakepools
 from ledger.models import StakePool
 from ledger.onchain import current_deployment
 from ledger.services.pools import CONTRACT
@@ -29,7 +29,9 @@ def index(request: HttpRequest) -> HttpResponse:
             "solvency": stakepools.solvency(),
             "waiting": stakepools.waiting_for_stakers(),
             "mine": [(mine, name_of(mine.position.pool)) for mine in _mine(request)],
-            "contract": _contract(),
+            "contract": contract_address(),
+            "slashes": poolslashes.slashes()[:20],
+            "terms": poolslashes.terms(),
         },
     )
 
@@ -48,7 +50,8 @@ def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
         "pool_id": pool_id,
         "name": name,
         "chain": reading.chain_for_wallets(),
-        "contract": _contract(),
+        "contract": contract_address(),
+        "terms": poolslashes.terms(),
     }
     if found:
         context |= {
@@ -56,6 +59,7 @@ def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
             "mine": stakepools.positions_of(request.user, found),
             "history": stakepools.history_of(request.user, found),
             "slashes": stakepools.slashes_of(found),
+            "proposals": poolslashes.on_their_way(found),
             "fundings": stakepools.fundings_of(found)[:20],
             "on_its_way": stakepools.on_its_way(found),
             "waiting": stakepools.waiting_for_model(found),
@@ -82,7 +86,8 @@ def _mine(request: HttpRequest) -> Any:
     return stakepools.positions_of(request.user)
 
 
-def _contract() -> str:
+def contract_address() -> str:
+    """Where StakePools stands; "" without it."""
     deployment = current_deployment()
     if deployment is None or CONTRACT in deployment.missing:
         return ""

@@ -18,7 +18,7 @@
     const reply = response.ok
       ? await response.json()
       : { error: { code: -32603, message: "The local wallet could not sign. Reload the page and try again." } };
-    if (reply.error) throw Object.assign(new Error(reply.error.message), { code: reply.error.code });
+    if (reply.error) throw Object.assign(new Error(reply.error.message), { code: reply.error.code, data: reply.error.data });
     return reply.result;
   };
 

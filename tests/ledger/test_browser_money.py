@@ -30,6 +30,9 @@ window.ethereum = {request: async ({method, params}) => {
   const answer = window.answers[method];
   if (answer && answer.code) throw answer;
   if (method === "wallet_addEthereumChain") delete window.answers.wallet_switchEthereumChain;
+  if (method === "wallet_switchEthereumChain" && !window.answers.stays) {
+    window.answers.eth_chainId = params[0].chainId;
+  }
   return answer === undefined ? null : answer;
 }};
 """
@@ -144,6 +147,22 @@ def test_a_wallet_on_another_chain_that_does_not_know_ours_is_asked_to_add_it(vi
             {"eth_getTransactionReceipt": {"status": "0x0", "blockNumber": "0x10"}},
             "The chain refused the transaction",
         ),
+        (
+            {
+                "eth_estimateGas": "0x5208",
+                "eth_getTransactionReceipt": {
+                    "status": "0x0",
+                    "blockNumber": "0x10",
+                    "gasUsed": hex(21_000 * 5 // 4 + 5_000),
+                },
+            },
+            "ran out of gas",
+        ),
+        (
+            {"eth_estimateGas": {"code": 3, "message": "execution reverted", "data": "0x1f2a2005"}},
+            "The contract would refuse this now",
+        ),
+        ({"eth_chainId": "0x1", "stays": True}, "Your wallet is on another network"),
         ({"eth_chainId": "0x1", "wallet_switchEthereumChain": {"code": 4001}}, "You declined"),
     ],
 )

@@ -189,6 +189,11 @@ def test_a_person_stakes_a_fee_comes_in_rewards_flow_and_are_collected(page, wor
     page.goto(FLEXIBLE_URL)
     assert "2.5 OPEN" in page.locator("[data-staking]").inner_text()
 
+    page.get_by_label("Amount in OPEN").fill("1")
+    page.evaluate("other => { window.ethereum = {request: async () => [other]}; }", BOB)
+    page.get_by_role("button", name="Take out").click()
+    assert "on another account" in page.locator("[role=alert]").inner_text()
+
     payer = person("payer")
     account = account_for(Account.Kind.USER, payer.pk)
     worker.chain.send(BOB, "Gateway", "deposit", id_word(account.pk), value=OPEN)
