@@ -2,19 +2,30 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q
 
 from accounts import audit
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Scope, User
 
 MARK = "olk_"
 SECRET_LENGTH = 40
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # Writing the time of use on every request would make the key's row a hot one.
 USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`spend_cap` in wei a month, 0 for none; a limit that is None is the house's."""
+
+    spend_cap: int = 0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 def create_key(
@@ -24,8 +35,11 @@ def create_key(
     acting_user: User,
     at: datetime,
     expires_at: datetime | None = None,
+    scopes: Collection[Scope] = tuple(Scope),
+    limits: Limits | None = None,
 ) -> tuple[ApiKey, str]:
     """Return the key's row and the secret, which is shown once and not kept."""
+    limits = limits or Limits()
     secret = MARK + "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
     with transaction.atomic():
         key = ApiKey.objects.create(
@@ -34,6 +48,10 @@ def create_key(
             prefix=secret[:10],
             secret_sha256=_digest(secret),
             expires_at=expires_at,
+            scopes=[scope.value for scope in Scope if scope in scopes],
+            spend_cap=limits.spend_cap,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
         )
         audit.record(actor=acting_user, verb="api_key.created", target=key, at=at)
     return key, secret
@@ -52,6 +70,16 @@ def authenticate(raw: str, *, at: datetime) -> ApiKey | None:
     if key and (key.last_used_at is None or at - key.last_used_at > USE_NOTED_EVERY):
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=at)
     return key
+
+
+def limit_key(*, key: ApiKey, limits: Limits, acting_user: User, at: datetime) -> None:
+    """Change what a key may spend and ask for, from the next request on."""
+    with transaction.atomic():
+        key.spend_cap = limits.spend_cap
+        key.requests_per_minute = limits.requests_per_minute
+        key.tokens_per_minute = limits.tokens_per_minute
+        key.save(update_fields=["spend_cap", "requests_per_minute", "tokens_per_minute"])
+        audit.record(actor=acting_user, verb="api_key.limited", target=key, at=at)
 
 
 def revoke_key(*, key: ApiKey, acting_user: User, at: datetime) -> None:

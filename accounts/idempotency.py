@@ -124,6 +124,7 @@ def idempotent(handler: Handler) -> Handler:
             end(request_id=begun, status=status, data=data)
         return response
 
+    once.moves_money = True  # type: ignore[attr-defined]
     return extend_schema(parameters=[PARAMETER])(once)
 
 

@@ -249,6 +249,10 @@ MANIFEST_KEY_PATH = Path(
     env("MANIFEST_KEY_PATH", default=str(DATA_DIR / "keys" / "manifest.ed25519"))
 )
 
+# What a key may ask for in a minute where it has no limits of its own.
+KEY_REQUESTS_PER_MINUTE = env.int("KEY_REQUESTS_PER_MINUTE", default=6_000)
+KEY_TOKENS_PER_MINUTE = env.int("KEY_TOKENS_PER_MINUTE", default=1_000_000)
+
 # ---------------------------------------------------------------- the chain
 CHAIN_RPC_URL = env("CHAIN_RPC_URL", default="")
 CHAIN_ENABLED = env.bool("CHAIN_ENABLED", default=bool(CHAIN_RPC_URL))

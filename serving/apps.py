@@ -28,5 +28,6 @@ class ServingConfig(AppConfig):
         events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
         pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))
         pages.register("deployment", deployment_url)
+        pages.register("spending_of_key", lambda pk: f"{reverse('serving:completions')}?key={pk}")
         pages.register("deployment_of_model", model_deployment_url)
         pages.register("deploy", lambda pk: f"{reverse('serving:deploy')}?model={pk}")

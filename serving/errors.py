@@ -43,6 +43,20 @@ class NoBalance(Refusal):
     code = "insufficient_funds"
 
 
+class KeyCapReached(Refusal):
+    """The key's own cap for the month, whatever the balance."""
+
+    status = 402
+    kind = "insufficient_quota"
+    code = "key_cap_reached"
+
+
+class ScopeMissing(Refusal):
+    status = 403
+    kind = "permission_error"
+    code = "scope_missing"
+
+
 class NotSpendable(Refusal):
     """The ledger keeps the payer from spending, for a reason of its own: its code says which."""
 

@@ -1,7 +1,7 @@
 from accounts.models.base import Entity, WorkItem
 from accounts.models.blobs import Blob
 from accounts.models.challenge import SignInChallenge
-from accounts.models.keys import ApiKey
+from accounts.models.keys import ApiKey, KeySpending, Scope
 from accounts.models.messages import AuditEvent, Notification, OutboxMessage
 from accounts.models.requests import IdempotentRequest
 from accounts.models.users import User, Wallet
@@ -13,8 +13,10 @@ __all__ = [
     "Blob",
     "Entity",
     "IdempotentRequest",
+    "KeySpending",
     "Notification",
     "OutboxMessage",
+    "Scope",
     "SignInChallenge",
     "User",
     "Wallet",

@@ -7,6 +7,7 @@ urlpatterns = [
     path("me/", views.me, name="me"),
     path("me/export/", views.export, name="export"),
     path("me/keys/", views.keys, name="keys"),
+    path("me/keys/<uuid:pk>/", views.key, name="key"),
     path("me/keys/<uuid:pk>/revoke/", views.revoke_key, name="revoke_key"),
     path("me/notifications/", views.notifications, name="notifications"),
     path("me/notifications/read/", views.read_all, name="read_all"),

@@ -15,10 +15,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts import api_keys
+from accounts import api_keys, key_spending
 from accounts.models import ApiKey, Notification, User
 from accounts.people.access import signed_in_user
-from accounts.people.forms import ApiKeyForm, ProfileForm
+from accounts.people.forms import ApiKeyForm, KeyLimitsForm, ProfileForm
 from accounts.services import profile
 
 NOTIFICATIONS_PER_PAGE = 30
@@ -72,13 +72,41 @@ def keys(request: HttpRequest) -> HttpResponse:
             user=user,
             name=form.cleaned_data["name"],
             expires_at=form.expires_at(now),
+            scopes=form.cleaned_data["scopes"],
+            limits=form.limits(),
             acting_user=user,
             at=now,
         )
         form = ApiKeyForm()
-    shown = ApiKey.objects.filter(user=user).order_by("-created_at")
-    context = {"form": form, "keys": shown, "secret": secret, "tab": "keys", "now": timezone.now()}
+    now = timezone.now()
+    shown = list(ApiKey.objects.filter(user=user).order_by("-created_at"))
+    spent = key_spending.spent(shown, now)
+    context = {
+        "form": form,
+        "keys": [(key, spent.get(key.pk, 0)) for key in shown],
+        "secret": secret,
+        "tab": "keys",
+        "now": now,
+    }
     return render(request, "people/keys.html", context)
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def key(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What one key opens and has spent, and its limits."""
+    user = signed_in_user(request)
+    shown = get_object_or_404(ApiKey, pk=pk, user=user)
+    form = KeyLimitsForm(request.POST) if request.method == "POST" else KeyLimitsForm.of(shown)
+    now = timezone.now()
+    if request.method == "POST" and form.is_valid():
+        api_keys.limit_key(key=shown, limits=form.limits(), acting_user=user, at=now)
+        messages.success(request, f"The limits of “{shown.name}” hold from the next request on.")
+        return redirect("people:keys")
+    spent = key_spending.spent([shown], now).get(shown.pk, 0)
+    context = {"form": form, "key": shown, "spent": spent, "tab": "keys", "now": now}
+    return render(request, "people/key.html", context)
 
 
 @login_required

@@ -226,10 +226,17 @@ def _divided(entry: Entry | None) -> int:
     return sum(posting.amount for posting in entry.postings.all() if posting.amount > 0)
 
 
+def _receipt_id(completion_id: UUID) -> UUID:
+    """The completion's own id for its first receipt, so that the client of the API knows it before
+    the answer begins; a later one of the same completion has a new id."""
+    known = Receipt.objects.filter(completion_id=completion_id).exists()
+    return uuid7() if known else completion_id
+
+
 def _create(
     attribution: Attribution, evidence: Evidence, credited: Crediting, money: Money, at: datetime
 ) -> Receipt:
-    receipt_id = uuid7()
+    receipt_id = _receipt_id(attribution.completion_id)
     private = bodies.private_part(attribution, evidence)
     public = bodies.public_part(
         receipt_id=receipt_id,

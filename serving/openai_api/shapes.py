@@ -128,5 +128,9 @@ def usage(completion: Completion) -> dict[str, int]:
 
 
 def bill(completion: Completion) -> dict[str, str]:
-    """What the answer cost, and the id under which its receipt will be found."""
-    return {"completion_id": str(completion.pk), "fee_wei": str(completion.fee)}
+    """What the answer cost, and the id under which its receipt will be found, in some seconds."""
+    return {
+        "completion_id": str(completion.pk),
+        "receipt_id": str(completion.pk),
+        "fee_wei": str(completion.fee),
+    }

@@ -18,11 +18,12 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from accounts import api_keys
-from accounts.models import ApiKey
+from accounts import api_keys, rate_limits
+from accounts.models import ApiKey, Scope
+from accounts.rate_limits import Allowance
 from serving import selectors
 from serving.answering import answer_of, end_of, off_loop
-from serving.errors import InvalidRequest, Refusal, UnknownKey
+from serving.errors import InvalidRequest, Refusal, ScopeMissing, TooManyRequests, UnknownKey
 from serving.models import Completion, CompletionState
 from serving.openai_api import bodies, shapes
 from serving.services.completions import start_completion
@@ -52,16 +53,22 @@ def openai_view(method: str) -> Callable[[View], View]:
         @csrf_exempt
         @wraps(view)
         async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            allowance = Allowance()
             try:
                 if request.method != method:
                     raise WrongMethod(f"Use {method} here, not {request.method}.")
                 key = await off_loop(_authenticate, request.headers.get("Authorization", ""))
-                return await view(request, key, *args, **kwargs)
+                if method == "POST":
+                    allowance = await off_loop(_take_request, key)
+                    _check_within(allowance)
+                response = await view(request, key, *args, **kwargs)
             except Refusal as refusal:
                 response = shapes.refusal(refusal)
                 if isinstance(refusal, WrongMethod):
                     response["Allow"] = method
-                return response
+            for name, value in allowance.headers.items():
+                response[name] = value
+            return response
 
         return wrapped
 
@@ -109,7 +116,7 @@ async def _complete(key: ApiKey, body: bodies.ChatBody | bodies.TextBody) -> Htt
 
     def start() -> Completion:
         deployment = selectors.usable_deployment(name=body.model, user=key.user)
-        return start_completion(
+        started = start_completion(
             deployment=deployment,
             question=question,
             sampling=sampling,
@@ -118,6 +125,8 @@ async def _complete(key: ApiKey, body: bodies.ChatBody | bodies.TextBody) -> Htt
             acting_user=key.user,
             at=timezone.now(),
         )
+        rate_limits.count_tokens(key.pk, started.prompt_tokens)
+        return started
 
     completion = await off_loop(start)
     shape = shapes.Shape(completion, body.model)
@@ -129,8 +138,9 @@ async def _complete(key: ApiKey, body: bodies.ChatBody | bodies.TextBody) -> Htt
 
 
 def _named(response: Response, completion: Completion) -> Response:
-    """Tell which completion it is, and the highest price, which was held before it began."""
+    """Tell which completion it is, its receipt, and the highest price, which was held before."""
     response["X-Completion-Id"] = str(completion.pk)
+    response["X-Receipt-Id"] = str(completion.pk)
     response["X-Highest-Fee-Wei"] = str(completion.highest_fee)
     return response
 
@@ -186,7 +196,24 @@ def _authenticate(header: str) -> ApiKey:
     key = api_keys.authenticate(secret.strip(), at=timezone.now())
     if key is None:
         raise UnknownKey("This API key is unknown, expired or revoked.")
+    if not key.opens(Scope.ASK):
+        raise ScopeMissing(
+            "This key has no scope ASK. Make one that has it on the page of your keys "
+            "(/people/me/keys/)."
+        )
     return key
+
+
+def _take_request(key: ApiKey) -> Allowance:
+    return rate_limits.take_request(key, timezone.now().timestamp())
+
+
+def _check_within(allowance: Allowance) -> None:
+    if (over := allowance.exceeded) is not None:
+        raise TooManyRequests(
+            f"This key may ask for {over.quota} {over.name} in a minute; "
+            f"try again in {max(1, over.reset)} seconds."
+        )
 
 
 def _raw(request: HttpRequest) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from accounts import outbox
+from accounts import key_spending, outbox
 from accounts.ids import uuid7
 from accounts.models import ApiKey, User
 from governance.selectors import current_parameters
@@ -20,7 +20,14 @@ from ledger.models import Hold
 from ledger.services.holds import open_hold, release_hold
 from ledger.words import open_text
 from serving import splits
-from serving.errors import InvalidRequest, NoBalance, NotSpendable, PromptTooLong, TooManyRequests
+from serving.errors import (
+    InvalidRequest,
+    KeyCapReached,
+    NoBalance,
+    NotSpendable,
+    PromptTooLong,
+    TooManyRequests,
+)
 from serving.limits import (
     DEADLINE,
     DEFAULT_MAX_TOKENS,
@@ -85,8 +92,8 @@ def start_completion(
 ) -> Completion:
     """Hold the highest price and queue the request; a worker answers into its token stream.
 
-    Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker, NoBalance and NotSpendable;
-    nothing is written then.
+    Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker, NoBalance, KeyCapReached and
+    NotSpendable; nothing is written then.
     """
     offer = quote(deployment=deployment, question=question, max_tokens=sampling.max_tokens)
     check_base_is_served(deployment.base_model, at=at)
@@ -122,6 +129,7 @@ def start_completion(
         if offer.highest_fee:
             terms = terms_for(deployment.model, parameters)
             completion.hold_id = _hold(completion, terms, acting_user, at).pk
+        _count_for_key(completion, at)
         completion.save(force_insert=True)
         enqueue(completion, at)
     return completion
@@ -139,6 +147,7 @@ def cancel_completion(*, completion: Completion, acting_user: User | None, at: d
             row.state, row.finished_at = CompletionState.CANCELLED, at
             row.finish_reason = "cancelled"
             row.lease_owner, row.lease_expires_at = "", None
+            give_back_to_key(row)
         row.save(
             update_fields=[
                 "cancel_requested_at",
@@ -156,6 +165,25 @@ def release(completion: Completion, *, reason: str, acting_user: User | None, at
     if completion.hold_id is not None:
         hold = Hold.objects.get(pk=completion.hold_id)
         release_hold(hold=hold, reason=reason, acting_user=acting_user, at=at)
+
+
+def give_back_to_key(completion: Completion) -> None:
+    """Take what it did not cost off its key's month; after the ledger, as it was counted."""
+    if completion.api_key_id is not None:
+        key_spending.give_back(
+            key_id=completion.api_key_id,
+            amount=completion.highest_fee - completion.fee,
+            counted_at=completion.created_at,
+        )
+
+
+def _count_for_key(completion: Completion, at: datetime) -> None:
+    if completion.api_key is None or not completion.highest_fee:
+        return
+    try:
+        key_spending.count(key=completion.api_key, amount=completion.highest_fee, at=at)
+    except key_spending.KeyCapReached as error:
+        raise KeyCapReached(str(error)) from error
 
 
 def enqueue(completion: Completion, at: datetime) -> None:

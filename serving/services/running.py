@@ -14,14 +14,14 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
-from accounts import leases
+from accounts import leases, rate_limits
 from attribution.services.receipts import request_attribution
 from ledger.fees import Terms
 from ledger.models import Hold
 from ledger.services.holds import Refs, capture_hold, terms_of
 from serving import splits
 from serving.models import Completion, CompletionState
-from serving.services.completions import enqueue, release
+from serving.services.completions import enqueue, give_back_to_key, release
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,10 @@ def _fail(completion: Completion, reason: str, at: datetime) -> Completion:
 
 
 def _end(completion: Completion, at: datetime) -> None:
+    give_back_to_key(completion)
+    if completion.api_key_id is not None and completion.completion_tokens:
+        key_id, tokens = completion.api_key_id, completion.completion_tokens
+        transaction.on_commit(lambda: rate_limits.count_tokens(key_id, tokens))
     completion.finished_at = at
     completion.lease_owner, completion.lease_expires_at = "", None
     completion.save(

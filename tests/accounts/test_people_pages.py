@@ -190,7 +190,7 @@ def test_a_handle_taken_in_the_meantime_is_refused(
 
 def test_a_key_is_shown_once(as_ada: Client, ada: User) -> None:
     url = reverse("people:keys")
-    answer = as_ada.post(url, {"name": "laptop", "days": "30"})
+    answer = as_ada.post(url, {"name": "laptop", "days": "30", "scopes": ["ASK"]})
     secret = answer.context["secret"]
     assert secret in answer.content.decode()
     assert "no-store" in answer["Cache-Control"]

@@ -7,11 +7,19 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts import leases
+from accounts import api_keys, key_spending, leases
+from accounts.api_keys import Limits
 from accounts.models import OutboxMessage
 from attribution.models import Attribution
 from ledger.models import Account, Hold
-from serving.errors import InvalidRequest, NoBalance, NoWorker, PromptTooLong, TooManyRequests
+from serving.errors import (
+    InvalidRequest,
+    KeyCapReached,
+    NoBalance,
+    NoWorker,
+    PromptTooLong,
+    TooManyRequests,
+)
 from serving.models import Completion, CompletionKind, CompletionState
 from serving.questions import Question, Sampling
 from serving.services import completions, running
@@ -30,12 +38,20 @@ def spendable(user):
 
 @pytest.fixture
 def ask(tuned, client_person):
-    def start(question=HELLO, at=None, deployment=tuned, payer=client_person, **sampling):
+    def start(
+        question=HELLO,
+        at=None,
+        deployment=tuned,
+        payer=client_person,
+        api_key=None,
+        **sampling,
+    ):
         return completions.start_completion(
             deployment=deployment,
             question=question,
             sampling=Sampling(**{"max_tokens": 20, **sampling}),
             payer=payer,
+            api_key=api_key,
             acting_user=payer,
             at=at or timezone.now(),
         )
@@ -266,3 +282,45 @@ def test_a_completion_is_its_payers_alone(ask, client_person, stranger, staff):
     assert list(Completion.objects.visible_to(client_person)) == [made]
     assert not Completion.objects.visible_to(stranger).exists()
     assert not Completion.objects.visible_to(staff).exists()
+
+
+@pytest.fixture
+def key(client_person):
+    return api_keys.create_key(
+        user=client_person, name="ci", acting_user=client_person, at=timezone.now()
+    )[0]
+
+
+def capped(key, wei):
+    api_keys.limit_key(
+        key=key, limits=Limits(spend_cap=wei), acting_user=key.user, at=timezone.now()
+    )
+
+
+def spent_by(key):
+    return key_spending.spent([key], timezone.now()).get(key.pk, 0)
+
+
+def test_a_key_counts_what_is_held_and_then_what_was_spent(ask, key):
+    made = ask(api_key=key)
+    assert spent_by(key) == made.highest_fee
+    claimed(made)
+    fee = settled(made).fee
+    assert spent_by(key) == fee
+    other = ask(api_key=key)
+    completions.cancel_completion(completion=other, acting_user=None, at=timezone.now())
+    failed = claimed(ask(api_key=key))
+    running.fail(completion_id=failed.pk, owner="worker-a", reason="x", at=timezone.now())
+    made.refresh_from_db()
+    assert spent_by(key) == made.fee
+
+
+def test_a_key_over_its_cap_holds_nothing(ask, key, client_person):
+    once = ask(api_key=key)
+    capped(key, once.highest_fee * 2 - 1)
+    before = spendable(client_person)
+    with pytest.raises(KeyCapReached) as refused:
+        ask(api_key=key)
+    assert "may spend" in str(refused.value)
+    assert (spendable(client_person), spent_by(key)) == (before, once.highest_fee)
+    assert Completion.objects.count() == 1

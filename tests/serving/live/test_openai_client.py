@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import openai
 import pytest
+from django.utils import timezone
 
+from accounts import api_keys
+from accounts.api_keys import Limits
+from accounts.models import Scope
 from attribution.models import Attribution
 from ledger.models import Account
 from serving.models import Completion
@@ -60,7 +64,35 @@ def test_the_headers_name_the_completion(client, live):
     )
     completion = Completion.objects.get()
     assert raw.headers["x-completion-id"] == str(completion.pk)
+    assert raw.headers["x-receipt-id"] == str(completion.pk)
     assert raw.headers["x-highest-fee-wei"] == str(completion.highest_fee)
+    assert raw.headers["x-ratelimit-limit-requests"] == "6000"
+    assert "q=6000" in raw.headers["ratelimit-policy"]
+
+
+def test_a_key_without_the_scope_or_over_its_limit_is_told_so(house, live, client_person):
+    def client_with(scopes, **limits) -> openai.OpenAI:
+        _, secret = api_keys.create_key(
+            user=client_person,
+            name="narrow",
+            acting_user=client_person,
+            at=timezone.now(),
+            scopes=scopes,
+            limits=Limits(**limits),
+        )
+        return openai.OpenAI(base_url=f"{house.address}/v1", api_key=secret, max_retries=0)
+
+    with pytest.raises(openai.PermissionDeniedError) as refused:
+        chat(client_with([Scope.READ]))
+    assert refused.value.code == "scope_missing"
+    once = client_with([Scope.ASK], requests_per_minute=1)
+    chat(once, max_tokens=2)
+    with pytest.raises(openai.RateLimitError) as limited:
+        chat(once, max_tokens=2)
+    assert 1 <= int(limited.value.response.headers["retry-after"]) <= 60
+    with pytest.raises(openai.APIStatusError) as capped:
+        chat(client_with([Scope.ASK], spend_cap=1))
+    assert (capped.value.status_code, capped.value.code) == (402, "key_cap_reached")
 
 
 def test_the_base_and_its_adapter_answer_differently_and_greedily_the_same_again(client, live):

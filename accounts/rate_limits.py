@@ -1,0 +1,113 @@
+"""How many requests and tokens a key may ask for in a minute.
+
+Counted in Redis by the library `limits`; where Redis does not answer nobody is refused, since the
+balance and the key's cap stand in the database.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+from uuid import UUID
+
+import redis
+from django.conf import settings
+from limits import RateLimitItemPerMinute
+from limits.storage import RedisStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from accounts.models import ApiKey
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One limit as it stands: `quota` in a window, `left` of it, `reset` seconds to the next."""
+
+    name: str
+    quota: int
+    left: int
+    reset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Whether a request may go on, and what to tell the client of its limits."""
+
+    windows: tuple[Window, ...] = ()
+    exceeded: Window | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By draft-ietf-httpapi-ratelimit-headers, and by the names that OpenAI's clients know."""
+        if not self.windows:
+            return {}
+        found = {
+            "RateLimit-Policy": ", ".join(
+                f'"{one.name}";q={one.quota};w={WINDOW_SECONDS}' for one in self.windows
+            ),
+            "RateLimit": ", ".join(
+                f'"{one.name}";r={one.left};t={one.reset}' for one in self.windows
+            ),
+        }
+        for one in self.windows:
+            found[f"x-ratelimit-limit-{one.name}"] = str(one.quota)
+            found[f"x-ratelimit-remaining-{one.name}"] = str(one.left)
+            found[f"x-ratelimit-reset-{one.name}"] = f"{one.reset}s"
+        if self.exceeded is not None:
+            found["Retry-After"] = str(max(1, self.exceeded.reset))
+        return found
+
+
+def take_request(key: ApiKey, now: float) -> Allowance:
+    """Count one request at `now` (seconds of the epoch) and tell how the limits stand."""
+    quotas = {
+        "requests": key.requests_per_minute or settings.KEY_REQUESTS_PER_MINUTE,
+        "tokens": key.tokens_per_minute or settings.KEY_TOKENS_PER_MINUTE,
+    }
+    try:
+        within = {
+            "requests": _limiter().hit(_item(quotas["requests"]), "requests", str(key.pk)),
+            "tokens": _limiter().test(_item(quotas["tokens"]), "tokens", str(key.pk)),
+        }
+        windows = tuple(_window(name, quota, key.pk, now) for name, quota in quotas.items())
+    except redis.RedisError:
+        logger.warning("rate limits are not counted: Redis does not answer", exc_info=True)
+        return Allowance()
+    exceeded = [one for one in windows if not within[one.name]]
+    return Allowance(windows, exceeded[0] if exceeded else None)
+
+
+def count_tokens(key_id: UUID, tokens: int) -> None:
+    """Count tokens that were read or written; a request that began is answered whole."""
+    try:
+        _limiter().hit(_item(settings.KEY_TOKENS_PER_MINUTE), "tokens", str(key_id), cost=tokens)
+    except redis.RedisError:
+        logger.warning("tokens are not counted: Redis does not answer", exc_info=True)
+
+
+def _window(name: str, quota: int, key_id: UUID, now: float) -> Window:
+    stats = _limiter().get_window_stats(_item(quota), name, str(key_id))
+    reset = min(WINDOW_SECONDS, max(0, round(stats.reset_time - now)))
+    return Window(name, quota, stats.remaining, reset)
+
+
+@cache
+def _limiter() -> FixedWindowRateLimiter:
+    pool = redis.ConnectionPool.from_url(
+        settings.REDIS_URL, socket_timeout=1.0, socket_connect_timeout=1.0
+    )
+    return FixedWindowRateLimiter(RedisStorage("redis://", connection_pool=pool))
+
+
+class _Item(RateLimitItemPerMinute):
+    """Keyed by whom it counts alone, so that a changed quota goes on with the same count."""
+
+    def key_for(self, *identifiers: bytes | str | int | float) -> str:
+        return "/".join(("key-limit", *map(str, identifiers)))
+
+
+def _item(quota: int) -> RateLimitItemPerMinute:
+    return _Item(quota)
