@@ -246,11 +246,18 @@ def _for_the_chain(user: User) -> list[Waiting]:
             why=item.reason,
             until=item.distribution.activates_at if item.distribution else None,
             until_words="Until its transactions are final",
-            url=pages.url("distribution", item.distribution.pk) if item.distribution else "",
+            url=_distribution_url(item.distribution),
             link=f"Epoch {item.distribution.epoch}" if item.distribution else "",
         )
         for item in selectors.earnings(user).pending
     ]
+
+
+def _distribution_url(distribution: Distribution | None) -> str:
+    """Its page; none before all earnings of the epoch are gathered."""
+    if distribution is None or distribution.state == Distribution.State.GATHERING:
+        return ""
+    return pages.url("distribution", distribution.pk)
 
 
 def _for_confirmations(user: User) -> list[Waiting]:

@@ -175,7 +175,7 @@ def escrow_is_owed() -> Finding:
 
 def leaves_add_up() -> Finding:
     """The last distribution's total is the sum of all that leaves ever got."""
-    last = Distribution.objects.first()
+    last = Distribution.every.first()
     return Finding(
         "leaves of all distributions",
         last.total if last else 0,

@@ -155,6 +155,13 @@ def intents_of(distribution: Distribution) -> QuerySet[Intent]:
     return Intent.objects.filter(cause_kind="distribution", cause_id=distribution.pk).order_by("id")
 
 
+def publications_of(distribution: Distribution) -> QuerySet[Entry]:
+    """The entries that moved a distribution's wei from earnings into escrow, in order."""
+    return Entry.objects.filter(
+        kind=Entry.Kind.DISTRIBUTION, cause_kind="distribution", cause_id=distribution.pk
+    ).order_by("id")
+
+
 def holds(user: User) -> QuerySet[Hold]:
     return Hold.objects.filter(payer=user).order_by("-created_at")
 
@@ -252,6 +259,7 @@ def _payout(payee: PayoutAddress) -> Payout:
 
 
 WHY = {
+    Distribution.State.GATHERING: "The epoch's earnings are being gathered; a few minutes at most.",
     Distribution.State.DRAFT: "Recorded for the next epoch; it is sent once the one before is in.",
     Distribution.State.FUNDING: "OPEN is on its way to the distributor contract.",
     Distribution.State.ROOT_SUBMITTED: "The root was submitted; it waits for confirmations.",

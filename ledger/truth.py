@@ -211,11 +211,12 @@ def of_entries(entries: Iterable[Entry]) -> dict[UUID, Truth]:
         for pk, entry in rows.items()
         if (found := OF_AN_EVENT.fullmatch(entry.idempotency_key))
     }
+    publications = {
+        pk: row.cause_id for pk, row in rows.items() if row.kind == Entry.Kind.DISTRIBUTION
+    }
+    distributions = Distribution.every.in_bulk(set(publications.values()) - {None})
     published = {
-        row.entry_id: row
-        for row in Distribution.objects.filter(
-            entry__in=[pk for pk, row in rows.items() if row.kind == Entry.Kind.DISTRIBUTION]
-        )
+        pk: distributions[cause] for pk, cause in publications.items() if cause in distributions
     }
     blocks = _blocks_of(caused.values())
     leaving = [pk for pk, row in rows.items() if row.kind in OF_A_WITHDRAWAL]

@@ -1,5 +1,7 @@
 """What was published for claiming on the chain, for whom, and what was claimed."""
 
+from __future__ import annotations
+
 import pgtrigger
 from django.conf import settings
 from django.db import models
@@ -41,15 +43,25 @@ class PayoutAddress(Entity):
         return self.address
 
 
+class PublishedManager(models.Manager["Distribution"]):
+    """All distributions but the one whose earnings are still being gathered."""
+
+    def get_queryset(self) -> models.QuerySet[Distribution]:
+        return super().get_queryset().exclude(state=Distribution.State.GATHERING)
+
+
 class Distribution(Entity):
     """One epoch: a cumulative Merkle root over every address that was ever paid.
 
-    DRAFT: the money lies in escrow, nothing is on its way to a chain (there may be none).
+    GATHERING: earnings go into escrow, some thousand accounts a transaction; `objects` leaves it
+    out, `every` does not. DRAFT: the money lies in escrow, nothing is on its way to a chain (there
+    may be none).
     FUNDING: OPEN is on its way to the distributor contract. ROOT_SUBMITTED: the root is.
     ACTIVE: the root is on the chain. FAILED: an intent failed for good; staff start it again.
     """
 
     class State(models.TextChoices):
+        GATHERING = "GATHERING", "Being gathered"
         DRAFT = "DRAFT", "Recorded"
         FUNDING = "FUNDING", "Being funded"
         ROOT_SUBMITTED = "ROOT_SUBMITTED", "Root submitted"
@@ -63,7 +75,12 @@ class Distribution(Entity):
     amount = WeiField()
     total = WeiField()
     leaf_count = models.PositiveIntegerField()
+    # The first of the entries that name this distribution as their cause; most have but one.
     entry = models.OneToOneField(Entry, on_delete=models.PROTECT, related_name="+")
+    # What holds for all accounts of the epoch, and the last account that was looked at.
+    minimum = WeiField(default=1)
+    relay_fee = WeiField(default=0)
+    gathered_until = models.UUIDField(null=True, blank=True)
     # Set when it starts for a chain: leaves bind the chain's id and the distributor's address.
     chain_id = models.PositiveBigIntegerField(null=True, blank=True)
     distributor = models.CharField(max_length=42, blank=True, default="")
@@ -79,9 +96,17 @@ class Distribution(Entity):
     active_at = models.DateTimeField(null=True, blank=True)
     failure_reason = models.TextField(blank=True, default="")
 
+    objects = PublishedManager()
+    every = models.Manager()
+
     class Meta:
         ordering = ("-epoch",)
         constraints = [
+            models.UniqueConstraint(
+                models.Value(1),
+                condition=models.Q(state="GATHERING"),
+                name="ledger_distribution_one_gathering",
+            ),
             # The contract takes epoch = last + 1, so one goes after the other.
             models.UniqueConstraint(
                 models.Value(1),

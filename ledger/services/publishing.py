@@ -1,13 +1,15 @@
 """The rows of a publication, written by the database: a statement for all accounts, not one each.
 
-Who is owed what lies in a temporary table of the transaction (`publication_owed`), one row an
-account; everything else is selected from it. Nothing of it passes through Python, so memory does
-not grow with the number of accounts, and a million cost the database about as long as it takes to
-write their rows.
+A publication goes through the earnings accounts in the order of their ids, some thousand in a
+transaction. Who of them is owed what lies in a temporary table of the transaction
+(`publication_owed`), one row an account; everything else is selected from it. Nothing of it passes
+through Python, so memory does not grow with the number of accounts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -29,21 +31,46 @@ overlay(overlay(replace(gen_random_uuid()::text, '-', '') placing
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What `publication_owed` adds up to: wei that are published, and relay fees set aside."""
+    """What `publication_owed` adds up to: wei that are published, and relay fees set aside.
+
+    `until` is the last account that was looked at; after it there are no more where `is_last`.
+    """
 
     accounts: int
     amount: int
     payers: int
     fees: int
+    until: UUID | None
+    is_last: bool
 
 
-def gather(*, minimum: int, fee: int) -> Owed:
-    """Lock the earnings accounts of `minimum` wei and more whose owners have a wallet.
+@contextmanager
+def by_index() -> Iterator[None]:
+    """Each row of the transaction's table is looked up in the others, whatever their statistics
+    say: they do not know of the rows that this publication has written, and a plan that reads a
+    whole table for some thousand accounts costs as much again for each next thousand.
+    """
+    for kind in PLANS:
+        _run("SET LOCAL " + kind + " = off", {})
+    yield
+    # Where it raised, the transaction goes and takes these along.
+    for kind in PLANS:
+        _run("SET LOCAL " + kind + " TO DEFAULT", {})
+
+
+PLANS: tuple[LiteralString, ...] = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+
+
+def gather(
+    *, minimum: int, fee: int, after: UUID | None, at_most: int, distribution_id: UUID | None
+) -> Owed:
+    """Lock the next `at_most` earnings accounts of `minimum` wei and more whose owners have a
+    wallet, from that `after` on.
 
     `fee` wei are set aside of those who may want a claim sent in their stead and have no fee set
-    aside yet, where what is unclaimed then is worth at least twice as much.
-
-    Who owes the house something is left out: earnings are what it can be settled from.
+    aside yet, where what is unclaimed then is worth at least twice as much. An address that has
+    its leaf of this epoch already (its wallet went to somebody else a moment ago) waits for the
+    next one.
 
     Locks are taken in the order of the accounts' ids, as every entry takes them.
     """
@@ -58,19 +85,32 @@ def gather(*, minimum: int, fee: int) -> Owed:
             SELECT w.address FROM accounts_wallet w WHERE w.user_id = a.owner_id
             ORDER BY w.is_primary DESC, w.created_at DESC LIMIT 1
         ) wallet
-        WHERE a.kind = 'EARNINGS' AND a.balance >= %(minimum)s
-          AND NOT EXISTS (
-              SELECT FROM ledger_account o
-              WHERE o.kind = 'RECEIVABLE' AND o.owner_id = a.owner_id AND o.balance < 0
-          )
-        ORDER BY a.id FOR NO KEY UPDATE OF a
+        WHERE a.kind = 'EARNINGS' AND a.balance >= %(minimum)s AND a.id > %(after)s
+        ORDER BY a.id LIMIT %(at_most)s FOR NO KEY UPDATE OF a
         """,
-        {"minimum": max(1, minimum)},
+        {"minimum": max(1, minimum), "after": after or UUID(int=0), "at_most": at_most},
     )
     _run("ANALYZE publication_owed", {})
-    # The statistics do not know of this transaction's rows: a join that is planned for a few of
-    # them, one by one, takes minutes for a hundred thousand.
-    _run("SET LOCAL enable_nestloop = off", {})
+    seen, until = _row(
+        "SELECT count(*), (array_agg(account_id ORDER BY account_id DESC))[1]"
+        " FROM publication_owed",
+        {},
+    )
+    _find_payees(distribution_id)
+    if fee:
+        _set_fees_aside(fee)
+    accounts, amount, payers, fees = _row(
+        """
+        SELECT count(*), coalesce(sum(amount - fee), 0), count(*) FILTER (WHERE fee > 0),
+               coalesce(sum(fee), 0)
+        FROM publication_owed
+        """,
+        {},
+    )
+    return Owed(accounts, int(amount), payers, int(fees), until, is_last=seen < at_most)
+
+
+def _find_payees(distribution_id: UUID | None) -> None:
     _run(
         """
         INSERT INTO ledger_payoutaddress (id, created_at, address, published, claimed)
@@ -82,22 +122,22 @@ def gather(*, minimum: int, fee: int) -> Owed:
     )
     _run(
         """
-        UPDATE publication_owed o SET payee_id = p.id
-        FROM ledger_payoutaddress p WHERE lower(p.address) = lower(o.address)
+        UPDATE publication_owed o SET payee_id = (
+            SELECT p.id FROM ledger_payoutaddress p WHERE lower(p.address) = lower(o.address)
+        )
         """,
         {},
     )
-    if fee:
-        _set_fees_aside(fee)
-    found = _row(
-        """
-        SELECT count(*), coalesce(sum(amount - fee), 0), count(*) FILTER (WHERE fee > 0),
-               coalesce(sum(fee), 0)
-        FROM publication_owed
-        """,
-        {},
-    )
-    return Owed(*map(int, found))
+    if distribution_id is not None:
+        _run(
+            """
+            DELETE FROM publication_owed o WHERE EXISTS (
+                SELECT FROM ledger_distributionleaf l
+                WHERE l.distribution_id = %(distribution)s AND l.payee_id = o.payee_id
+            )
+            """,
+            {"distribution": distribution_id},
+        )
 
 
 def _set_fees_aside(fee: int) -> None:
@@ -126,12 +166,18 @@ def _set_fees_aside(fee: int) -> None:
 
 
 def post_fees(
-    *, owed: Owed, relay: Account, distribution_id: UUID, at: datetime, acting_user: User | None
+    *,
+    owed: Owed,
+    relay: Account,
+    distribution_id: UUID,
+    after: UUID | None,
+    at: datetime,
+    acting_user: User | None,
 ) -> Entry:
     """The entry that moves every relay fee out of earnings, and a row for each."""
     entry = _post(
         kind=Entry.Kind.RELAY_FEE,
-        key=f"relay-fees:{distribution_id}",
+        key=f"relay-fees:{distribution_id}{_part(after)}",
         into=relay,
         total=owed.fees,
         legs=owed.payers,
@@ -154,12 +200,18 @@ def post_fees(
 
 
 def post_publication(
-    *, owed: Owed, escrow: Account, distribution_id: UUID, at: datetime, acting_user: User | None
+    *,
+    owed: Owed,
+    escrow: Account,
+    distribution_id: UUID,
+    after: UUID | None,
+    at: datetime,
+    acting_user: User | None,
 ) -> Entry:
     """The entry that moves all that is published out of earnings into escrow."""
     return _post(
         kind=Entry.Kind.DISTRIBUTION,
-        key=f"distribution:{distribution_id}",
+        key=f"distribution:{distribution_id}{_part(after)}",
         into=escrow,
         total=owed.amount,
         legs=owed.accounts,
@@ -168,6 +220,11 @@ def post_publication(
         at=at,
         acting_user=acting_user,
     )
+
+
+def _part(after: UUID | None) -> str:
+    """What tells the entries of one distribution apart: the account after which each begins."""
+    return f":{after}" if after else ""
 
 
 def write_leaves(*, distribution_id: UUID, at: datetime) -> None:
@@ -197,7 +254,6 @@ def write_leaves(*, distribution_id: UUID, at: datetime) -> None:
         """,
         values,
     )
-    _run("SET LOCAL enable_nestloop TO DEFAULT", {})
     _run("DROP TABLE pg_temp.publication_owed", {})
 
 

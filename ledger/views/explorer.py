@@ -22,21 +22,23 @@ from ledger.models import Account, Distribution, Entry, Intent
 from ledger.services.roots import retry_distribution
 
 PAGE = 50
+LEGS = 200
 
 
 @require_safe
 def entry(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(Entry.objects.select_related("reverses", "reversed_by"), pk=pk)
-    rows = reading.with_names(
-        found.postings.select_related("account", "entry").order_by("id"), user=request.user
-    )
+    # A publication's entry has some thousand legs.
+    legs = found.postings.select_related("account", "entry").order_by("id")
+    page = Paginator(legs, LEGS).get_page(request.GET.get("page"))
     return render(
         request,
         "ledger/entry.html",
         {
             "entry": found,
-            "rows": rows,
-            "total": sum(row.posting.amount for row in rows),
+            "page": page,
+            "rows": reading.with_names(page.object_list, user=request.user),
+            "total": selectors.total_of(found.postings.all()),
             "cause_id": selectors.cause_for(found, request.user),
             "truth": truth.of_entry(found),
         },
@@ -128,6 +130,7 @@ def distribution(request: HttpRequest, pk: UUID) -> HttpResponse:
         {
             "distribution": found,
             "page": Paginator(leaves, PAGE).get_page(request.GET.get("page")),
+            "entries": list(selectors.publications_of(found)),
             "why": selectors.why_not_active(found),
             "truth": truth.of_distribution(found),
             "intents": [reading.intent_progress(i) for i in selectors.intents_of(found)],
