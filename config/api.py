@@ -77,7 +77,7 @@ def _chain(told: status.Overview) -> dict[str, Any] | None:
         "safe": head.safe_number,
         "final": head.final_number,
         "checked_at": head.checked_at,
-        "problem": head.problem,
+        "problem": head.told,
     }
 
 

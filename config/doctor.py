@@ -140,8 +140,8 @@ def _mirror() -> Finding:
     if head.halted_at is not None:
         hint = "Look at the chain, then lift it on /staff/ or with `manage.py lift_halt --note …`."
         return Finding("mirror", False, f"halted: {head.halt_reason}", hint)
-    if head.problem:
-        return Finding("mirror", False, head.problem, "See docs/operations.md.")
+    if head.told:
+        return Finding("mirror", False, f"{head.told} {head.trouble}", "See docs/chain.md.")
     return Finding("mirror", True, f"block {head.number}, final up to {head.final_number}")
 
 

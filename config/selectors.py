@@ -174,9 +174,11 @@ def staff_overview(at: datetime) -> dict[str, Any]:
         },
         "halt": ChainHead.objects.filter(halted_at__isnull=False).first(),
         "chain_problems": [
-            *ChainHead.objects.filter(halted_at__isnull=True)
-            .exclude(problem="")
-            .values_list("problem", flat=True),
+            *[
+                f"{one.told} {one.trouble}"
+                for one in ChainHead.objects.filter(halted_at__isnull=True)
+                if one.told
+            ],
             *ChainWallet.objects.exclude(problem="").values_list("problem", flat=True),
         ],
         "events": AuditEvent.objects.select_related("actor").order_by("-at", "-id")[:50],

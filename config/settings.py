@@ -275,6 +275,8 @@ CHAIN_CAP_DAY_WEI = env.int("CHAIN_CAP_DAY_WEI", default=0 if CHAIN_IS_LOCAL els
 CHAIN_FEE_CAP_WEI = env.int("CHAIN_FEE_CAP_WEI", default=500 * 10**9)
 # Staff are told when the wallet holds less, and when something waits longer.
 CHAIN_LOW_FUNDS_WEI = env.int("CHAIN_LOW_FUNDS_WEI", default=10**17)
+# A newest block that is older is told to staff; 0 for a chain that makes blocks only when asked.
+CHAIN_STALE_SECONDS = env.float("CHAIN_STALE_SECONDS", default=600.0)
 CHAIN_STUCK_SECONDS = env.float("CHAIN_STUCK_SECONDS", default=120.0 if CHAIN_IS_LOCAL else 600.0)
 CHAIN_EXPLORER_URL = env("CHAIN_EXPLORER_URL", default="")
 # What a browser wallet is told when it does not know the chain; never a private endpoint.

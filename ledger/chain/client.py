@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 _recursion_limit = sys.getrecursionlimit()
 
@@ -39,6 +40,7 @@ from ledger.chain.wire import (  # noqa: E402
     to_block,
     to_bytes,
     to_int,
+    to_list,
     to_log,
     to_receipt,
 )
@@ -85,7 +87,7 @@ class ChainClient:
         try:
             answer = self._provider.make_request(RPCEndpoint(method), list(parameters))
         except (requests.RequestException, OSError, ValueError, Web3Exception) as error:
-            raise UnreachableError(f"{method}: {error}") from error
+            raise UnreachableError(f"{method}: {self._without_secrets(error)}") from error
         return _result(method, answer)
 
     def batch(self, calls: Sequence[Call]) -> list[Any]:
@@ -106,9 +108,9 @@ class ChainClient:
             # It was refused as a whole and nothing of it was done.
             if error.response is not None and error.response.status_code in (400, 404, 405, 413):
                 return None
-            return [UnreachableError(f"batch: {error}")] * len(calls)
+            return [UnreachableError(f"batch: {self._without_secrets(error)}")] * len(calls)
         except (requests.RequestException, OSError, ValueError, Web3Exception) as error:
-            return [UnreachableError(f"batch: {error}")] * len(calls)
+            return [UnreachableError(f"batch: {self._without_secrets(error)}")] * len(calls)
         except (AttributeError, TypeError, KeyError) as error:
             return [UnreachableError(f"batch: the node gave nonsense: {error!r}")] * len(calls)
         if isinstance(answers, dict) and answers.get("error") is not None:
@@ -125,6 +127,15 @@ class ChainClient:
             except ChainError as error:
                 yield error
 
+    def _without_secrets(self, error: Exception) -> str:
+        """Providers put their key into the node's address, and errors quote it."""
+        text, parts = str(error), urlsplit(self.url)
+        login = parts.netloc.rpartition("@")[0]
+        for secret in (self.url, f"{parts.path}?{parts.query}", parts.path, parts.query, login):
+            if len(secret) > 1:
+                text = text.replace(secret, "…")
+        return text
+
     # ------------------------------------------------------------------ reading
 
     def chain_id(self) -> int:
@@ -136,18 +147,44 @@ class ChainClient:
             raw = self.rpc("eth_getBlockByHash", block, False)
         else:
             raw = self.rpc("eth_getBlockByNumber", tag(block), False)
-        return None if raw is None else to_block(raw)
+        if raw is None:
+            return None
+        found = to_block(raw)
+        if isinstance(block, int) and found.number != block:
+            raise UnreachableError(f"asked for block {block}, the node gave {found.number}")
+        return found
 
     def logs(self, first: int, last: int, addresses: Sequence[str]) -> list[Log]:
         """All events of `addresses` in blocks `first` to `last`, in order."""
         wanted = {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses)}
-        logs = [to_log(raw) for raw in self.rpc("eth_getLogs", wanted)]
+        logs = _asked_for(self.rpc("eth_getLogs", wanted), addresses)
+        if any(not first <= log.block_number <= last for log in logs):
+            raise UnreachableError("the node gave events of blocks that were not asked for")
         return sorted(logs, key=lambda log: (log.block_number, log.log_index))
 
     def logs_of_block(self, block_hash: str, addresses: Sequence[str]) -> list[Log]:
         """All events of `addresses` in that very block, whatever the chain's head is."""
         wanted = {"blockHash": block_hash, "address": list(addresses)}
-        return sorted(map(to_log, self.rpc("eth_getLogs", wanted)), key=lambda log: log.log_index)
+        logs = _asked_for(self.rpc("eth_getLogs", wanted), addresses)
+        if any(log.block_hash != block_hash for log in logs):
+            raise UnreachableError(f"the node gave events of another block than {block_hash}")
+        return sorted(logs, key=lambda log: log.log_index)
+
+    def logs_in_receipts(self, block: Block, addresses: Sequence[str]) -> list[Log]:
+        """All events of `addresses` in the block, out of the receipts of all its transactions.
+
+        Raises RpcError where the node does not know the call.
+        """
+        raw = to_list(self.rpc("eth_getBlockReceipts", block.hash))
+        if block.transactions not in (-1, len(raw)):
+            raise UnreachableError(f"the node left receipts of block {block.number} out")
+        wanted = {address.lower() for address in addresses}
+        logs = [log for one in raw for log in to_list(one.get("logs"))]
+        ours = [log for log in logs if str(log.get("address")).lower() in wanted]
+        found = _asked_for(ours, addresses)
+        if any(log.block_hash != block.hash for log in found):
+            raise UnreachableError(f"the node gave receipts of another block than {block.hash}")
+        return sorted(found, key=lambda log: log.log_index)
 
     def receipt(self, tx_hash: str) -> Receipt | None:
         return self.receipts([tx_hash]).get(tx_hash)
@@ -289,6 +326,17 @@ class ChainClient:
         return [
             _taken(tx_hash, answer) for (tx_hash, _), answer in zip(signed, answers, strict=True)
         ]
+
+
+def _asked_for(raw: Any, addresses: Sequence[str]) -> list[Log]:
+    """Events, each once and each of one of the addresses; else it is no answer."""
+    logs = [to_log(one) for one in to_list(raw)]
+    wanted = {address.lower() for address in addresses}
+    if any(log.address.lower() not in wanted for log in logs):
+        raise UnreachableError("the node gave events of contracts that were not asked for")
+    if len({(log.block_hash, log.log_index) for log in logs}) != len(logs):
+        raise UnreachableError("the node gave the same event twice")
+    return logs
 
 
 def _with_nonce(raw: Any, address: str, nonce: int, number: int) -> tuple[str, int] | None:

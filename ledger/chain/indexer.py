@@ -1,8 +1,9 @@
 """Reads the events of our contracts, block by block, and takes them back when a block goes.
 
-Near the head every block is read by its hash and must name its parent; far behind, `eth_getLogs`
-is asked for windows that grow while the node answers and halve when it refuses. The store keeps
-the blocks, and everything derived hangs on them.
+Near the head every block is read by its hash and must name its parent; where its header speaks of
+our contracts, the node's events must be those of its receipts. Far behind, `eth_getLogs` is asked
+for windows that grow while the node answers and halve when it refuses. The store keeps the blocks,
+and everything derived hangs on them. What makes no sense is an error, and nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ledger.chain import artifacts
-from ledger.chain.client import Block, ChainClient, ChainError, Log, RpcError
+from ledger.chain.abi import AbiError
+from ledger.chain.addresses import address_bytes
+from ledger.chain.bloom import may_hold
+from ledger.chain.client import Block, ChainClient, ChainError, Log, RpcError, UnreachableError
 from ledger.chain.deployment import Deployment
 
 logger = logging.getLogger(__name__)
@@ -21,6 +25,7 @@ logger = logging.getLogger(__name__)
 # Blocks below the head that are read one by one, since a reorganisation may still touch them.
 NEAR = 32
 LARGEST_WINDOW = 4_096
+NO_SUCH_METHOD = -32601
 
 
 class ReorganisedError(ChainError):
@@ -64,6 +69,8 @@ class Progress:
     safe: int
     final: int
     events: int
+    # When the node's newest block was made, in seconds since 1970.
+    latest_time: int
 
     @property
     def behind(self) -> int:
@@ -89,6 +96,12 @@ class IndexStore(Protocol):
 
     def finality(self, safe: int, final: int) -> None: ...
 
+    def window(self) -> int:
+        """How many blocks the next window takes; what `keep_window` kept."""
+        ...
+
+    def keep_window(self, blocks: int) -> None: ...
+
 
 class Indexer:
     """Mirrors one deployment."""
@@ -110,7 +123,8 @@ class Indexer:
         self.confirmations = confirmations
         self.near = near
         self.forgets = forgets
-        self.window = 512
+        # False once the node has said that it does not give the receipts of a block.
+        self.gives_receipts = True
 
     def step(self, *, limit: int = 64) -> Progress:
         """Read up to `limit` blocks near the head, or one window further back.
@@ -131,7 +145,7 @@ class Indexer:
             last = head.number
         safe, final = self._finality(latest)
         self.store.finality(min(safe, last), min(final, last))
-        return Progress(last, latest.number, safe, final, len(events))
+        return Progress(last, latest.number, safe, final, len(events), latest.timestamp)
 
     def _agreed_head(self, latest: Block) -> Head:
         """The last block that both the mirror and the node have; what is above it is taken back.
@@ -216,7 +230,7 @@ class Indexer:
             block = self._block(number)
             if block.parent_hash != parent:
                 raise ReorganisedError(f"Block {number} has another parent than the one read.")
-            events += self._decode(self.client.logs_of_block(block.hash, self._addresses))
+            events += self._decode(self._logs_of(block))
             blocks.append(block)
             parent = block.hash
         self.store.save(blocks, events, blocks[-1])
@@ -224,16 +238,18 @@ class Indexer:
 
     def _read_window(self, head: Head, first: int) -> tuple[int, Sequence[Event]]:
         """A window far below the head; only blocks with events and the last one are kept."""
-        last = first + self.window - 1
+        window = self.store.window()
+        last = first + window - 1
         latest = self._block("latest")
         last = max(first, min(last, latest.number - self.near))
         try:
             logs = self.client.logs(first, last, self._addresses)
-        except RpcError as error:
-            if self.window == 1:
+        except ChainError as error:
+            self.store.keep_window(max(1, window // 2))
+            # One that did not answer may have been asked for too much, or be away: not at once.
+            if window == 1 or not isinstance(error, RpcError):
                 raise
-            self.window = max(1, self.window // 2)
-            logger.info("eth_getLogs was refused (%s): window %s", error, self.window)
+            logger.info("eth_getLogs of %s blocks was refused: %s", window, error)
             return head.number, ()
         numbers = sorted({log.block_number for log in logs} | {last})
         blocks = {number: self._block(number) for number in numbers}
@@ -243,26 +259,70 @@ class Indexer:
             raise ReorganisedError("The block before the window changed while it was read.")
         events = self._decode(logs)
         self.store.save(list(blocks.values()), events, blocks[last])
-        self.window = min(LARGEST_WINDOW, self.window * 2)
+        # By an eighth: doubling would run into the same refusal every other time.
+        self.store.keep_window(min(LARGEST_WINDOW, window + max(1, window // 8)))
         return last, events
+
+    def _logs_of(self, block: Block) -> Sequence[Log]:
+        """The block's events of our contracts, none left out.
+
+        Nodes behind a balancer answer with no events, or some, for a block that they have not
+        indexed yet. The header's filter tells whether there may be any; then the receipts decide.
+        """
+        logs = self.client.logs_of_block(block.hash, self._addresses)
+        spoken_of = any(
+            may_hold(block.logs_bloom, address_bytes(address)) for address in self._addresses
+        )
+        if not spoken_of or not self.gives_receipts:
+            return logs
+        try:
+            receipts = self.client.logs_in_receipts(block, self._addresses)
+        except RpcError as error:
+            if error.code != NO_SUCH_METHOD:
+                raise
+            logger.warning("the node gives no receipts of a block; its events are not checked")
+            self.gives_receipts = False
+            return logs
+        if logs != receipts:
+            raise UnreachableError(
+                f"The node gave {len(logs)} events of block {block.number}, and its receipts have "
+                f"{len(receipts)}."
+            )
+        return logs
 
     def _finality(self, latest: Block) -> tuple[int, int]:
         """The heights of "safe" and "finalized"; N confirmations where the node has no tags."""
         confirmed = max(0, latest.number - self.confirmations)
-        return self._tagged("safe", confirmed), self._tagged("finalized", confirmed)
+        return (
+            self._tagged("safe", latest, otherwise=confirmed),
+            self._tagged("finalized", latest, otherwise=confirmed),
+        )
 
-    def _tagged(self, tag: str, otherwise: int) -> int:
+    def _tagged(self, tag: str, latest: Block, *, otherwise: int) -> int:
+        """Money counts by this height: it must be one of the chain that was read."""
         try:
             block = self.client.block(tag)
         except RpcError:
             return otherwise
-        return otherwise if block is None else block.number
+        if block is None:
+            return otherwise
+        if block.number > latest.number:
+            raise ReorganisedError(f'The node\'s "{tag}" block is above its latest one.')
+        known = self.store.hash_at(block.number)
+        if known not in (None, block.hash):
+            raise ReorganisedError(f'The node\'s "{tag}" block {block.number} is another one.')
+        return block.number
 
     def _decode(self, logs: Sequence[Log]) -> list[Event]:
         events = []
         for log in logs:
             contract = self.deployment.name(log.address)
-            decoded = artifacts.load(contract).decode_log(log.topics, log.data)
+            try:
+                decoded = artifacts.load(contract).decode_log(log.topics, log.data)
+            except (AbiError, StopIteration) as error:
+                raise UnreachableError(
+                    f"The node gave an event of {contract} that cannot be read: {error!r}"
+                ) from error
             if decoded is not None:
                 events.append(Event(contract, decoded[0], decoded[1], log))
         return events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -11,6 +12,7 @@ from ledger.chain.addresses import to_checksum
 
 Block_id = int | str
 GWEI = 10**9
+HASH = re.compile(r"0x[0-9a-f]{64}")
 Read = TypeVar("Read")
 
 
@@ -40,6 +42,9 @@ class Block:
     timestamp: int
     base_fee: int
     gas_limit: int
+    # How many transactions it has, and the filter over its events; -1 and b"" where not told.
+    transactions: int = -1
+    logs_bloom: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -134,22 +139,27 @@ def to_bytes(raw: Any) -> bytes:
 
 @_readable
 def to_block(raw: Any) -> Block:
+    transactions = raw.get("transactions")
     return Block(
         number=to_int(raw["number"]),
-        hash=_text(raw["hash"]),
-        parent_hash=_text(raw["parentHash"]),
+        hash=_hash(raw["hash"]),
+        parent_hash=_hash(raw["parentHash"]),
         timestamp=to_int(raw["timestamp"]),
         base_fee=to_int(raw.get("baseFeePerGas", "0x0")),
         gas_limit=to_int(raw["gasLimit"]),
+        transactions=len(transactions) if isinstance(transactions, list) else -1,
+        logs_bloom=to_bytes(raw.get("logsBloom")),
     )
 
 
 @_readable
 def to_log(raw: Any) -> Log:
+    if raw.get("removed"):
+        raise ValueError("an event of a block that is gone")
     return Log(
         block_number=to_int(raw["blockNumber"]),
-        block_hash=_text(raw["blockHash"]),
-        tx_hash=_text(raw["transactionHash"]),
+        block_hash=_hash(raw["blockHash"]),
+        tx_hash=_hash(raw["transactionHash"]),
         log_index=to_int(raw["logIndex"]),
         address=to_checksum(raw["address"]),
         topics=tuple(to_bytes(topic) for topic in raw["topics"]),
@@ -158,13 +168,20 @@ def to_log(raw: Any) -> Log:
 
 
 @_readable
+def to_list(raw: Any) -> list[Any]:
+    if not isinstance(raw, list):
+        raise TypeError("a list was expected")
+    return raw
+
+
+@_readable
 def to_receipt(raw: Any) -> Receipt:
     contract = raw.get("contractAddress")
     gas_used = to_int(raw["gasUsed"])
     return Receipt(
-        tx_hash=_text(raw["transactionHash"]),
+        tx_hash=_hash(raw["transactionHash"]),
         block_number=to_int(raw["blockNumber"]),
-        block_hash=_text(raw["blockHash"]),
+        block_hash=_hash(raw["blockHash"]),
         succeeded=to_int(raw["status"]) == 1,
         gas_used=gas_used,
         gas_price=to_int(raw.get("effectiveGasPrice", "0x0")),
@@ -206,6 +223,13 @@ def call_fields(to: str, data: bytes, sender: str | None, value: int) -> dict[st
     if sender is not None:
         fields["from"] = sender
     return fields
+
+
+def _hash(raw: Any) -> str:
+    text = _text(raw).lower()
+    if not HASH.fullmatch(text):
+        raise ValueError("a hash was expected: 0x and 64 hexadecimal digits")
+    return text
 
 
 def _text(raw: Any) -> str:

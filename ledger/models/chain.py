@@ -159,6 +159,8 @@ class IntentAttempt(Entity):
 class ChainHead(Entity):
     """How far a chain was read, and how much of that stands."""
 
+    WINDOW = 512
+
     chain_id = models.PositiveBigIntegerField(unique=True)
     genesis_hash = models.CharField(max_length=66)
     number = models.PositiveBigIntegerField()
@@ -173,9 +175,25 @@ class ChainHead(Entity):
     halt_reason = models.TextField(blank=True, default="")
     # The last block that both the chain and the mirror have; lifting the halt goes back to it.
     halt_ancestor = models.PositiveBigIntegerField(null=True, blank=True)
+    # What is wrong with reading it, since when, and whether staff were told; "" where nothing is.
+    trouble = models.TextField(blank=True, default="")
+    trouble_since = models.DateTimeField(null=True, blank=True)
+    trouble_told = models.BooleanField(default=False)
+    # How many blocks the next window of `eth_getLogs` takes, far behind the head.
+    window = models.PositiveIntegerField(default=WINDOW)
 
     def __str__(self) -> str:
         return f"chain {self.chain_id} at {self.number}"
+
+    @property
+    def told(self) -> str:
+        """What everybody is told is wrong; a node that is away for a moment is no news."""
+        if self.problem or not self.trouble_told or self.trouble_since is None:
+            return self.problem
+        return (
+            f"The chain cannot be read since {self.trouble_since:%Y-%m-%d %H:%M} UTC. Deposits and "
+            "payments wait, and nothing is lost."
+        )
 
 
 class ChainBlock(Entity):

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from accounts import events as domain_events
-from ledger.chain.client import Block, ChainClient
+from ledger.chain.client import Block, ChainClient, ChainError
 from ledger.chain.deployment import Deployment
 from ledger.chain.indexer import (
     Event,
@@ -27,7 +27,7 @@ from ledger.chain.indexer import (
 )
 from ledger.errors import LedgerError
 from ledger.models.chain import ChainBlock, ChainHead, ChainLog, Intent
-from ledger.services import halting
+from ledger.services import halting, watching
 from ledger.services.alarms import alarm_staff
 from ledger.services.chain import log_rule, rules_for_safe
 from ledger.services.confirming import take_back_all
@@ -63,6 +63,7 @@ def index_chain(
         )
         try:
             progress = _catch_up(indexer)
+            trouble = _stale(progress, at)
         except FinalityBrokenError as error:
             halting.halt_chain(
                 chain_id=deployment.chain_id, reason=str(error), ancestor=error.ancestor, at=at
@@ -74,14 +75,29 @@ def index_chain(
                 problem=str(error), checked_at=at
             )
             raise
+        except ChainError as error:
+            watching.report(chain_id=deployment.chain_id, trouble=str(error), at=at)
+            raise
+        watching.report(chain_id=deployment.chain_id, trouble=trouble, at=at)
         apply_logs(chain_id=deployment.chain_id, at=at)
         return progress
+
+
+def _stale(progress: Progress, at: datetime) -> str:
+    """What is wrong with a node that answers and does not go on; "" where it does."""
+    if progress.behind < 0:
+        return f"The node stands at block {progress.latest}, behind the mirror at {progress.head}."
+    age = at.timestamp() - progress.latest_time
+    if 0 < settings.CHAIN_STALE_SECONDS < age:
+        minutes = int(age // 60)
+        return f"The node's newest block {progress.latest} is {minutes} minutes old."
+    return ""
 
 
 def _catch_up(indexer: Indexer) -> Progress:
     progress = indexer.step()
     for _ in range(STEPS_AT_ONCE):
-        if not progress.behind:
+        if progress.behind <= 0:
             break
         progress = indexer.step()
     return progress
@@ -178,6 +194,14 @@ class MirrorStore:
         take_back_all(list(gone.order_by("id")), at=self.at)
         payload = {"chain_id": self.chain_id, "number": number}
         domain_events.emit("ledger.chain_rewound", payload, at=self.at)
+
+    def window(self) -> int:
+        kept = ChainHead.objects.filter(chain_id=self.chain_id).values_list("window", flat=True)
+        return kept.first() or ChainHead.WINDOW
+
+    def keep_window(self, blocks: int) -> None:
+        changed = ChainHead.objects.filter(chain_id=self.chain_id).exclude(window=blocks)
+        changed.update(window=blocks)
 
     @transaction.atomic
     def finality(self, safe: int, final: int) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,6 +37,8 @@ class FaultyNode:
         self.refuse_sends: list[str] = []  # one reason for each of the next sends
         self.refuse_always = ""  # what is said to each send whose bytes hold `refuse_bytes`
         self.refuse_bytes = ""
+        # What a single answer is made into; None in its place cuts the connection.
+        self.twist: Callable[[str, list[Any], dict[str, Any]], Any] | None = None
         self.takes_batches = True
         self.slowness = 1.0
         self.seen: Counter[str] = Counter()
@@ -80,6 +83,9 @@ class FaultyNode:
         self._frozen.clear()
         self.mode = "stale"
         self._frozen["height"] = self._ask("eth_blockNumber", [])
+        for tag in ("safe", "finalized"):
+            block = self._ask("eth_getBlockByNumber", [tag, False])
+            self._frozen[tag] = block["number"] if block else self._frozen["height"]
 
     def well(self) -> None:
         self.mode = "well"
@@ -117,7 +123,8 @@ class FaultyNode:
                 return None if faulty == "lost" else head | {"id": call["id"]} | faulty
         if self.mode == "stale":
             return head | {"result": self._stale(method, parameters)}
-        return head | self._forward(method, parameters)
+        answer = head | self._forward(method, parameters)
+        return answer if self.twist is None else self.twist(method, parameters, answer)
 
     def _send(self, raw: str) -> Any:
         with self._lock:
@@ -144,7 +151,8 @@ class FaultyNode:
             found = self._ask(method, parameters)
             late = found is None or int(found["blockNumber"], 16) > int(height, 16)
             return None if late else found
-        asked = [height if one in ("latest", "pending", "safe") else one for one in parameters]
+        tags = self._frozen | {"latest": height, "pending": height}
+        asked = [tags.get(one, one) if isinstance(one, str) else one for one in parameters]
         return height if method == "eth_blockNumber" else self._ask(method, asked)
 
     def _ask(self, method: str, parameters: list[Any]) -> Any:

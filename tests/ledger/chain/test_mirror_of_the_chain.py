@@ -63,7 +63,8 @@ def test_a_window_that_the_node_refuses_is_halved(worker: Worker, monkeypatch) -
     monkeypatch.setattr(worker.chain.client, "logs", narrow)
     for _ in range(12):
         worker.index()
-    assert asked[:4] == [512, 256, 128, 64]
+    assert asked[:6] == [512, 256, 128, 64, 72, 81]
+    assert max(asked[4:]) <= 115
     assert amounts() == [1]
     assert ChainHead.objects.get().number == worker.chain.client.block("latest").number
 
