@@ -22,7 +22,7 @@ from config.reconciliation import check_chain
 from ledger import calldata
 from ledger.chain import artifacts
 from ledger.chain.addresses import to_checksum
-from ledger.chain.client import RpcError
+from ledger.chain.client import ChainClient, RpcError
 from ledger.chain.indexer import FinalityBrokenError
 from ledger.chain.sender import SenderSettings
 from ledger.errors import LedgerError
@@ -225,7 +225,8 @@ class Campaign:
     def reorganise(self, depth: int) -> None:
         """Replace the last `depth` blocks: each sender's transactions up to a random one come
         again, in random blocks and in a new order between the senders."""
-        rpc = self.worker.chain.client.rpc
+        # On a busy machine anvil takes its time for dozens of blocks.
+        rpc = ChainClient(self.worker.chain.url, timeout=300.0, retries=1).rpc
         latest = self.latest()
         by_sender: dict[str, list[tuple[int, str]]] = {}
         for number in range(latest - depth + 1, latest + 1):

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ledger", "0017_claims_may_vanish"),
+        ("ledger", "0020_room_for_balances"),
     ]
 
     operations = [
