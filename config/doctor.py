@@ -22,6 +22,8 @@ from accounts.workers import live_workers
 from config.embedded.browser import find_chromium
 from ledger.chain.deployment import read_deployment
 from ledger.models import ChainHead
+from ledger.selectors import intents_held_by_caps
+from ledger.words import open_text
 
 QUEUES = ("default", "ingest", "train", "attribute", "chain", "generate")
 LATE_SECONDS = 30
@@ -56,6 +58,7 @@ def examine(*, at: datetime) -> Iterator[Finding]:
         yield _outbox(at)
         if settings.CHAIN_ENABLED:
             yield _mirror()
+            yield _caps()
     yield _web()
     yield _browser()
 
@@ -143,6 +146,19 @@ def _mirror() -> Finding:
     if head.told:
         return Finding("mirror", False, f"{head.told} {head.trouble}", "See docs/chain.md.")
     return Finding("mirror", True, f"block {head.number}, final up to {head.final_number}")
+
+
+def _caps() -> Finding:
+    """Whether something waits for a person's word."""
+    try:
+        held = intents_held_by_caps()
+    except DatabaseError as error:
+        return Finding("caps", False, f"cannot be read: {error}", "Run `manage.py migrate`.")
+    if not held:
+        return Finding("caps", True, "hold nothing back")
+    moved = open_text(sum(intent.outflow for intent in held))
+    hint = "Look at each and let it through, on /staff/ or by `manage.py lift_cap`."
+    return Finding("caps", False, f"{len(held)} intents wait, with {moved} OPEN", hint)
 
 
 def _contracts() -> Finding:

@@ -35,6 +35,7 @@ from ledger.models import (
     Intent,
     Posting,
 )
+from ledger.selectors import intents_held_by_caps
 from modelfactory.models import Model, Run
 from serving.models import Completion
 
@@ -172,6 +173,7 @@ def staff_overview(at: datetime) -> dict[str, Any]:
             "Attributions": Attribution.objects.filter(state="FAILED").count(),
             "Events of the chain": ChainLog.objects.exclude(problem="").count(),
         },
+        "held_by_caps": intents_held_by_caps(),
         "halt": ChainHead.objects.filter(halted_at__isnull=False).first(),
         "chain_problems": [
             *[

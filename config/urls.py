@@ -15,6 +15,7 @@ urlpatterns = [
     path("staff/", views.staff, name="staff"),
     path("staff/reconcile/", views.reconcile, name="reconcile"),
     path("staff/lift-halt/", views.lift_halt, name="lift-halt"),
+    path("staff/lift-cap/<uuid:intent_id>/", views.lift_cap, name="lift-cap"),
     path("local-chain/rpc/", local_chain.rpc, name="local-chain-rpc"),
     path("accounts/", include("allauth.urls")),
     path("people/", include("accounts.people.urls")),

@@ -1,5 +1,7 @@
 """Pages that look over all rooms: home, search, explorer, staff."""
 
+from uuid import UUID
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
@@ -12,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from config import books, lookup, selectors, status
 from ledger.errors import LedgerError
-from ledger.services import halting
+from ledger.services import caps, halting
 
 
 @require_safe
@@ -86,6 +88,26 @@ def lift_halt(request: HttpRequest) -> HttpResponseBase:
         messages.error(request, error.message)
     else:
         messages.success(request, "Mirror and sender go on from the last shared block.")
+    return redirect("staff")
+
+
+@require_POST
+def lift_cap(request: HttpRequest, intent_id: UUID) -> HttpResponseBase:
+    """Staff have looked at an intent that moves more than the caps let out by themselves."""
+    if not request.user.is_authenticated:
+        return redirect_to_login("/staff/")
+    if not request.user.is_staff:
+        raise PermissionDenied
+    note = request.POST.get("note", "").replace("\0", "").strip()[:2000]
+    if not note:
+        messages.error(request, "Write down why it is right; it is kept in the audit trail.")
+        return redirect("staff")
+    try:
+        caps.lift_cap(intent_id=intent_id, acting_user=request.user, note=note, at=timezone.now())
+    except LedgerError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, "It goes out with the sender's next step.")
     return redirect("staff")
 
 

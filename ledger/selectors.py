@@ -21,6 +21,7 @@ from ledger.models import (
     PayoutAddress,
     Posting,
 )
+from ledger.truth import why_funding_waits
 
 # Entries that earn: a model owner's part at capture, a contributor's at settlement.
 EARNING = (Entry.Kind.CAPTURE, Entry.Kind.SETTLEMENT)
@@ -148,6 +149,17 @@ def faucet_intents(user: User) -> QuerySet[Intent]:
     return Intent.objects.filter(
         kind=Intent.Kind.FAUCET, cause_id__in=accounts.values("pk")
     ).order_by("-id")
+
+
+def intents_held_by_caps() -> Sequence[Intent]:
+    """Those that wait for a person's word, oldest first."""
+    held = Intent.objects.filter(
+        chain_id=settings.CHAIN_ID,
+        state=Intent.State.NEW,
+        held_by_cap__gt=0,
+        cap_lifted_at__isnull=True,
+    )
+    return list(held.defer("data").order_by("id"))
 
 
 def intents_of(distribution: Distribution) -> QuerySet[Intent]:
@@ -290,4 +302,8 @@ def why_not_active(distribution: Distribution) -> str:
             f"The root waits until {distribution.activates_at:%d %b %Y %H:%M} UTC, so that the "
             "guardian can stop a wrong one."
         )
+    if state == Distribution.State.FUNDING:
+        held = why_funding_waits(distribution)
+        if held:
+            return held
     return WHY.get(state, "")

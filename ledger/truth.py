@@ -26,6 +26,7 @@ from ledger.models import (
     Intent,
     Withdrawal,
 )
+from ledger.words import open_text
 
 # An entry that an event of the chain caused is keyed by chain, transaction and place in it.
 OF_AN_EVENT = re.compile(r"[a-z-]+:\d+:(0x[0-9a-f]+):\d+")
@@ -123,8 +124,26 @@ def of_intent(intent: Intent, at: ChainHead | None = None) -> Truth:
     if state == Intent.State.SEEN:
         words = "Submitted; it waits for a block."
         return Truth(State.SUBMITTED, words, False, tx_hash=tx_hash)
-    words = "Signed; it is being sent." if state == Intent.State.SIGNED else NOTHING_SENT
+    words = "Signed; it is being sent." if state == Intent.State.SIGNED else why_not_sent(intent)
     return Truth(State.RECORDED, words, False, tx_hash=tx_hash)
+
+
+def why_not_sent(intent: Intent) -> str:
+    """Why nothing was signed for a recorded intent."""
+    if not intent.waits_for_staff:
+        return NOTHING_SENT
+    return (
+        f"Recorded; it moves {open_text(intent.outflow)} OPEN, which is over the cap of "
+        f"{open_text(intent.held_by_cap)}, so a member of staff looks at it before it goes."
+    )
+
+
+def why_funding_waits(distribution: Distribution) -> str:
+    """Why its funding waits for a person; "" where it does not."""
+    if distribution.funding_intent_id is None:
+        return ""
+    funding = Intent.objects.filter(pk=distribution.funding_intent_id).first()
+    return why_not_sent(funding) if funding is not None and funding.waits_for_staff else ""
 
 
 def of_distribution(distribution: Distribution, at: ChainHead | None = None) -> Truth:
@@ -141,7 +160,7 @@ def of_distribution(distribution: Distribution, at: ChainHead | None = None) -> 
             return Truth(State.FINAL, "The root is in force.", True)
         return of_intent(intent, at)
     if intent is None:
-        return NOT_SENT
+        return Truth(State.RECORDED, why_funding_waits(distribution) or NOTHING_SENT, False)
     told = of_intent(intent, at)
     # A root that waits for the contract's delay is not in force, however deep its block is.
     reached = State.SUBMITTED if told.state == State.FINAL else told.state

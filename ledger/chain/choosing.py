@@ -13,6 +13,7 @@ Item = TypeVar("Item")
 # A node takes a replacement only for at least a tenth more; an eighth is what everybody asks for.
 BUMP_NUMERATOR, BUMP_DENOMINATOR = 1125, 1000
 DAY = 86_400
+WHERE_TO_LIFT = "on /staff/ or by `manage.py lift_cap`"
 
 
 def within_caps(
@@ -20,25 +21,28 @@ def within_caps(
 ) -> tuple[Sequence[Job], dict[str, str]]:
     """The next intents that the caps let through, and the alarms of those that they do not.
 
-    Where the day's cap is reached, those that move no money go on.
+    Where the day's cap is reached, those that move no money go on; so do those whose caps were
+    lifted, which count for no day.
     """
     alarms: dict[str, str] = {}
     largest = settings.largest
     jobs = store.new_jobs(limit, mined=mined, at_most=largest)
-    if largest is not None and (count := store.too_large(largest)):
+    if largest is not None and (count := store.hold_back(largest, above=largest)):
         alarms["cap"] = (
             f"{count} intents move more than {largest} wei at once, which is over the cap. They "
-            "wait until CHAIN_CAP_TRANSACTION_WEI or CHAIN_CAP_DAY_WEI is raised."
+            f"wait until you let each through {WHERE_TO_LIFT}, or raise "
+            "CHAIN_CAP_TRANSACTION_WEI or CHAIN_CAP_DAY_WEI."
         )
     if settings.day_cap is None:
         return jobs, alarms
-    left = settings.day_cap - store.outflow_since(now - now % DAY)
-    outflows = [job.outflow for job in jobs]
+    left = max(0, settings.day_cap - store.outflow_since(now - now % DAY))
+    outflows = [0 if job.lifted else job.outflow for job in jobs]
     chosen, full = first_that_fit(jobs, outflows, left, moving=outflows)
     if full:
+        store.hold_back(settings.day_cap, above=left)
         alarms["day"] = (
             f"Today's cap of {settings.day_cap} wei is reached; the rest waits until midnight UTC, "
-            "or until CHAIN_CAP_DAY_WEI is raised."
+            f"until you let it through {WHERE_TO_LIFT}, or raise CHAIN_CAP_DAY_WEI."
         )
     if full and not chosen:
         return store.new_jobs(limit, mined=mined, at_most=0), alarms

@@ -34,7 +34,8 @@ class Attempt:
 class Job:
     """An intent as the sender needs it; `attempts` at its nonce in order of signing.
 
-    `outflow` is what leaves our contracts and wallets by it, in wei, which the caps count.
+    `outflow` is what leaves our contracts and wallets by it, in wei, which the caps count unless a
+    person has `lifted` them for it.
     `waits_for` is the count of mined nonces at which a call that was refused is judged again.
     """
 
@@ -43,6 +44,7 @@ class Job:
     data: bytes
     value: int
     outflow: int = 0
+    lifted: bool = False
     gas_limit: int | None = None
     nonce: int | None = None
     waits_for: int | None = None
@@ -106,12 +108,14 @@ class SenderStore(Protocol):
 
     def new_jobs(self, limit: int, *, mined: int, at_most: int | None) -> Sequence[Job]:
         """Unsigned ones, oldest first, without those that wait for a nonce above `mined` and
-        those whose outflow is above `at_most` wei."""
+        those whose outflow is above `at_most` wei and not lifted."""
 
-    def too_large(self, at_most: int) -> int:
-        """How many unsigned ones have an outflow above `at_most` wei."""
+    def hold_back(self, cap: int, *, above: int) -> int:
+        """Write down that `cap` holds back the unsigned ones with an outflow above `above` wei,
+        which are not lifted; returns how many there are."""
 
-    def outflow_since(self, start: float) -> int: ...
+    def outflow_since(self, start: float) -> int:
+        """What went out since then, without what was lifted, in wei."""
 
     def outstanding(self, *, nonce: int) -> Outstanding:
         """What is signed from `nonce` on and not known to be mined."""

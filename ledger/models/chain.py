@@ -76,6 +76,9 @@ class Intent(Entity):
     value = WeiField(default=0)
     # What leaves the wallet and the Gateway by it; the caps of a transaction and a day count this.
     outflow = WeiField(default=0)
+    # The cap that holds it back, in wei, 0 where none does; when staff let it through all the same.
+    held_by_cap = WeiField(default=0)
+    cap_lifted_at = models.DateTimeField(null=True, blank=True)
     cause_kind = models.CharField(max_length=40, blank=True, default="")
     cause_id = models.UUIDField(null=True, blank=True)
     wallet = models.ForeignKey(
@@ -129,6 +132,12 @@ class Intent(Entity):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.state}"
+
+    @property
+    def waits_for_staff(self) -> bool:
+        """It moves more than may go out without a person's word."""
+        held = self.held_by_cap > 0 and self.cap_lifted_at is None
+        return held and self.state == self.State.NEW
 
 
 class IntentAttempt(Entity):

@@ -65,15 +65,23 @@ class IntentStore:
     def new_jobs(self, limit: int, *, mined: int, at_most: int | None) -> Sequence[Job]:
         rows = self._new().filter(Q(waits_for__isnull=True) | Q(waits_for__lte=mined))
         if at_most is not None:
-            rows = rows.filter(outflow__lte=at_most)
+            rows = rows.filter(Q(outflow__lte=at_most) | Q(cap_lifted_at__isnull=False))
         return [_job(row, ()) for row in rows.order_by("id")[:limit]]
 
-    def too_large(self, at_most: int) -> int:
-        return self._new().filter(outflow__gt=at_most).count()
+    def hold_back(self, cap: int, *, above: int) -> int:
+        held = self._new().filter(outflow__gt=above, cap_lifted_at__isnull=True)
+        count = held.count()
+        if count:
+            # Those that another cap holds back already keep it: a page tells of one.
+            held.filter(held_by_cap=0).update(held_by_cap=cap)
+        return count
 
     def outflow_since(self, start: float) -> int:
         rows = Intent.objects.filter(
-            wallet=self.wallet_id, outflow__gt=0, signed_at__gte=datetime.fromtimestamp(start, UTC)
+            wallet=self.wallet_id,
+            outflow__gt=0,
+            cap_lifted_at__isnull=True,
+            signed_at__gte=datetime.fromtimestamp(start, UTC),
         ).exclude(state__in=[State.NEW, State.FAILED])
         return int(rows.aggregate(total=Sum("outflow"))["total"] or 0)
 
@@ -119,7 +127,9 @@ class IntentStore:
         return [nonce for nonce in nonces if nonce not in known]
 
     def oldest(self) -> tuple[int, float] | None:
-        waiting = self._new() | self._open()
+        # Staff know of what the caps hold back, and it may wait as long as they like.
+        to_sign = self._new().exclude(held_by_cap__gt=0, cap_lifted_at__isnull=True)
+        waiting = to_sign | self._open()
         found = waiting.aggregate(since=Min("created_at"))["since"]
         return None if found is None else (waiting.count(), found.timestamp())
 
@@ -328,6 +338,7 @@ def _job(row: Intent, attempts: Sequence[Attempt]) -> Job:
         data=bytes(row.data),
         value=row.value,
         outflow=row.outflow,
+        lifted=row.cap_lifted_at is not None,
         gas_limit=row.gas_limit,
         nonce=row.nonce,
         waits_for=row.waits_for,
