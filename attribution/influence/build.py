@@ -18,23 +18,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from attribution.influence import commit, curvature
-from attribution.influence.commit import RecordEntry
+from attribution.influence import assemble, curvature
 from attribution.influence.config import METHOD, METHOD_VERSION, InfluenceConfig
 from attribution.influence.curvature import Factors
 from attribution.influence.errors import IndexFileError
 from attribution.influence.examples import IndexedExample, check_examples
 from attribution.influence.fit import Selection, fit_sample, select
-from attribution.influence.index import (
-    ARRAYS,
-    FILES,
-    FORMAT,
-    MANIFEST,
-    IndexManifest,
-    file_sha256,
-)
+from attribution.influence.index import FORMAT, MANIFEST, IndexManifest
 from attribution.influence.model import AdaptedModel, load
 from attribution.influence.shards import Shard, make_shard, shard_path, shard_spans
 from attribution.translog import canonical
@@ -72,23 +62,24 @@ def build_with(
     check_examples(examples, model.context_length)
     ordered = sorted(examples, key=lambda example: (example.group_id, example.record_id))
     fingerprint = _fingerprint(model, config, ordered)
-    if finished := _finished(out_folder, fingerprint):
+    if finished := finished_index(out_folder, fingerprint):
         return finished
-    work = _work_folder(out_folder, fingerprint)
+    work = work_folder(out_folder, fingerprint)
     tick = _ticker(on_progress, len(ordered))
 
     sample = [ordered[place] for place in fit_sample(len(ordered), config)]
     factors = _factors(model, sample, config, work, tick)
     selection = _selection(model, factors, sample, ordered, config, work, tick)
-    for number, span in enumerate(shard_spans(len(ordered), config)):
-        path = shard_path(work, number)
-        if Shard.load(path) is None:
-            rows = [ordered[place] for place in span]
-            make_shard(model, factors, selection, rows, config, tick).save(path)
-        if on_progress:
-            on_progress(span.stop, len(ordered))
+    make_shards(model, factors, selection, ordered, config, work, on_progress)
     header = _header(model, config, selection, ordered, fingerprint)
-    return _assemble(out_folder, work, header, selection, ordered, config)
+    entries = [assemble.entry_of(example) for example in ordered]
+    group_ids = sorted({entry.group_id for entry in entries})
+    shards = len(shard_spans(len(ordered), config))
+    arrays, _ = assemble.gather(work, group_ids, len(selection.coordinates), shards)
+    arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
+    manifest = assemble.write(out_folder, header, entries, arrays, work / "factors.npz")
+    shutil.rmtree(out_folder / WORK)
+    return manifest
 
 
 def _fingerprint(
@@ -108,7 +99,7 @@ def _fingerprint(
     )
 
 
-def _finished(out_folder: Path, fingerprint: str) -> IndexManifest | None:
+def finished_index(out_folder: Path, fingerprint: str) -> IndexManifest | None:
     path = out_folder / MANIFEST
     if not path.is_file():
         return None
@@ -116,7 +107,7 @@ def _finished(out_folder: Path, fingerprint: str) -> IndexManifest | None:
     return manifest if manifest.header["fingerprint"] == fingerprint else None
 
 
-def _work_folder(out_folder: Path, fingerprint: str) -> Path:
+def work_folder(out_folder: Path, fingerprint: str) -> Path:
     work = out_folder / WORK / fingerprint[:16]
     if (out_folder / WORK).is_dir():
         for other in (out_folder / WORK).iterdir():
@@ -124,6 +115,31 @@ def _work_folder(out_folder: Path, fingerprint: str) -> Path:
                 shutil.rmtree(other)
     work.mkdir(parents=True, exist_ok=True)
     return work
+
+
+def make_shards(
+    model: AdaptedModel,
+    factors: Factors,
+    selection: Selection,
+    ordered: Sequence[IndexedExample],
+    config: InfluenceConfig,
+    work: Path,
+    on_progress: Progress | None,
+) -> None:
+    """The pass over the records; a shard that stands in ``work`` already is not made again.
+
+    Raises IndexFileError where a shard cannot be written; what is finished stays.
+    """
+    tick = _ticker(on_progress, len(ordered))
+    for number, span in enumerate(shard_spans(len(ordered), config)):
+        path = shard_path(work, number)
+        if Shard.load(path) is None:
+            rows = [ordered[place] for place in span]
+            shard = make_shard(model, factors, selection, rows, config, tick)
+            with assemble.writing(path):
+                shard.save(path)
+        if on_progress:
+            on_progress(span.stop, len(ordered))
 
 
 def _ticker(on_progress: Progress | None, total: int) -> Callable[[], None]:
@@ -143,8 +159,9 @@ def _factors(
         return Factors.load(path, model.device)
     except IndexFileError:
         factors = curvature.fit(model, sample, config, tick)
-        factors.save(work / "factors.partial.npz")
-        (work / "factors.partial.npz").replace(path)
+        with assemble.writing(path):
+            factors.save(work / "factors.partial.npz")
+            (work / "factors.partial.npz").replace(path)
         return factors
 
 
@@ -163,8 +180,9 @@ def _selection(
     except IndexFileError:
         groups = len({example.group_id for example in ordered})
         selection = select(model, factors, sample, groups, config, tick)
-        selection.save(work / "selection.partial.npz")
-        (work / "selection.partial.npz").replace(path)
+        with assemble.writing(path):
+            selection.save(work / "selection.partial.npz")
+            (work / "selection.partial.npz").replace(path)
         return selection
 
 
@@ -189,89 +207,3 @@ def _header(
         "clip": repr(selection.clip),
         "record_count": len(ordered),
     }
-
-
-def _assemble(
-    out_folder: Path,
-    work: Path,
-    header: dict[str, Any],
-    selection: Selection,
-    ordered: Sequence[IndexedExample],
-    config: InfluenceConfig,
-) -> IndexManifest:
-    """Put the shards together, write the files, then the manifest."""
-    entries = [
-        RecordEntry(
-            example.record_id, example.group_id, example.content_hash, _tokens_sha256(example)
-        )
-        for example in ordered
-    ]
-    group_ids = sorted({entry.group_id for entry in entries})
-    arrays = _gather(work, group_ids, len(selection.coordinates), len(ordered), config)
-    arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
-    for name in ARRAYS:
-        np.save(out_folder / f"{name}.npy", arrays[name], allow_pickle=False)
-    lines = b"".join(canonical.dumps(entry.to_json()) + b"\n" for entry in entries)
-    (out_folder / "records.jsonl").write_bytes(lines)
-    shutil.copyfile(work / "factors.npz", out_folder / "factors.npz")
-    header |= {
-        f"{name}_sha256": file_sha256(out_folder / file)
-        for name, file in (
-            ("coordinates", "coordinates.npy"),
-            ("weights", "weights.npy"),
-            ("factors", "factors.npz"),
-        )
-    }
-    groups = _group_entries(group_ids, entries, arrays)
-    files = {
-        name: {"size": (out_folder / name).stat().st_size, "sha256": file_sha256(out_folder / name)}
-        for name in FILES
-    }
-    manifest = IndexManifest(header, groups, files, commit.index_root(header, groups))
-    partial = out_folder / f"{MANIFEST}.partial"
-    partial.write_bytes(manifest.to_bytes())
-    partial.replace(out_folder / MANIFEST)
-    shutil.rmtree(out_folder / WORK)
-    return manifest
-
-
-def _gather(
-    work: Path, group_ids: Sequence[str], width: int, count: int, config: InfluenceConfig
-) -> dict[str, Any]:
-    row_of = {name: row for row, name in enumerate(group_ids)}
-    sums = np.zeros((len(group_ids), width), dtype=np.int64)
-    parts: dict[str, list[Any]] = {"codes": [], "norms": [], "vectors": []}
-    for number in range(len(shard_spans(count, config))):
-        path = shard_path(work, number)
-        shard = Shard.load(path)
-        if shard is None:
-            raise IndexFileError(path, "the shard cannot be read back.")
-        for name, part in parts.items():
-            part.append(getattr(shard, name))
-        for name, total in zip(shard.groups, shard.sums, strict=True):
-            sums[row_of[str(name)]] += total
-    return {"sums": sums, **{name: np.concatenate(part) for name, part in parts.items()}}
-
-
-def _group_entries(
-    group_ids: Sequence[str], entries: Sequence[RecordEntry], arrays: dict[str, Any]
-) -> list[dict[str, Any]]:
-    leaves: dict[str, list[bytes]] = {name: [] for name in group_ids}
-    for row, entry in enumerate(entries):
-        leaf = commit.record_leaf(
-            entry,
-            arrays["codes"][row].tobytes(),
-            int(arrays["norms"][row]),
-            arrays["vectors"][row].tobytes(),
-        )
-        leaves[entry.group_id].append(leaf)
-    return [
-        commit.group_entry(name, leaves[name], len(leaves[name]), arrays["sums"][row])
-        for row, name in enumerate(group_ids)
-    ]
-
-
-def _tokens_sha256(example: IndexedExample) -> str:
-    ids = np.asarray(example.input_ids, dtype="<i4").tobytes()
-    mask = np.asarray(example.loss_mask, dtype=np.uint8).tobytes()
-    return hashlib.sha256(ids + mask).hexdigest()

@@ -43,6 +43,11 @@ class InfluenceConfig:
     )
     sketch_width: int = _option(32_768, "Coordinates that a record's one-bit sketch keeps.")
     query_bits: int = _option(8, "Bits for each coordinate of an answer's sketch: 8 or 16.")
+    drift_max: float = _option(
+        2.0,
+        "How many times larger or smaller the norm at the clip's percentile may be in appended "
+        "records before a new fit is asked for.",
+    )
     shard_records: int = _option(256, "Records in one shard of a build, after which it can resume.")
     batch_tokens: int = _option(1024, "Tokens, padding included, in one forward and backward.")
 
@@ -53,6 +58,8 @@ class InfluenceConfig:
             raise ValueError("clip_percentile lies in (0, 100].")
         if self.damping <= 0 or self.damping_floor <= 0:
             raise ValueError("damping and damping_floor are positive.")
+        if self.drift_max < 1:
+            raise ValueError("drift_max is at least 1.")
         if self.query_bits not in (8, 16):
             raise ValueError("query_bits is 8 or 16.")
         positive = (

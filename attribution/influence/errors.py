@@ -33,3 +33,7 @@ class AdapterMismatchError(InfluenceError):
 
 class UnsupportedAdapterError(InfluenceError):
     """The adapter has trainable parts that are not plain LoRA matrices."""
+
+
+class DriftError(InfluenceError):
+    """Appended records do not fit the curvature of the first fit; the index is to be built anew."""

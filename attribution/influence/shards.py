@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,29 +24,26 @@ from attribution.influence.gradients import batches
 from attribution.influence.model import AdaptedModel
 from attribution.influence.quantise import clip_norms, quantise_vectors, sketch
 
+ARRAYS = ("codes", "norms", "vectors", "groups", "sums", "lengths")
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Rows in the order of the records; ``groups`` (g,) are the groups that occur, with their
-    partial sums (g, width) int64."""
+    partial sums (g, width) int64; ``lengths`` (records,) are the norms before they are clipped."""
 
     codes: NDArray[np.uint8]
     norms: NDArray[np.uint16]
     vectors: NDArray[np.uint8]
     groups: NDArray[np.str_]
     sums: NDArray[np.int64]
+    lengths: NDArray[np.float64]
 
     def save(self, path: Path) -> None:
         """Write under another name first: a file with this name is whole."""
         partial = path.with_suffix(".partial.npz")
-        np.savez(
-            partial,
-            codes=self.codes,
-            norms=self.norms,
-            vectors=self.vectors,
-            groups=self.groups,
-            sums=self.sums,
-        )
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
+        np.savez(partial, **arrays)
         partial.replace(path)
 
     @classmethod
@@ -53,9 +51,7 @@ class Shard:
         """The shard, or None where it must be made (again): missing or damaged."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(
-                    *(arrays[name] for name in ("codes", "norms", "vectors", "groups", "sums"))
-                )
+                return cls(*(arrays[name] for name in ARRAYS))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -86,10 +82,12 @@ def make_shard(
     norms = np.zeros(len(examples), dtype=np.uint16)
     hashes = np.zeros((len(examples), 32), dtype=np.uint8)
     sums = np.zeros((len(groups), width), dtype=np.int64)
-    lengths = [len(example.input_ids) for example in examples]
-    for batch in batches(lengths, range(len(examples)), config.batch_tokens):
+    norms_before = np.zeros(len(examples))
+    counts = [len(example.input_ids) for example in examples]
+    for batch in batches(counts, range(len(examples)), config.batch_tokens):
         chosen = [examples[place] for place in batch]
         whole = finite_gradients(model, factors, chosen)
+        norms_before[batch] = np.linalg.norm(whole.astype(np.float64), axis=1)
         clipped = clip_norms(whole, selection.clip)
         vectors = whole[:, selection.coordinates] * clipped[:, None]
         codes[batch], norms[batch] = sketch(
@@ -100,4 +98,4 @@ def make_shard(
             hashes[place] = np.frombuffer(commit.vector_sha256(numbers), dtype=np.uint8)
             sums[row_of[examples[place].group_id]] += numbers
         beat()
-    return Shard(codes, norms, hashes, np.array(groups), sums)
+    return Shard(codes, norms, hashes, np.array(groups), sums, norms_before)

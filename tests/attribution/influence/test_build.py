@@ -170,12 +170,16 @@ def test_a_stopped_build_goes_on_after_its_last_shard(model, config, tmp_path, m
 
 def test_a_damaged_shard_is_made_again(model, config, tmp_path, monkeypatch):
     examples, out = tiny_examples(), tmp_path / "index"
-    real = build_module._assemble
-    monkeypatch.setattr(build_module, "_assemble", lambda *args: None)
-    build_with(model, config, examples, out)
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build_module.assemble, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_with(model, config, examples, out)
     shard = next(out.glob("work/*/shard-000001.npz"))
     shard.write_bytes(shard.read_bytes()[:1000])
-    monkeypatch.setattr(build_module, "_assemble", real)
     build_with(model, config, examples, out)
     index = Index.open(out)
     assert index.committed_root() == index.manifest.root

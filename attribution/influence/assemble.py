@@ -1,0 +1,123 @@
+"""From finished parts to an index: the files, then the manifest that names and commits them.
+
+The manifest is written last and under its name at once, so a folder that has one is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attribution.influence import commit
+from attribution.influence.commit import RecordEntry
+from attribution.influence.errors import IndexFileError
+from attribution.influence.examples import IndexedExample
+from attribution.influence.index import ARRAYS, FILES, MANIFEST, IndexManifest, file_sha256
+from attribution.influence.shards import Shard, shard_path
+from attribution.translog import canonical
+
+
+def entry_of(example: IndexedExample) -> RecordEntry:
+    ids = np.asarray(example.input_ids, dtype="<i4").tobytes()
+    mask = np.asarray(example.loss_mask, dtype=np.uint8).tobytes()
+    tokens = hashlib.sha256(ids + mask).hexdigest()
+    return RecordEntry(example.record_id, example.group_id, example.content_hash, tokens)
+
+
+def gather(
+    work: Path, group_ids: Sequence[str], width: int, shards: int
+) -> tuple[dict[str, Any], list[float]]:
+    """The shards' rows one behind the other, their groups' sums added up, and all lengths.
+
+    Raises IndexFileError for a shard that cannot be read back.
+    """
+    row_of = {name: row for row, name in enumerate(group_ids)}
+    sums = np.zeros((len(group_ids), width), dtype=np.int64)
+    parts: dict[str, list[Any]] = {"codes": [], "norms": [], "vectors": []}
+    lengths: list[float] = []
+    for number in range(shards):
+        path = shard_path(work, number)
+        shard = Shard.load(path)
+        if shard is None:
+            raise IndexFileError(path, "the shard cannot be read back.")
+        for name, part in parts.items():
+            part.append(getattr(shard, name))
+        for name, total in zip(shard.groups, shard.sums, strict=True):
+            sums[row_of[str(name)]] += total
+        lengths += shard.lengths.tolist()
+    return {"sums": sums, **{name: np.concatenate(part) for name, part in parts.items()}}, lengths
+
+
+def write(
+    out_folder: Path,
+    header: Mapping[str, Any],
+    entries: Sequence[RecordEntry],
+    arrays: Mapping[str, Any],
+    factors_file: Path,
+) -> IndexManifest:
+    """Write the index's files and its manifest. ``entries`` are in the order of the rows, by
+    group and then by id; ``sums`` has a row for each group, by id.
+
+    Raises IndexFileError naming the file that could not be written, such as on a full disk.
+    """
+    for name in ARRAYS:
+        path = out_folder / f"{name}.npy"
+        with writing(path):
+            np.save(path, arrays[name], allow_pickle=False)
+    with writing(out_folder / "records.jsonl") as path:
+        path.write_bytes(b"".join(canonical.dumps(entry.to_json()) + b"\n" for entry in entries))
+    with writing(out_folder / "factors.npz") as path:
+        shutil.copyfile(factors_file, path)
+    hashed = {
+        f"{name}_sha256": file_sha256(out_folder / file)
+        for name, file in (
+            ("coordinates", "coordinates.npy"),
+            ("weights", "weights.npy"),
+            ("factors", "factors.npz"),
+        )
+    }
+    full_header = {**header, **hashed}
+    groups = _group_entries(entries, arrays)
+    files = {
+        name: {"size": (out_folder / name).stat().st_size, "sha256": file_sha256(out_folder / name)}
+        for name in FILES
+    }
+    root = commit.index_root(full_header, groups)
+    manifest = IndexManifest(full_header, groups, files, root)
+    with writing(out_folder / f"{MANIFEST}.partial") as partial:
+        partial.write_bytes(manifest.to_bytes())
+        partial.replace(out_folder / MANIFEST)
+    return manifest
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Turns what the system says about a full or read-only disk into an error with the file."""
+    try:
+        yield path
+    except OSError as error:
+        raise IndexFileError(path, f"it cannot be written ({error}).") from error
+
+
+def _group_entries(
+    entries: Sequence[RecordEntry], arrays: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    leaves: dict[str, list[bytes]] = {}
+    for row, entry in enumerate(entries):
+        leaf = commit.record_leaf(
+            entry,
+            arrays["codes"][row].tobytes(),
+            int(arrays["norms"][row]),
+            arrays["vectors"][row].tobytes(),
+        )
+        leaves.setdefault(entry.group_id, []).append(leaf)
+    return [
+        commit.group_entry(name, leaves[name], len(leaves[name]), arrays["sums"][row])
+        for row, name in enumerate(sorted(leaves))
+    ]

@@ -1,0 +1,179 @@
+"""Each method on Task A: fitted on the records, asked every query, its CPU seconds taken."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attribution.influence import baselines, scores
+from attribution.influence.build import build_with
+from attribution.influence.config import InfluenceConfig
+from attribution.influence.curvature import whitened_gradients
+from attribution.influence.examples import IndexedExample
+from attribution.influence.gradients import batches
+from attribution.influence.index import Index
+from attribution.influence.model import AdaptedModel, adapt
+from attribution.influence.quantise import clip_norms
+from attribution.influence.scorer import Scorer
+from bench.attribution import task, training, truth
+from bench.attribution.metrics import Known
+from bench.attribution.peers.kronfluence import Kronfluence
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """``records`` (queries, records) and ``groups`` (queries, groups); seconds are CPU time of one
+    thread, the query's for all queries together, ``scoring_s`` without the queries' gradients."""
+
+    name: str
+    records: Doubles
+    groups: Doubles
+    build_s: float
+    query_s: float
+    bytes_per_record: float
+    scoring_s: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The task with its full model. ``asked`` are held-out queries, then generated answers."""
+
+    made: task.Task
+    known: Known
+    asked: list[IndexedExample]
+    model: AdaptedModel
+    checkpoints: list[tuple[AdaptedModel, float]]
+    epoch_s: list[float] = field(default_factory=list)
+
+    def sums(self, records: Doubles) -> Doubles:
+        found: Doubles = records @ self.known.members.T.astype(np.float64)
+        return found
+
+
+def prepare(medquad: Path) -> World:
+    """Raises ValueError where the text is not the one that the truth is about."""
+    made = task.load(medquad)
+    known = truth.Truth.load()
+    known.check(made)
+    snapshots: list[Any] = []
+    seconds: list[float] = []
+    began = [time.process_time()]
+
+    def keep(epoch: int, network: Any) -> None:
+        seconds.append(time.process_time() - began[0])
+        snapshots.append(copy.deepcopy(network))
+        began[0] = time.process_time()
+
+    network = training.train(made.records, truth.FULL_SEED, after_epoch=keep)
+    rates = [1 - (epoch + 0.5) / training.EPOCHS for epoch in range(training.EPOCHS)]
+    checkpoints = [(adapt(s, device="cpu"), r) for s, r in zip(snapshots, rates, strict=True)]
+    asked = [*made.queries, *truth.generated_queries(made, known.generated)]
+    members = np.array([[r.group_id == group for r in made.records] for group in made.groups])
+    facts = Known(known.halves, known.half_losses, known.leave_losses, known.full_losses, members)
+    return World(made, facts, asked, adapt(network, device="cpu"), checkpoints, seconds)
+
+
+def ours(world: World, config: InfluenceConfig, label: str = "ours") -> list[Run]:
+    """The product's own path, from the build of an index to integers: what is paid from sums and
+    what is shown from sketches, and before them the same vectors in fp32."""
+    with tempfile.TemporaryDirectory(prefix="bench-attribution-") as folder:
+        began = time.process_time()
+        build_with(world.model, config, world.made.records, Path(folder))
+        built = time.process_time() - began
+        index = Index.open(folder)
+        scorer = Scorer.of(index, world.model)
+        began = time.process_time()
+        queries = [scorer.query(q.input_ids, q.loss_mask) for q in world.asked]
+        gradients = time.process_time() - began
+        began = time.process_time()
+        groups = [scores.group_scores(index.sums, query) for query in queries]
+        by_groups = time.process_time() - began
+        began = time.process_time()
+        rows = [
+            scores.record_scores(index.codes, index.norms, index.weights, query)
+            for query in queries
+        ]
+        by_records = time.process_time() - began
+        place = {entry.record_id: row for row, entry in enumerate(index.records)}
+        order = [place[record.record_id] for record in world.made.records]
+        steps = np.array([query.step for query in queries])[:, None]
+        sketched = np.array(rows, dtype=np.float64)[:, order] * steps
+        paid = np.array(groups, dtype=np.float64) * steps
+        whole, clipped = _whole(world, scorer, config)
+    size = (index.codes.nbytes + index.norms.nbytes) / len(order)
+    sums_size = index.sums.nbytes / len(order)
+    spent = gradients + by_groups + by_records
+    return [
+        Run(f"{label}: whitened, fp32", whole, world.sums(whole), built, gradients,
+            4 * world.model.dimension),
+        Run(f"{label}: the same, clipped", clipped, world.sums(clipped), built, gradients,
+            4 * world.model.dimension),
+        Run(f"{label}: sums (paid)", clipped, paid, built, gradients + by_groups, sums_size,
+            by_groups),
+        Run(f"{label}: sketches", sketched, world.sums(sketched), built, spent, size, by_records),
+    ]  # fmt: skip
+
+
+def _whole(world: World, scorer: Scorer, config: InfluenceConfig) -> tuple[Doubles, Doubles]:
+    records = whitened(scorer, world.made.records, config)
+    queries = whitened(scorer, world.asked, config)
+    clip = float(scorer.index.manifest.header["clip"])
+    found = (queries @ records.T).astype(np.float64)
+    return found, found * clip_norms(records, clip)[None, :]
+
+
+def whitened(
+    scorer: Scorer, examples: Sequence[IndexedExample], config: InfluenceConfig
+) -> NDArray[np.float32]:
+    out = np.empty((len(examples), scorer.model.dimension), dtype=np.float32)
+    lengths = [len(example.input_ids) for example in examples]
+    for places in batches(lengths, range(len(examples)), config.batch_tokens):
+        chosen = [examples[place] for place in places]
+        out[places] = whitened_gradients(scorer.model, scorer.factors, chosen).numpy()
+    return out
+
+
+def baseline(world: World, name: str, method: baselines.Method) -> Run:
+    began = time.process_time()
+    method.fit(world.made.records)
+    built = time.process_time() - began
+    began = time.process_time()
+    records = np.array([method.scores(query) for query in world.asked])
+    asked = time.process_time() - began
+    return Run(name, records, world.sums(records), built, asked, method.bytes_per_record)
+
+
+def baseline_methods(world: World) -> dict[str, Callable[[], baselines.Method]]:
+    return {
+        "TracIn, 3 checkpoints": lambda: baselines.TracIn(world.checkpoints),
+        "gradient dot": lambda: baselines.GradientDot(world.model),
+        "DataInf": lambda: baselines.DataInf(world.model),
+        "hidden-state cosine": lambda: baselines.HiddenStates(world.model),
+        "BM25": baselines.BM25,
+        "random": baselines.Random,
+    }
+
+
+def kronfluence(world: World, damping: float | None) -> Run:
+    """Raises ImportError where it is not installed."""
+    peer = Kronfluence(world.model.network, damping)
+    try:
+        began = time.process_time()
+        peer.fit(world.made.records)
+        built = time.process_time() - began
+        began = time.process_time()
+        records = peer.matrix(world.asked)
+        asked = time.process_time() - began
+    finally:
+        peer.close()
+    return Run("Kronfluence EK-FAC", records, world.sums(records), built, asked, 0)
