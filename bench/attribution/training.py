@@ -1,7 +1,8 @@
-"""The adapter of Task A: LoRA of rank 8 on all linear layers, AdamW, three epochs.
+"""The adapter of Task A: LoRA of rank 8 on all linear layers, AdamW, two epochs.
 
-Plain PEFT and PyTorch, as a user would write it; retrainings differ in the records that they see
-and in the seed of initialisation and order, in nothing else.
+Plain PEFT and PyTorch with bf16 autocast, as a user would write it; retrainings differ in the
+records that they see and in the seed of initialisation and order, in nothing else. Losses are
+taken in fp32.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from attribution.influence.gradients import Batch, make_batch
 from bench.attribution import task
 
 RANK = 8
-EPOCHS = 3
+EPOCHS = 2
 BATCH = 16
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 CPU = torch.device("cpu")
 
 
@@ -71,8 +72,10 @@ def train(
     records: Sequence[IndexedExample],
     seed: int,
     after_epoch: Callable[[int, Any], None] | None = None,
+    *,
+    mixed: bool = True,
 ) -> Any:
-    """A network fine-tuned on ``records``, in evaluation mode."""
+    """A network fine-tuned on ``records``, in evaluation mode; without ``mixed`` all in fp32."""
     network = adapted(seed)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
@@ -86,9 +89,10 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * (1 - step / steps)
             batch = make_batch([records[p] for p in places[begin : begin + BATCH]], CPU)
-            total, count = _loss(network, batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                loss = _loss(network, batch).sum() / batch.targets[:, 1:].sum()
             optimizer.zero_grad(set_to_none=True)
-            (total.sum() / count.sum()).backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
         if after_epoch:
@@ -101,16 +105,18 @@ def losses(network: Any, queries: Sequence[IndexedExample]) -> NDArray[np.float6
     found: list[NDArray[np.float64]] = []
     with torch.inference_mode():
         for begin in range(0, len(queries), BATCH):
-            total, _ = _loss(network, make_batch(queries[begin : begin + BATCH], CPU))
-            found.append(total.double().numpy())
+            batch = make_batch(queries[begin : begin + BATCH], CPU)
+            each = torch.zeros(len(batch.ids), dtype=torch.float64)
+            rows = (batch.targets[:, 1:] > 0).nonzero()[:, 0]
+            found.append(each.index_add(0, rows, _loss(network, batch).double()).numpy())
     return np.concatenate(found)
 
 
-def _loss(network: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Per example: summed loss and number of target tokens."""
-    hidden = network(input_ids=batch.ids, attention_mask=batch.present, use_cache=False)
-    mask = batch.targets[:, 1:]
-    flat = functional.cross_entropy(
-        hidden.logits[:, :-1].transpose(1, 2), batch.ids[:, 1:], reduction="none"
-    )
-    return (flat * mask).sum(dim=1), mask.sum(dim=1)
+def _loss(network: Any, batch: Batch) -> torch.Tensor:
+    """Negative log-likelihood of every target token, example by example, (targets,)."""
+    causal = network.get_base_model()
+    # Logits of the prompt's tokens are not needed, and are a quarter of the work.
+    states = causal.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+    mask = batch.targets[:, 1:] > 0
+    logits = causal.lm_head(states[:, :-1][mask]).float()
+    return functional.cross_entropy(logits, batch.ids[:, 1:][mask], reduction="none")

@@ -138,3 +138,60 @@ def test_an_altered_manifest_is_found(built, tmp_path):
 def test_a_model_without_lora_is_refused():
     with pytest.raises(UnsupportedAdapterError, match="no LoRA matrices"):
         adapt(torch.nn.Linear(2, 2), device="cpu")
+
+
+def test_an_exploding_gradient_names_its_record(tmp_path, config):
+    model = load(*save_tiny_adapter(tmp_path), "cpu")
+    examples = [
+        IndexedExample(e.record_id, e.group_id, [t % 40 for t in e.input_ids], e.loss_mask)
+        for e in tiny_examples(30)
+    ]
+    culprit = IndexedExample("explodes", "group-0", [47, 1, 2, 3], [0, 1, 1, 1])
+    build_config = type(config)(fit_fraction=0.01, fit_min=12, batch_tokens=48)
+    with torch.no_grad():
+        model.network.get_input_embeddings().weight[47] = float("inf")
+    with pytest.raises(RecordError, match=r"explodes.*not a finite number"):
+        build_with(model, build_config, [*examples, culprit], tmp_path / "index")
+
+
+def test_an_answer_whose_gradient_is_no_number_is_refused(tmp_path, config):
+    model = load(*save_tiny_adapter(tmp_path), "cpu")
+    build_with(model, config, tiny_examples(), tmp_path / "index")
+    scorer = Scorer.of(Index.open(tmp_path / "index"), model)
+    with torch.no_grad():
+        model.network.get_input_embeddings().weight[47] = float("nan")
+    with pytest.raises(QueryError, match="not a finite number"):
+        scorer.score([47, 1, 2, 3], [0, 1, 1, 1])
+
+
+def test_a_loud_record_earns_no_more_than_the_clip(tmp_path, config):
+    model = load(*save_tiny_adapter(tmp_path), "cpu")
+    loud = [47] * 30  # a token that no other record has, with an embedding far out
+    with torch.no_grad():
+        model.network.get_input_embeddings().weight[47] *= 1e4
+    examples = [
+        IndexedExample(e.record_id, "the-others", [t % 40 for t in e.input_ids], e.loss_mask)
+        for e in tiny_examples(24)
+    ]
+    examples.append(IndexedExample("loud", "alone", loud, [0] + [1] * 29))
+    build_with(model, config, examples, tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    alone = index.sums[index.manifest.group_ids.index("alone")].astype(float)
+    assert (alone @ alone) ** 0.5 <= 32_767 * 1.001
+
+
+@pytest.mark.parametrize("room", [600, 4_000, 12_000])
+def test_a_full_disk_names_the_file_and_the_build_goes_on_later(model, config, tmp_path, room):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may grow past this, which the system tells by the same error as a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(IndexFileError, match=r"(npz|npy|jsonl|json).*cannot be written"):
+            build_with(model, config, tiny_examples(), tmp_path / "index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "index" / "manifest.json").exists()
+    build_with(model, config, tiny_examples(), tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    assert index.committed_root() == index.manifest.root
