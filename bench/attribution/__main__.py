@@ -147,7 +147,8 @@ def _quality_bars(result: Attribution, judged: dict[str, Judged], peer: Judged) 
 
 def _cost_bars(result: Attribution, judged: dict[str, Judged], peer: Judged, world: World) -> None:
     sketches, paid = judged[f"ours: {SKETCH}"].run, judged[f"ours: {PAID}"].run
-    epochs = 3 * statistics.median(world.epoch_s)
+    _say("three epochs of plain PEFT")
+    epochs = 3 * statistics.median(runs.plain_epochs(world))
     result.add("bytes a record", sketches.bytes_per_record, "B", at_most=4.1 * 1024)
     result.add("query / Kronfluence's, with gradient and rotation",
                sketches.query_s / peer.run.query_s, "x", at_most=0.1)  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,6 @@ class World:
     asked: list[IndexedExample]
     model: AdaptedModel
     checkpoints: list[tuple[AdaptedModel, float]]
-    epoch_s: list[float] = field(default_factory=list)
 
     def sums(self, records: Doubles) -> Doubles:
         found: Doubles = records @ self.known.members.T.astype(np.float64)
@@ -66,21 +66,30 @@ def prepare(medquad: Path) -> World:
     known = truth.Truth.load()
     known.check(made)
     snapshots: list[Any] = []
-    seconds: list[float] = []
-    began = [time.process_time()]
-
-    def keep(epoch: int, network: Any) -> None:
-        seconds.append(time.process_time() - began[0])
-        snapshots.append(copy.deepcopy(network))
-        began[0] = time.process_time()
-
-    network = training.train(made.records, truth.FULL_SEED, after_epoch=keep)
+    network = training.train(
+        made.records,
+        truth.FULL_SEED,
+        after_epoch=lambda epoch, network: snapshots.append(copy.deepcopy(network)),
+    )
     rates = [1 - (epoch + 0.5) / training.EPOCHS for epoch in range(training.EPOCHS)]
     checkpoints = [(adapt(s, device="cpu"), r) for s, r in zip(snapshots, rates, strict=True)]
     asked = [*made.queries, *truth.generated_queries(made, known.generated)]
     members = np.array([[r.group_id == group for r in made.records] for group in made.groups])
     facts = Known(known.halves, known.half_losses, known.leave_losses, known.full_losses, members)
-    return World(made, facts, asked, adapt(network, device="cpu"), checkpoints, seconds)
+    return World(made, facts, asked, adapt(network, device="cpu"), checkpoints)
+
+
+def plain_epochs(world: World) -> list[float]:
+    """CPU seconds of each of three epochs of plain PEFT, in fp32 as the index is built."""
+    ends = [time.process_time()]
+    training.train(
+        world.made.records,
+        truth.FULL_SEED,
+        after_epoch=lambda epoch, network: ends.append(time.process_time()),
+        mixed=False,
+        epochs=3,
+    )
+    return [after - before for before, after in itertools.pairwise(ends)]
 
 
 def ours(world: World, config: InfluenceConfig, label: str = "ours") -> list[Run]:
@@ -155,7 +164,7 @@ def baseline(world: World, name: str, method: baselines.Method) -> Run:
 
 def baseline_methods(world: World) -> dict[str, Callable[[], baselines.Method]]:
     return {
-        "TracIn, 3 checkpoints": lambda: baselines.TracIn(world.checkpoints),
+        f"TracIn, {training.EPOCHS} checkpoints": lambda: baselines.TracIn(world.checkpoints),
         "gradient dot": lambda: baselines.GradientDot(world.model),
         "DataInf": lambda: baselines.DataInf(world.model),
         "hidden-state cosine": lambda: baselines.HiddenStates(world.model),

@@ -74,15 +74,16 @@ def train(
     after_epoch: Callable[[int, Any], None] | None = None,
     *,
     mixed: bool = True,
+    epochs: int = EPOCHS,
 ) -> Any:
     """A network fine-tuned on ``records``, in evaluation mode; without ``mixed`` all in fp32."""
     network = adapted(seed)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
     order = np.random.default_rng(seed)
-    steps = EPOCHS * -(-len(records) // BATCH)
+    steps = epochs * -(-len(records) // BATCH)
     step = 0
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         network.train()
         places = order.permutation(len(records))
         for begin in range(0, len(records), BATCH):
@@ -92,7 +93,7 @@ def train(
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
                 loss = _loss(network, batch).sum() / batch.targets[:, 1:].sum()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             step += 1
         if after_epoch:

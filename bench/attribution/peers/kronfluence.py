@@ -118,7 +118,7 @@ def _task(network: Any) -> Any:
         if isinstance(module, torch.nn.Linear) and name.split(".")[-2] in ("lora_A", "lora_B")
     ]
 
-    class LanguageTask(Task):  # type: ignore[misc]
+    class LanguageTask(Task):
         def compute_train_loss(
             self, batch: dict[str, torch.Tensor], model: Any, sample: bool = False
         ) -> torch.Tensor:
