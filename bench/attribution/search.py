@@ -121,7 +121,7 @@ def _projected(queries: Floats, records: Floats, width: int) -> NDArray[np.float
     """Each coordinate is added, with a random sign, to one of ``width`` buckets; the record then
     keeps the buckets' signs."""
     draw = np.random.default_rng(0)
-    bucket: NDArray[np.int64] = draw.integers(0, width, size=records.shape[1])
+    bucket: NDArray[np.int64] = draw.integers(0, width, size=(records.shape[1],))
     sign = draw.choice(np.array([-1.0, 1.0], dtype=np.float32), records.shape[1])
     order = np.argsort(bucket, kind="stable")
     starts = np.flatnonzero(np.diff(bucket[order], prepend=-1))
