@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import nn
 from transformers import AutoModelForCausalLM
 
 from serving.engine.detokenize import Vocabulary
@@ -18,19 +17,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Everything that the engine needs to know of the base."""
+    """What the engine needs to know of the base, whatever computes it."""
 
-    model: nn.Module
-    dtype: torch.dtype
     vocabulary: Vocabulary
-    linears: dict[str, nn.Linear]
     context: int
     vocabulary_size: int
     end_tokens: frozenset[int]
 
 
-def load_base(folder: Path, *, device: str, dtype: str, max_context: int | None = None) -> Base:
-    """Load the base from `folder`: safetensors weights, no code from the folder is run.
+def load_base(
+    folder: Path, *, device: str, dtype: str, max_context: int | None = None
+) -> tuple[Any, Base]:
+    """The model in `folder` and what is to be known of it: no code from the folder is run.
 
     `dtype` is float32, bfloat16 or float16. Raises OSError or ValueError where the folder holds
     no such model.
@@ -45,16 +43,8 @@ def load_base(folder: Path, *, device: str, dtype: str, max_context: int | None 
     model.requires_grad_(False)
     model.eval().to(device)
     config = model.config.get_text_config()
-    head = model.get_output_embeddings()
-    return Base(
-        model=model,
-        dtype=DTYPES[dtype],
+    return model, Base(
         vocabulary=Vocabulary(Tokenizer.from_file(str(folder / "tokenizer.json"))),
-        linears={
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and module is not head
-        },
         context=_context(config, max_context),
         vocabulary_size=int(config.vocab_size),
         end_tokens=_end_tokens(model, config),

@@ -1,7 +1,7 @@
-"""Keys and values of all active rows, one lane a row, handed to transformers as its cache.
+"""Keys and values in pages, handed to transformers as its cache.
 
-Rows that decode lie in lanes 0..n-1 and the row that is being prefilled in lane n, so that a step
-reads a view of the lanes and copies nothing. Memory grows with the longest row, in blocks.
+A row's pages are gathered for each step, which costs a copy of what is read; the native step reads
+them where they lie.
 """
 
 from __future__ import annotations
@@ -11,29 +11,33 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-BLOCK = 128  # tokens by which lanes grow
 
+class PagedCache(Cache):
+    """Per layer (pages, tokens of a page, key-value heads, head size) for keys and for values.
 
-class LaneCache(Cache):
-    """KV cache of shape (lanes, key-value heads, capacity, head size) per layer."""
+    Made for one device; a layer's shape is learned at its first step.
+    """
 
-    def __init__(self, lanes: int, context: int) -> None:
+    def __init__(self, pages: int, page_size: int) -> None:
         super().__init__(layers=[])
-        self.lanes = lanes
-        self.context = context
+        self.pages, self.page_size = pages, page_size
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
-        self._lanes_now = slice(0, 0)
-        self._positions = torch.empty(0, dtype=torch.long)
+        self._table = torch.empty(0)
+        self._places = torch.empty(0)
         self._length = 0
+        self._beyond = torch.empty(0)
 
-    def select(self, lanes: slice, positions: torch.Tensor, length: int) -> None:
-        """Say which lanes the next forward writes.
-
-        `positions` is (1, new tokens) for a prefill of one lane, (lanes, 1) for a decode step;
-        `length` is how many tokens of a lane are read.
-        """
-        self._lanes_now, self._positions, self._length = lanes, positions, length
+    def select(self, table: torch.Tensor, positions: torch.Tensor) -> None:
+        """`table` (rows, columns) holds each row's pages, `positions` (rows, new tokens)."""
+        self._length = int(positions.max()) + 1
+        columns = -(-self._length // self.page_size)
+        self._table = table[:, :columns]
+        page = self._table.gather(1, positions // self.page_size)
+        self._places = (page * self.page_size + positions % self.page_size).flatten()
+        # What lies behind a row's last token is not its own, and zero times NaN is NaN.
+        reach = torch.arange(columns * self.page_size, device=positions.device)
+        self._beyond = (reach > positions[:, -1:])[:, None, :, None]
 
     def update(
         self,
@@ -44,48 +48,24 @@ class LaneCache(Cache):
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store (rows, heads, new tokens, head size), return (rows, heads, length, head size)."""
-        self._make_room(layer_idx, key_states, value_states)
-        stored = []
-        for store, new in (
-            (self._keys[layer_idx], key_states),
-            (self._values[layer_idx], value_states),
-        ):
-            view = store[self._lanes_now]
-            index = self._positions[:, None, :, None].expand(
-                new.shape[0], new.shape[1], -1, new.shape[3]
-            )
-            view.scatter_(2, index, new)
-            stored.append(view[:, :, : self._length])
-        return stored[0], stored[1]
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy `length` tokens of one lane into another."""
-        for store in (*self._keys, *self._values):
-            store[target, :, :length] = store[source, :, :length]
-
-    def clear(self, lane: int) -> None:
-        """Forget a lane; masking alone would not, since zero times NaN is NaN."""
-        for store in (*self._keys, *self._values):
-            store[lane].zero_()
+        if len(self._keys) <= layer_idx:
+            self._keys.append(self._room(key_states))
+            self._values.append(self._room(value_states))
+        found = [
+            self._stored(store[layer_idx], new)
+            for store, new in ((self._keys, key_states), (self._values, value_states))
+        ]
+        return found[0], found[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0
 
-    def bytes(self) -> int:
-        return sum(store.nbytes for store in (*self._keys, *self._values))
+    def _room(self, states: torch.Tensor) -> torch.Tensor:
+        shape = (self.pages, self.page_size, states.shape[1], states.shape[3])
+        return states.new_empty(shape)
 
-    def _make_room(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        while len(self._keys) <= layer:
-            self._keys.append(keys.new_zeros((self.lanes, keys.shape[1], 0, keys.shape[3])))
-            self._values.append(values.new_zeros((self.lanes, values.shape[1], 0, values.shape[3])))
-        if self._keys[layer].shape[2] < self._length:
-            blocks = -(-self._length // BLOCK)
-            self._keys[layer] = _grown(self._keys[layer], blocks * BLOCK)
-            self._values[layer] = _grown(self._values[layer], blocks * BLOCK)
-
-
-def _grown(store: torch.Tensor, capacity: int) -> torch.Tensor:
-    lanes, heads, held, size = store.shape
-    larger = store.new_zeros((lanes, heads, capacity, size))
-    larger[:, :, :held] = store
-    return larger
+    def _stored(self, store: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        rows, heads, _, size = new.shape
+        store.view(-1, heads, size)[self._places] = new.transpose(1, 2).reshape(-1, heads, size)
+        gathered = store[self._table].view(rows, -1, heads, size).transpose(1, 2)
+        return gathered.masked_fill(self._beyond, 0.0)[:, :, : self._length]

@@ -1,47 +1,46 @@
 """OpenLoRA's engine: one resident base, many adapters, requests that share a batch.
 
-A scheduler thread owns the model. Each turn it takes in one waiting request piece by piece
-(chunked prefill) and decodes one token for every running row, whatever its adapter, so a long
-prompt does not stop the others. Callers on any thread get an iterator of tokens.
+A thread of its own owns the model and takes turns (`scheduler`); callers on any thread get an
+iterator of tokens. What computes a step is a backend (`choosing`): the native step in C++ for
+Llama-like models in float32 on a CPU, transformers' own forward for everything else.
 
-Limits: memory for the cache grows with `max_active` times the longest row; requests beyond
-`max_active` wait in order of arrival. With bfloat16 or float16 a near tie may fall differently
-when other rows share the batch; float32 keeps greedy answers the same up to such ties.
+Limits: keys and values have a budget in bytes; requests beyond `max_active`, or beyond the budget,
+wait for their turn. The native step gives a row the same numbers whoever shares the batch; in
+transformers a near tie may fall differently in other company.
 """
 
 from __future__ import annotations
 
-import logging
+import tempfile
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from serving.engine.adapters import Adapter, read_adapter
 from serving.engine.base import load_base
-from serving.engine.cache import LaneCache
-from serving.engine.lora import RowAdapters
+from serving.engine.choosing import Needs, choose
 from serving.engine.row import Row, TokenStream
+from serving.engine.scheduler import Scheduler
 from serving.engine.types import (
+    MAX_LOGPROBS,
     BadRequest,
     EngineClosed,
-    EngineError,
-    Finish,
     Request,
     UnknownAdapter,
 )
 
-logger = logging.getLogger(__name__)
-
-PREFILL_CHUNK = 256  # prompt tokens per turn
+GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Residency:
-    """What the engine holds at the moment."""
+    """What the engine holds at the moment.
+
+    `adapters` and `adapter_bytes` are those in memory, `registered` all that are packed on disk;
+    `cache_bytes` belongs to running rows, `kept_bytes` to prompts that may be asked again.
+    """
 
     adapters: int
     adapter_bytes: int
@@ -49,6 +48,11 @@ class Residency:
     waiting: int
     cache_bytes: int
     threads: int
+    registered: int = 0
+    kept_bytes: int = 0
+    cached_tokens: int = 0
+    prompt_tokens: int = 0
+    backend: str = ""
 
 
 class Engine:
@@ -65,31 +69,50 @@ class Engine:
         max_adapters: int = 64,
         max_context: int | None = None,
         base_sha256: str | None = None,
+        backend: str | None = None,
+        cache_bytes: int = GIB,
+        adapter_folder: Path | None = None,
+        adapter_bytes: int = 2 * GIB,
     ) -> None:
-        """Load the base and start the scheduler thread.
+        """Load the base and start the scheduler's thread.
 
         `threads` is the number of CPU threads of a step, explicit because two threads on two
         busy cores are several times slower than one. Adapters whose configuration names other
-        `base_weights_sha256` than `base_sha256` are refused.
+        `base_weights_sha256` than `base_sha256` are refused. `backend` is "native" or
+        "transformers", None for the better one. Packed adapters are kept in `adapter_folder`
+        (None: until the engine is closed), of which `adapter_bytes` stay in memory; without the
+        native step `max_adapters` do.
         """
         if threads < 1 or max_active < 1 or max_adapters < 1:
             raise ValueError("threads, max_active and max_adapters are at least 1.")
         self.threads = threads
         self.max_active = max_active
-        self.max_adapters = max_adapters
         self.device = device
-        self._base = load_base(base_folder, device=device, dtype=dtype, max_context=max_context)
-        self.context = self._base.context
         self.base_sha256 = base_sha256
-        self._cache = LaneCache(max_active + 1, self.context)
-        self._adapters: OrderedDict[str, Adapter] = OrderedDict()
-        self._loading: dict[str, threading.Lock] = {}
-        self._lora = RowAdapters(self._base.linears)
-        self._decoding: list[Row] = []
-        self._prefilling: Row | None = None
-        self._waiting: deque[Row] = deque()
-        self._rows: dict[str, Row] = {}
-        self._state = threading.Condition()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if adapter_folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="adapters-")
+            adapter_folder = Path(self._folder.name)
+        model, base = load_base(base_folder, device=device, dtype=dtype, max_context=max_context)
+        self.context = base.context
+        self._base = base
+        needs = Needs(
+            slots=max_active,
+            context=base.context,
+            threads=threads,
+            cache_bytes=cache_bytes,
+            store=adapter_folder,
+            warm_bytes=adapter_bytes,
+            max_adapters=max_adapters,
+            base_sha256=base_sha256,
+        )
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            self.backend = choose(model, needs, backend)
+        finally:
+            torch.set_num_threads(before)
+        self._scheduler = Scheduler(self.backend, base, max_active)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -97,29 +120,19 @@ class Engine:
     # What callers use, from any thread.
 
     def ensure_adapter(self, name: str, source: Path | Callable[[], Path]) -> None:
-        """Have the adapter loaded: validated and on the device; others keep running meanwhile.
+        """Have the adapter validated and in memory; others keep running meanwhile.
 
         `name` is its content hash (`adapters.adapter_name`), which is checked; `source` its
         folder or what makes the folder, called only where the adapter is not loaded.
         Raises AdapterRejected.
         """
-        with self._state:
-            if name in self._adapters:
-                self._adapters.move_to_end(name)
-                return
-            lock = self._loading.setdefault(name, threading.Lock())
-        with lock:
-            with self._state:
-                if name in self._adapters:
-                    return
-            folder = source if isinstance(source, Path) else source()
-            adapter = read_adapter(name, folder, self._base.linears, base_sha256=self.base_sha256)
-            with self._state:
-                self._adapters[name] = adapter
-                self._loading.pop(name, None)
-                while len(self._adapters) > self.max_adapters:
-                    # A row that still runs keeps its own reference, so this never hurts one.
-                    self._adapters.popitem(last=False)
+        self.backend.load(name, source)
+
+    def pin_adapter(self, name: str, pinned: bool = True) -> None:
+        """Keep an adapter in memory whatever else is asked for. Raises UnknownAdapter."""
+        if not self.backend.has(name):
+            raise UnknownAdapter(f"The adapter {name[:12]}… is not loaded.")
+        self.backend.pin(name, pinned)
 
     def generate(self, request: Request) -> TokenStream:
         """Queue a request; iterate over the result for its tokens.
@@ -128,48 +141,60 @@ class Engine:
         where the request fails later. Leaving the loop early or `close()` cancels it.
         """
         self._check(request)
-        with self._state:
+        adapter = None
+        if request.adapter is not None:
+            adapter = self.backend.adapter(request.adapter)
+            if adapter is None:
+                raise UnknownAdapter(f"The adapter {request.adapter[:12]}… is not loaded.")
+        row = Row(request, adapter, self._base.vocabulary, self.context)
+        if self._scheduler.pages.needed(row.most) > self.backend.page_count:
+            raise BadRequest("The prompt and max_tokens are more than the engine's memory holds.")
+        with self._scheduler.lock:
             if self._closed:
                 raise EngineClosed("The engine is shutting down.")
-            if request.request_id in self._rows:
+            if request.request_id in self._scheduler.rows:
                 raise BadRequest(f"A request {request.request_id} is running already.")
-            adapter = None
-            if request.adapter is not None:
-                adapter = self._adapters.get(request.adapter)
-                if adapter is None:
-                    raise UnknownAdapter(f"The adapter {request.adapter[:12]}… is not loaded.")
-                self._adapters.move_to_end(request.adapter)
-            row = Row(request, adapter, self._base.vocabulary, self.context)
-            self._rows[request.request_id] = row
-            self._waiting.append(row)
-            self._state.notify()
+            self._scheduler.rows[request.request_id] = row
+            self._scheduler.waiting.push(row)
+            self._scheduler.lock.notify()
         return TokenStream(row, self.cancel)
 
     def cancel(self, request_id: str) -> None:
         """Stop a request; its iterator ends with a token that says `cancelled`."""
-        with self._state:
-            row = self._rows.get(request_id)
+        with self._scheduler.lock:
+            row = self._scheduler.rows.get(request_id)
             if row is not None:
                 row.cancelled = True
-                self._state.notify()
+                self._scheduler.lock.notify()
 
     def residency(self) -> Residency:
-        with self._state:
+        held, scheduler = self.backend.residents(), self._scheduler
+        with scheduler.lock:
             return Residency(
-                adapters=len(self._adapters),
-                adapter_bytes=sum(adapter.bytes for adapter in self._adapters.values()),
-                active=len(self._decoding) + (self._prefilling is not None),
-                waiting=len(self._waiting),
-                cache_bytes=self._cache.bytes(),
+                adapters=held.adapters,
+                adapter_bytes=held.bytes,
+                active=scheduler.active,
+                waiting=len(scheduler.waiting),
+                cache_bytes=scheduler.pages.used * self.backend.page_bytes,
                 threads=self.threads,
+                registered=held.registered,
+                kept_bytes=scheduler.pages.kept * self.backend.page_bytes,
+                cached_tokens=scheduler.pages.hits,
+                prompt_tokens=scheduler.pages.asked,
+                backend=self.backend.kind,
             )
 
     def close(self) -> None:
         """Fail what still runs with EngineClosed and stop the scheduler."""
-        with self._state:
+        with self._scheduler.lock:
+            if self._closed:
+                return
             self._closed = True
-            self._state.notify()
+            self._scheduler.lock.notify()
         self._thread.join()
+        self.backend.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _check(self, request: Request) -> None:
         ids = request.input_ids
@@ -177,163 +202,40 @@ class Engine:
             raise BadRequest("The prompt is empty.")
         if len(ids) >= self.context:
             raise BadRequest(f"The prompt has {len(ids)} tokens, the context {self.context}.")
-        if min(ids) < 0 or max(ids) >= self._base.vocabulary_size:
+        size = self._base.vocabulary_size
+        if min(ids) < 0 or max(ids) >= size:
             raise BadRequest("The prompt holds a token that the base does not have.")
         if request.max_tokens < 1:
             raise BadRequest("max_tokens is at least 1.")
         if not 0.0 <= request.temperature <= 100.0 or not 0.0 < request.top_p <= 1.0:
             raise BadRequest("temperature is from 0 to 100, top_p above 0 and at most 1.")
+        if request.top_k < 0 or not 0.0 <= request.min_p <= 1.0:
+            raise BadRequest("top_k is 0 or more, min_p from 0 to 1.")
+        if not (
+            -2.0 <= request.frequency_penalty <= 2.0 and -2.0 <= request.presence_penalty <= 2.0
+        ):
+            raise BadRequest("frequency_penalty and presence_penalty are from -2 to 2.")
+        if not 0.01 <= request.repetition_penalty <= 100.0:
+            raise BadRequest("repetition_penalty is from 0.01 to 100.")
+        if not all(0 <= token < size for token in request.logit_bias):
+            raise BadRequest("logit_bias names a token that the base does not have.")
+        if not all(-100.0 <= bias <= 100.0 for bias in request.logit_bias.values()):
+            raise BadRequest("logit_bias is from -100 to 100.")
+        if request.logprobs is not None and not 0 <= request.logprobs <= MAX_LOGPROBS:
+            raise BadRequest(f"logprobs is from 0 to {MAX_LOGPROBS}.")
 
-    # The scheduler thread.
+    # The scheduler's thread.
 
     def _run(self) -> None:
         # OpenMP keeps the number per thread, so it is set where the work is done.
         torch.set_num_threads(self.threads)
         with torch.inference_mode():
             while self._wait_for_work():
-                self._turn()
-        for row in self._take_all():
-            row.fail(EngineClosed("The engine was shut down."))
+                self._scheduler.turn()
+        self._scheduler.fail_all(EngineClosed("The engine was shut down."))
 
     def _wait_for_work(self) -> bool:
-        with self._state:
-            while not (self._closed or self._decoding or self._prefilling or self._waiting):
-                self._state.wait()
+        with self._scheduler.lock:
+            while not (self._closed or self._scheduler.has_work()):
+                self._scheduler.lock.wait()
             return not self._closed
-
-    def _turn(self) -> None:
-        try:
-            self._drop_cancelled()
-            self._prefill()
-            self._decode()
-        except Exception as error:
-            # Whatever happened, the thread lives on for the next requests.
-            logger.exception("engine step failed")
-            for row in self._take_all(waiting=False):
-                row.fail(EngineError(f"The engine failed: {type(error).__name__}."))
-
-    def _take_all(self, *, waiting: bool = True) -> list[Row]:
-        with self._state:
-            rows = list(self._decoding)
-            rows += [self._prefilling] if self._prefilling else []
-            rows += self._waiting if waiting else ()
-            self._decoding, self._prefilling = [], None
-            if waiting:
-                self._waiting.clear()
-            for row in rows:
-                self._rows.pop(row.request.request_id, None)
-            return rows
-
-    def _drop_cancelled(self) -> None:
-        for place in range(len(self._decoding) - 1, -1, -1):
-            if self._decoding[place].cancelled:
-                self._decoding[place].finish(None, Finish.CANCELLED)
-                self._remove(place)
-        if self._prefilling is not None and self._prefilling.cancelled:
-            self._prefilling.finish(None, Finish.CANCELLED)
-            self._forget(self._prefilling)
-            self._prefilling = None
-        with self._state:
-            dropped = [row for row in self._waiting if row.cancelled]
-            for row in dropped:
-                self._waiting.remove(row)
-        for row in dropped:
-            row.finish(None, Finish.CANCELLED)
-            self._forget(row)
-
-    def _prefill(self) -> None:
-        """One chunk of the prompt that is being taken in; its lane follows the decoding ones."""
-        if self._prefilling is None:
-            with self._state:
-                if not self._waiting or len(self._decoding) >= self.max_active:
-                    return
-                self._prefilling = self._waiting.popleft()
-        row, lane = self._prefilling, len(self._decoding)
-        try:
-            logits = self._prefill_chunk(row, lane)
-        except Exception as error:
-            logger.exception("prefill failed")
-            self._prefilling = None
-            self._forget(row)
-            row.fail(EngineError(f"The engine failed: {type(error).__name__}."))
-            return
-        if row.length == len(row.request.input_ids):
-            self._prefilling = None
-            self._decoding.append(row)
-            self._emit(logits)
-
-    def _prefill_chunk(self, row: Row, lane: int) -> torch.Tensor:
-        if row.length == 0:
-            self._cache.clear(lane)
-        chunk = row.request.input_ids[row.length : row.length + PREFILL_CHUNK]
-        length = row.length + len(chunk)
-        positions = torch.arange(row.length, length, device=self.device)[None]
-        logits = self._forward(
-            torch.tensor([chunk], device=self.device), positions, slice(lane, lane + 1), [row]
-        )
-        row.length = length
-        return logits
-
-    def _decode(self) -> None:
-        """One more token for each running row."""
-        rows = self._decoding
-        if not rows:
-            return
-        tokens = torch.tensor([[row.last_token] for row in rows], device=self.device)
-        positions = torch.tensor([[row.length] for row in rows], device=self.device)
-        logits = self._forward(tokens, positions, slice(0, len(rows)), rows)
-        for row in rows:
-            row.length += 1
-        self._emit(logits)
-
-    def _forward(
-        self, tokens: torch.Tensor, positions: torch.Tensor, lanes: slice, rows: Sequence[Row]
-    ) -> torch.Tensor:
-        """tokens and positions (rows, new) -> float logits of the last token (rows, vocabulary)."""
-        length = int(positions.max()) + 1
-        self._cache.select(lanes, positions, length)
-        self._lora.select([row.adapter for row in rows])
-        reach = torch.arange(length, device=self.device) <= positions[:, None, :, None]
-        dtype = self._base.dtype
-        mask = torch.zeros(reach.shape, device=self.device, dtype=dtype)
-        mask.masked_fill_(~reach, torch.finfo(dtype).min)  # (rows, 1, new, length)
-        result = self._base.model(
-            input_ids=tokens,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = result.logits[:, -1].float()
-        return logits
-
-    def _emit(self, logits: torch.Tensor) -> None:
-        """Draw a token for the last rows of the batch, one for each row of `logits`."""
-        first = len(self._decoding) - logits.shape[0]
-        finite = torch.isfinite(logits).all(-1).tolist()
-        if self.device != "cpu":
-            logits = logits.cpu()
-        for place in range(len(self._decoding) - 1, first - 1, -1):
-            row = self._decoding[place]
-            if not finite[place - first]:
-                row.fail(EngineError("The adapter makes the model compute no numbers (NaN)."))
-                self._remove(place)
-            elif row.take(row.sampler.choose(logits[place - first]), self._base.end_tokens):
-                self._remove(place)
-
-    def _remove(self, place: int) -> None:
-        """Take a row out; the last lanes move up so that running rows stay side by side."""
-        row = self._decoding[place]
-        last = len(self._decoding) - 1
-        moved = self._decoding.pop()
-        if place != last:
-            self._decoding[place] = moved
-            self._cache.move(last, place, moved.length)
-        if self._prefilling is not None:
-            self._cache.move(last + 1, last, self._prefilling.length)
-        self._forget(row)
-
-    def _forget(self, row: Row) -> None:
-        with self._state:
-            self._rows.pop(row.request.request_id, None)

@@ -2,8 +2,8 @@
 
 Hooks on the base's linear layers add each row's own low-rank product. A layer that no adapter
 targets has no hook, and a step without adapters returns from the hook at once. Adapters of one
-step are stacked once and kept until the rows change, so a decode step costs two batched products
-per layer; ranks are padded to the largest of the step.
+step are stacked once and kept until the rows change, in one bucket for each rank, so that a row
+pays for its own rank alone: two batched products per layer and bucket.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from serving.engine.adapters import Adapter, LoraWeights
 
 
 @dataclass(frozen=True, slots=True)
-class _Stack:
-    """One layer's adapters of one step, for the `rows` that have one.
+class _Bucket:
+    """One layer's adapters of one rank.
 
     down (rows, inputs, rank), up (rows, rank, outputs), rescale (rows, 1, outputs) or None.
     """
@@ -40,7 +39,7 @@ class RowAdapters:
         self._hooked: set[str] = set()
         self._rows: tuple[Adapter | None, ...] = ()
         self._active = False
-        self._stacks: dict[str, _Stack | None] = {}
+        self._buckets: dict[str, list[_Bucket]] = {}
 
     def select(self, rows: Sequence[Adapter | None]) -> None:
         """Set the adapters of the rows of the next forward; same rows as before cost nothing."""
@@ -51,7 +50,7 @@ class RowAdapters:
             return
         self._rows = chosen
         self._active = any(row is not None for row in chosen)
-        self._stacks = {}
+        self._buckets = {}
         for row in chosen:
             for name in row.layers if row is not None else ():
                 self._hook(name)
@@ -68,50 +67,50 @@ class RowAdapters:
 
     def _apply(self, name: str, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """inputs (rows, tokens, inputs), output (rows, tokens, outputs) -> the same, adapted."""
-        if name not in self._stacks:
-            self._stacks[name] = self._stack(name)
-        stack = self._stacks[name]
-        if stack is None:
-            return output
-        chosen = inputs if stack.rows is None else inputs[stack.rows]
-        delta = torch.matmul(torch.matmul(chosen, stack.down), stack.up)
-        if stack.rescale is not None:
-            plain = output if stack.rows is None else output[stack.rows]
-            bias = self._linears[name].bias
-            plain = plain if bias is None else plain - bias
-            delta = (stack.rescale - 1) * plain + stack.rescale * delta
-        if stack.rows is None:
-            return output + delta
-        return output.index_add(0, stack.rows, delta)
+        if name not in self._buckets:
+            self._buckets[name] = self._stacked(name)
+        plain = output
+        for bucket in self._buckets[name]:
+            chosen = inputs if bucket.rows is None else inputs[bucket.rows]
+            delta = torch.matmul(torch.matmul(chosen, bucket.down), bucket.up)
+            if bucket.rescale is not None:
+                before = plain if bucket.rows is None else plain[bucket.rows]
+                bias = self._linears[name].bias
+                before = before if bias is None else before - bias
+                delta = (bucket.rescale - 1) * before + bucket.rescale * delta
+            if bucket.rows is None:
+                return output + delta
+            output = output.index_add(0, bucket.rows, delta)
+        return output
 
-    def _stack(self, name: str) -> _Stack | None:
-        layers = [None if row is None else row.layers.get(name) for row in self._rows]
-        present = [(place, layer) for place, layer in enumerate(layers) if layer is not None]
-        if not present:
-            return None
-        device = present[0][1].down.device
+    def _stacked(self, name: str) -> list[_Bucket]:
+        by_rank: dict[tuple[int, bool], list[tuple[int, LoraWeights]]] = {}
+        for place, row in enumerate(self._rows):
+            weights = None if row is None else row.layers.get(name)
+            if weights is not None:
+                kind = weights.down.shape[0], weights.rescale is not None
+                by_rank.setdefault(kind, []).append((place, weights))
+        weight = self._linears[name].weight
+        return [self._bucket(rows, weight) for rows in by_rank.values()]
+
+    def _bucket(self, present: list[tuple[int, LoraWeights]], weight: torch.Tensor) -> _Bucket:
         rows = None
-        if len(present) < len(layers):
-            rows = torch.tensor([place for place, _ in present], device=device)
-        weights = [layer for _, layer in present]
-        if all(layer is weights[0] for layer in weights):
+        if len(present) < len(self._rows):
+            rows = torch.tensor([place for place, _ in present], device=weight.device)
+        layers = [layer for _, layer in present]
+        if all(layer is layers[0] for layer in layers):
             # One adapter for all: broadcast instead of copying it for each row.
-            weights = weights[:1]
-        return _stacked(rows, weights)
+            layers = layers[:1]
 
+        def stack(parts: list[torch.Tensor]) -> torch.Tensor:
+            return torch.stack(parts).to(device=weight.device, dtype=weight.dtype)
 
-def _stacked(rows: torch.Tensor | None, weights: Sequence[LoraWeights]) -> _Stack:
-    rank = max(layer.down.shape[0] for layer in weights)
-    down = torch.stack([_padded(layer.down.T, rank, dim=1) for layer in weights])
-    up = torch.stack([_padded(layer.up.T, rank, dim=0) for layer in weights])
-    rescale = None
-    if any(layer.rescale is not None for layer in weights):
-        ones = torch.ones(up.shape[2], device=up.device, dtype=up.dtype)
-        scales = [ones if layer.rescale is None else layer.rescale for layer in weights]
-        rescale = torch.stack(scales)[:, None, :]
-    return _Stack(rows, down, up, rescale)
-
-
-def _padded(matrix: torch.Tensor, rank: int, *, dim: int) -> torch.Tensor:
-    missing = rank - matrix.shape[dim]
-    return functional.pad(matrix, (0, missing) if dim == 1 else (0, 0, 0, missing))
+        rescale = None
+        if layers[0].rescale is not None:
+            rescale = stack([one.rescale for one in layers if one.rescale is not None])[:, None, :]
+        return _Bucket(
+            rows,
+            stack([one.down.T for one in layers]),
+            stack([one.up.T.float() * one.scaling for one in layers]),
+            rescale,
+        )

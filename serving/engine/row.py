@@ -5,52 +5,67 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
-from serving.engine.adapters import Adapter
 from serving.engine.detokenize import StopStrings, Vocabulary
 from serving.engine.sampling import Sampler
-from serving.engine.types import EngineError, Finish, Request, Token
+from serving.engine.types import EngineError, Finish, Logprob, Request, Token
 
 
 class Row:
-    """Written by the scheduler thread alone, but for `cancelled`."""
+    """Written by the scheduler's thread alone, but for `cancelled`."""
 
     def __init__(
-        self, request: Request, adapter: Adapter | None, vocabulary: Vocabulary, context: int
+        self, request: Request, adapter: object | None, vocabulary: Vocabulary, context: int
     ) -> None:
         self.request = request
-        self.adapter = adapter
-        self.sampler = Sampler(request.temperature, request.top_p, request.seed)
+        self.adapter = adapter  # what the backend made of it
+        self.sampler = Sampler(request)
+        self.slot = -1  # the row's place in the backend
+        self.pages: list[int] = []
+        self.names: list[bytes] = []  # of full pages
         self.length = 0  # tokens in the cache
-        self.last_token = request.input_ids[-1]
+        self.cached = 0  # of them, found there
+        self.piece = 1  # tokens of the next step
+        self.tokens = list(request.input_ids)
         self.cancelled = False
+        self.prompt_logprobs: list[Logprob] = []
         self.out: SimpleQueue[Token | EngineError] = SimpleQueue()
-        self._drawn = 0
-        self._allowed = min(request.max_tokens, context - len(request.input_ids))
+        self._prompt = len(request.input_ids)
+        self._allowed = min(request.max_tokens, context - self._prompt)
         self._text = vocabulary.stream()
         self._stops = StopStrings(request.stop)
 
-    def take(self, token: int, end_tokens: frozenset[int]) -> bool:
+    @property
+    def most(self) -> int:
+        """Tokens that it may ever hold in the cache; the last one drawn is never put there."""
+        return self._prompt + self._allowed - 1
+
+    @property
+    def prefilled(self) -> bool:
+        return self.length >= self._prompt
+
+    def take(self, token: int, end_tokens: frozenset[int], logprob: Logprob | None = None) -> bool:
         """Hand a drawn token on; returns whether it was the last."""
-        self.last_token = token
-        self._drawn += 1
-        if token in end_tokens:
-            self.finish(token, Finish.STOP)
+        self.tokens.append(token)
+        if token in self.request.stop_ids or (token in end_tokens and not self.request.ignore_end):
+            self.finish(token, Finish.STOP, logprob=logprob)
             return True
         text, stopped = self._stops.push(self._text.push(token))
         if stopped:
-            self.out.put(Token(token, text, Finish.STOP))
+            self.out.put(Token(token, text, Finish.STOP, logprob))
             return True
-        if self._drawn >= self._allowed:
-            self.finish(token, Finish.LENGTH, text)
+        if len(self.tokens) - self._prompt >= self._allowed:
+            self.finish(token, Finish.LENGTH, text, logprob)
             return True
-        self.out.put(Token(token, text))
+        self.out.put(Token(token, text, None, logprob))
         return False
 
-    def finish(self, token: int | None, reason: Finish, text: str = "") -> None:
+    def finish(
+        self, token: int | None, reason: Finish, text: str = "", logprob: Logprob | None = None
+    ) -> None:
         """The last token, with all text that was held back up to a stop string."""
         rest, stopped = self._stops.push(self._text.flush())
         text += rest if stopped else rest + self._stops.flush()
-        self.out.put(Token(token, text, Finish.STOP if stopped else reason))
+        self.out.put(Token(token, text, Finish.STOP if stopped else reason, logprob))
 
     def fail(self, error: EngineError) -> None:
         self.out.put(error)
@@ -63,6 +78,16 @@ class TokenStream(Iterator[Token]):
         self._row = row
         self._cancel = cancel
         self._ended = False
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that the cache had; known with the first token."""
+        return self._row.cached
+
+    @property
+    def prompt_logprobs(self) -> tuple[Logprob, ...]:
+        """Of the prompt's tokens but the first, where they were asked for; with the first token."""
+        return tuple(self._row.prompt_logprobs)
 
     def __iter__(self) -> TokenStream:
         return self

@@ -3,34 +3,86 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 
 import torch
 
+from serving.engine.types import Logprob, Request
+
+NEVER = float("-inf")
+
 
 class Sampler:
-    """Temperature and nucleus sampling with a random stream of its own.
+    """One request's way of choosing, with a random stream of its own.
 
     The stream belongs to the request, so that the same seed gives the same tokens whoever
     shares the batch.
     """
 
-    def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
-        self.temperature = temperature
-        self.top_p = top_p
-        self._random = torch.Generator(device="cpu")
-        self._random.manual_seed(secrets.randbits(63) if seed is None else seed % 2**63)
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._random: torch.Generator | None = None
+        if request.temperature > 0.0:
+            seed = request.seed
+            self._random = torch.Generator(device="cpu")
+            self._random.manual_seed(secrets.randbits(63) if seed is None else seed % 2**63)
+        self._drawn: Counter[int] = Counter()
+        self._bias: tuple[torch.Tensor, torch.Tensor] | None = None
+        if request.logit_bias:
+            ids = torch.tensor(list(request.logit_bias))
+            self._bias = ids, torch.tensor(list(request.logit_bias.values()), dtype=torch.float32)
+        self._prompt = sorted(set(request.input_ids)) if request.repetition_penalty != 1.0 else []
 
     def choose(self, logits: torch.Tensor) -> int:
-        """Next token from float logits of shape (vocabulary,)."""
-        if self.temperature == 0.0:
-            return int(logits.argmax())
-        scaled = logits.to(device="cpu", dtype=torch.float32)
+        """Next token from float logits of shape (vocabulary,) on the CPU."""
+        if self.request.shifts:
+            logits = self._shifted(logits)
+        token = int(logits.argmax()) if self._random is None else self._draw(logits, self._random)
+        if self.request.shifts:
+            self._drawn[token] += 1
+        return token
+
+    def _shifted(self, logits: torch.Tensor) -> torch.Tensor:
+        request, logits = self.request, logits.clone()
+        if self._bias is not None:
+            logits[self._bias[0]] += self._bias[1]
+        if self._prompt or (self._drawn and request.repetition_penalty != 1.0):
+            seen = torch.tensor(sorted({*self._prompt, *self._drawn}))
+            here = logits[seen]
+            # Keskar and others, 2019: away from zero's other side for negative logits.
+            logits[seen] = torch.where(
+                here > 0, here / request.repetition_penalty, here * request.repetition_penalty
+            )
+        if self._drawn and (request.frequency_penalty or request.presence_penalty):
+            ids = torch.tensor(list(self._drawn))
+            counts = torch.tensor(list(self._drawn.values()), dtype=torch.float32)
+            logits[ids] -= request.frequency_penalty * counts + request.presence_penalty
+        return logits
+
+    def _draw(self, logits: torch.Tensor, random: torch.Generator) -> int:
+        request = self.request
         # The largest is subtracted first: a tiny temperature must not overflow into inf - inf.
-        scaled = (scaled - scaled.max()) / self.temperature
+        scaled = (logits - logits.max()) / request.temperature
         probabilities, order = scaled.softmax(-1).sort(descending=True, stable=True)
+        if request.top_k:
+            probabilities = probabilities[: request.top_k]
+            probabilities = probabilities / probabilities.sum()
         cumulative = probabilities.cumsum(-1)
         # Smallest set whose probability reaches top_p; always at least the likeliest token.
-        kept = int((cumulative - probabilities < self.top_p).sum().clamp(min=1))
-        drawn = torch.rand((), generator=self._random) * cumulative[kept - 1]
+        kept = int((cumulative - probabilities < request.top_p).sum().clamp(min=1))
+        if request.min_p:
+            likely = int((probabilities >= request.min_p * probabilities[0]).sum())
+            kept = min(kept, max(likely, 1))
+        drawn = torch.rand((), generator=random) * cumulative[kept - 1]
         place = int(torch.searchsorted(cumulative[:kept], drawn, right=True))
         return int(order[min(place, kept - 1)])
+
+
+def logprob_of(logits: torch.Tensor, token: int, alternatives: int) -> Logprob:
+    """The model's own probability of `token`, from float logits of shape (vocabulary,)."""
+    logprobs = logits.log_softmax(-1)
+    top: tuple[tuple[int, float], ...] = ()
+    if alternatives:
+        values, ids = logprobs.topk(min(alternatives, logits.shape[0]))
+        top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    return Logprob(token, float(logprobs[token]), top)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,6 +15,9 @@ class Finish(StrEnum):
     CANCELLED = "cancelled"
 
 
+MAX_LOGPROBS = 20  # alternatives told for each token
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One inference.
@@ -21,6 +25,16 @@ class Request:
     `adapter` is the name under which `Engine.ensure_adapter` loaded it, None asks the base.
     `temperature` 0 is greedy. Without a `seed` the engine draws one.
     `max_tokens` is cut to what fits into the context after the prompt.
+
+    Penalties, biases and cuts are applied in this order: `logit_bias` (token -> what is added),
+    `repetition_penalty` (over prompt and answer), `frequency_penalty` and `presence_penalty` (over
+    the answer), temperature, `top_k` (0: all), `top_p`, `min_p` (part of the likeliest token's
+    probability). `logprobs` is how many alternatives each token tells, None for no probabilities;
+    they are those of the model itself, before all of the above. With `prompt_logprobs` the stream
+    tells the same for the prompt.
+
+    `owner` is whose prompt it is: prompts are shared in the cache among the same owner's requests
+    only, and owners take turns when more is asked than fits.
     """
 
     request_id: str
@@ -31,6 +45,41 @@ class Request:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = field(default=())
+    top_k: int = 0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+    prompt_logprobs: bool = False
+    stop_ids: frozenset[int] = frozenset()
+    ignore_end: bool = False
+    owner: str = ""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the largest logit is the answer, as it comes from the model."""
+        return self.temperature == 0.0 and not self.shifts
+
+    @property
+    def shifts(self) -> bool:
+        """Whether logits are changed before a token is chosen."""
+        return bool(
+            self.logit_bias
+            or self.frequency_penalty
+            or self.presence_penalty
+            or self.repetition_penalty != 1.0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """Natural logarithm of a token's probability, with the likeliest tokens at its place."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +94,7 @@ class Token:
     id: int | None
     text: str
     finish_reason: Finish | None = None
+    logprob: Logprob | None = None
 
 
 class EngineError(Exception):

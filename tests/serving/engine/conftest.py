@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from serving.engine.adapters import CONFIG_FILE, WEIGHTS_FILE, adapter_name, file_sha256
 from serving.engine.engine import Engine
+from serving.engine.native.build import library
 from serving.engine.types import Request
 
 CORPUS = [
@@ -67,6 +68,12 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The oracle's tiny products are much slower where two threads share a busy core."""
+    torch.set_num_threads(1)
+
+
 AdapterMaker = Callable[..., tuple[str, Path]]
 
 
@@ -114,11 +121,33 @@ def copied(tmp_path: Path) -> Callable[[Path], Path]:
     return copy
 
 
+BACKENDS = [
+    pytest.param(
+        "native", marks=pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+    ),
+    "transformers",
+]
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def engine(base_folder: Path) -> Iterator[Engine]:
-    made = Engine(base_folder, threads=1, max_active=8, base_sha256="1" * 64)
+def engine(base_folder: Path, backend: str) -> Iterator[Engine]:
+    made = Engine(base_folder, threads=1, max_active=8, base_sha256="1" * 64, backend=backend)
     yield made
     made.close()
+
+
+def rounded(model: torch.nn.Module) -> torch.nn.Module:
+    """PEFT's adapters with their matrices as the engine holds them."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
+                parameter.copy_(parameter.bfloat16())
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +157,7 @@ def oracle(base_folder: Path) -> Callable[..., list[int]]:
     def greedy(prompt: list[int], count: int, adapter: Path | None = None) -> list[int]:
         model = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
         if adapter is not None:
-            model = PeftModel.from_pretrained(model, adapter)
+            model = rounded(PeftModel.from_pretrained(model, adapter))
         ids = torch.tensor([prompt])
         with torch.inference_mode():
             out = model.eval().generate(

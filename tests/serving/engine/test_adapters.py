@@ -168,7 +168,7 @@ def test_a_refused_adapter_can_be_brought_again(engine, folder):
 def test_adapters_beyond_the_limit_push_the_oldest_out_and_running_rows_go_on(
     base_folder, make_adapter, oracle
 ):
-    made = Engine(base_folder, max_adapters=2)
+    made = Engine(base_folder, max_adapters=2, backend="transformers")
     adapters = [make_adapter(seed) for seed in (31, 32, 33)]
     prompt = prompt_of(5)
     try:

@@ -45,7 +45,7 @@ def test_an_adapter_answers_as_in_peft(engine, oracle, make_adapter, options):
 
 
 def test_a_prompt_of_several_chunks_answers_as_in_transformers(engine, oracle, monkeypatch):
-    monkeypatch.setattr("serving.engine.engine.PREFILL_CHUNK", 8)
+    monkeypatch.setattr("serving.engine.scheduler.PREFILL_ALONE", 8)
     prompt = prompt_of(45, seed=2)
     assert tokens_of(engine, request("long", prompt)) == oracle(prompt, 24)
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from serving.engine.adapters import WEIGHTS_FILE
 from serving.engine.engine import Engine
+from serving.engine.scheduler import Scheduler
 from serving.engine.types import BadRequest, EngineClosed, EngineError, Finish, UnknownAdapter
-from tests.serving.engine.conftest import CONTEXT, prompt_of, request, tokens_of
+from tests.serving.engine.conftest import CONTEXT, name_of, prompt_of, request, tokens_of
 
 
 def test_it_ends_with_length_at_max_tokens(engine):
@@ -99,8 +102,8 @@ def test_leaving_the_loop_early_cancels(engine):
     assert wait_until(lambda: engine.residency().active == 0)
 
 
-def test_more_requests_than_lanes_are_all_answered(base_folder, oracle):
-    made = Engine(base_folder, max_active=2)
+def test_more_requests_than_places_are_all_answered(base_folder, oracle, backend):
+    made = Engine(base_folder, max_active=2, backend=backend)
     try:
         prompts = [prompt_of(4 + place, seed=place) for place in range(6)]
         streams = [
@@ -114,13 +117,19 @@ def test_more_requests_than_lanes_are_all_answered(base_folder, oracle):
     assert answers == [oracle(prompt, 8 + place) for place, prompt in enumerate(prompts)]
 
 
-def test_numbers_that_are_not_finite_fail_only_their_own_request(base_folder, make_adapter, oracle):
-    made = Engine(base_folder, max_active=3)
-    name, folder = make_adapter(9)
-    made.ensure_adapter(name, folder)
+def test_numbers_that_are_not_finite_fail_only_their_own_request(
+    base_folder, make_adapter, copied, oracle, backend
+):
+    made = Engine(base_folder, max_active=3, backend=backend)
+    folder = copied(make_adapter(9)[1])
     # Finite weights that overflow while they are multiplied pass validation and fail here.
-    for layer in made._adapters[name].layers.values():
-        layer.up.fill_(3e38)
+    tensors = load_file(folder / WEIGHTS_FILE)
+    for key, tensor in tensors.items():
+        if "lora_B" in key:
+            tensor.fill_(3e38)
+    save_file(tensors, folder / WEIGHTS_FILE)
+    name = name_of(folder)
+    made.ensure_adapter(name, folder)
     long, short = prompt_of(20), prompt_of(3, seed=8)
     try:
         first = made.generate(request("well", long, max_tokens=150))
@@ -137,10 +146,10 @@ def test_numbers_that_are_not_finite_fail_only_their_own_request(base_folder, ma
 
 
 def test_a_row_that_ends_while_another_prompt_is_taken_in_disturbs_nobody(
-    base_folder, oracle, monkeypatch
+    base_folder, oracle, monkeypatch, backend
 ):
-    monkeypatch.setattr("serving.engine.engine.PREFILL_CHUNK", 4)
-    made = Engine(base_folder, max_active=3)
+    monkeypatch.setattr("serving.engine.scheduler.PREFILL_BESIDE", 4)
+    made = Engine(base_folder, max_active=3, backend=backend)
     asked = [(prompt_of(4, seed=1), 12), (prompt_of(3, seed=2), 40), (prompt_of(80, seed=3), 10)]
     try:
         streams = [
@@ -166,13 +175,13 @@ def test_a_closed_engine_fails_what_runs_and_refuses_more(base_folder):
 
 def test_the_step_runs_with_the_stated_number_of_threads(base_folder, monkeypatch):
     seen: list[int] = []
-    plain = Engine._forward
+    plain = Scheduler.turn
 
-    def spied(self, *args):
+    def spied(self):
         seen.append(torch.get_num_threads())
-        return plain(self, *args)
+        plain(self)
 
-    monkeypatch.setattr(Engine, "_forward", spied)
+    monkeypatch.setattr(Scheduler, "turn", spied)
     for threads in (1, 2):
         made = Engine(base_folder, threads=threads)
         tokens_of(made, request("one", prompt_of(3), max_tokens=2))

@@ -1,0 +1,83 @@
+"""An adapter as one blob that the native step reads where it lies.
+
+A blob is a header, a table with an entry for each layer and module, and the matrices in bfloat16 in
+the order in which a step reads them. Nothing is decoded when it is used: the blob's address is the
+row's adapter. The layout is told in `native/adapters.h`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+import torch
+from torch.nn import functional
+
+from serving.engine.adapters import Adapter, LoraWeights
+from serving.engine.native.layout import MODULES, PANEL, padded
+from serving.engine.types import AdapterRejected
+
+MAGIC = b"OLLORA01"
+HEADER = struct.Struct("<8siiq40x")
+ENTRY = struct.Struct("<ifqqq")
+ALIGNMENT = 64
+CHUNK = 8  # ranks that are multiplied side by side
+
+
+def pack_adapter(adapter: Adapter, places: Mapping[str, tuple[int, int]], layers: int) -> bytes:
+    """`places` says for each linear layer's path which layer and module it is."""
+    table = [ENTRY.pack(0, 0.0, 0, 0, 0)] * (layers * len(MODULES))
+    at = HEADER.size + ENTRY.size * len(table)
+    pieces: list[bytes] = []
+
+    def put(data: bytes) -> int:
+        nonlocal at
+        gap = -at % ALIGNMENT
+        pieces.append(b"\0" * gap + data)
+        at += gap + len(data)
+        return at - len(data)
+
+    for module in sorted(adapter.layers, key=lambda name: places[name]):
+        weights = adapter.layers[module]
+        layer, kind = places[module]
+        table[layer * len(MODULES) + kind] = ENTRY.pack(
+            weights.down.shape[0],
+            weights.scaling,
+            put(_down(weights)),
+            put(_up(weights)),
+            0 if weights.rescale is None else put(_rescale(weights.rescale)),
+        )
+    return HEADER.pack(MAGIC, layers, len(MODULES), at) + b"".join([*table, *pieces])
+
+
+def check_header(blob: bytes | memoryview, layers: int) -> None:
+    """Raises AdapterRejected where the blob was not made for a base of this many layers."""
+    if len(blob) < HEADER.size:
+        raise AdapterRejected("The packed adapter is cut off.")
+    magic, held, modules, size = HEADER.unpack_from(blob)
+    if (magic, held, modules, size) != (MAGIC, layers, len(MODULES), len(blob)):
+        raise AdapterRejected("The packed adapter is of another base or another version.")
+
+
+def _words(matrix: torch.Tensor) -> torch.Tensor:
+    """bfloat16 (rows, width) -> int16 pairs (rows, blocks, 16, 2): element j with 16 + j."""
+    rows, width = matrix.shape
+    whole = functional.pad(matrix, (0, padded(width) - width)).view(torch.int16)
+    return whole.reshape(rows, -1, 2, PANEL // 2).transpose(2, 3)
+
+
+def _down(weights: LoraWeights) -> bytes:
+    chunks = _words(weights.down).split(CHUNK)
+    return b"".join(_bytes(chunk.transpose(0, 1)) for chunk in chunks)
+
+
+def _up(weights: LoraWeights) -> bytes:
+    return _bytes(_words(weights.up.T.contiguous()).transpose(0, 1))
+
+
+def _rescale(rescale: torch.Tensor) -> bytes:
+    return _bytes(functional.pad(rescale, (0, padded(len(rescale)) - len(rescale))))
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().numpy().tobytes()

@@ -1,0 +1,137 @@
+"""The native step behind the engine's interface: float32 on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from serving.engine.adapters import Linear, read_adapter
+from serving.engine.backend import Batch, Residents
+from serving.engine.blob import check_header, pack_adapter
+from serving.engine.native.layout import MODULES, PAGE, Cache, Step, padded
+from serving.engine.native.program import Program
+from serving.engine.store import AdapterStore
+
+
+class NativeBackend:
+    """See `backend.Backend`."""
+
+    kind = "native"
+    page_size = PAGE
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        program: Program,
+        store: AdapterStore,
+        *,
+        slots: int,
+        context: int,
+        pages: int,
+        threads: int,
+        base_sha256: str | None = None,
+    ) -> None:
+        model = program.model
+        self._library, self._program, self._store = library, program, store
+        self._threads, self._base_sha256 = threads, base_sha256
+        self.vocabulary_size = int(model.vocabulary)
+        self._handle = library.openledger_engine()
+        if not self._handle:
+            raise MemoryError("There is no memory for the engine.")
+        self.page_count = pages
+        floats = model.kv_heads * model.size * PAGE
+        self.page_bytes = 2 * 4 * floats * model.layers
+        # Not touched before it is used, so what no row needs costs no memory.
+        self._keys = torch.empty(model.layers * pages * floats)
+        self._values = torch.empty(model.layers * pages * floats)
+        self._cache = Cache(self._keys.data_ptr(), self._values.data_ptr(), pages)
+        self._table = np.zeros((slots, -(-context // PAGE)), np.int32)
+        self._adapters = np.zeros(slots, np.uint64)
+        self._linears = {
+            name: Linear(inputs, outputs, lambda name=name: program.weight(name))
+            for name, (_, outputs, inputs) in program.packed.items()
+        }
+        self._places = {
+            name: (int(name.split(".")[2]), MODULES.index(name.rsplit(".", 1)[1]))
+            for name in program.packed
+        }
+        self._loading: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    # Adapters, from any thread.
+
+    def has(self, name: str) -> bool:
+        return name in self._store
+
+    def load(self, name: str, source: Path | Callable[[], Path]) -> None:
+        with self._lock:
+            lock = self._loading.setdefault(name, threading.Lock())
+        with lock:
+            if name not in self._store:
+                folder = source if isinstance(source, Path) else source()
+                adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
+                self._store.add(name, pack_adapter(adapter, self._places, self._program.layers))
+            check_header(self._store.view(name), self._program.layers)
+            self._store.warm(name)
+        with self._lock:
+            self._loading.pop(name, None)
+
+    def adapter(self, name: str) -> object | None:
+        try:
+            return self._store.warm(name)
+        except KeyError:
+            return None
+
+    def pin(self, name: str, pinned: bool) -> None:
+        self._store.pin(name, pinned)
+
+    def residents(self) -> Residents:
+        tiers = self._store.tiers()
+        return Residents(tiers.warm, tiers.warm_bytes, tiers.registered)
+
+    # Steps, from the scheduler's thread.
+
+    def place(self, slot: int, pages: list[int], adapter: object | None) -> None:
+        self._table[slot, : len(pages)] = pages
+        self._adapters[slot] = 0 if adapter is None else adapter.address  # type: ignore[attr-defined]
+
+    def free(self, slot: int) -> None:
+        self._adapters[slot] = 0
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        wanted = len(batch.outputs)
+        logits = torch.empty((wanted, padded(self.vocabulary_size)))
+        # Rows of the base alone take the same way as if there were no adapters at all.
+        adapted = bool(self._adapters[batch.slots].any())
+        step = Step(
+            tokens=len(batch.ids),
+            wanted=wanted,
+            threads=self._threads,
+            page_columns=self._table.shape[1],
+            ids=batch.ids.ctypes.data,
+            positions=batch.positions.ctypes.data,
+            rows=batch.slots.ctypes.data,
+            pages=self._table.ctypes.data,
+            adapters=self._adapters.ctypes.data if adapted else None,
+            outputs=batch.outputs.ctypes.data,
+            logits=logits.data_ptr(),
+        )
+        failed = self._library.openledger_step(
+            self._handle,
+            ctypes.addressof(self._program.model),
+            ctypes.addressof(self._cache),
+            ctypes.addressof(step),
+        )
+        if failed:
+            raise MemoryError("There is no memory for a step.")
+        return logits[:, : self.vocabulary_size]
+
+    def close(self) -> None:
+        if self._handle:
+            self._library.openledger_close(self._handle)
+            self._handle = None

@@ -1,0 +1,237 @@
+"""Packed adapters on disk, by name, read by mmap: ten thousand registered ones cost an index.
+
+Blobs lie in a few large pack files, since each mapping keeps a descriptor. A blob's bytes are
+written before its record in the index, so that whatever a crash leaves behind is not seen. Several
+processes may share a folder. The store is a cache of what can be packed again: it may be deleted
+while nobody uses it.
+
+Two tiers: `warm` blobs are mapped and paged in, up to a budget in bytes, the longest unused ones go
+first and pinned ones never; all others wait on disk. Dropping a blob never hurts a row that reads
+it: its pages come back from the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+PACK_BYTES = 1 << 30
+PAGE = mmap.PAGESIZE
+RECORD = struct.Struct("<32sIIQQ8x")  # name, pack, zero, offset, size
+
+
+@dataclass(slots=True)
+class Warm:
+    """A blob in memory. `address` is valid as long as the store is open."""
+
+    address: int
+    size: int
+    load_seconds: float
+    hits: int = 0
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """What the store holds: counts and bytes."""
+
+    registered: int
+    warm: int
+    warm_bytes: int
+    pinned: int
+    evicted: int
+
+
+class AdapterStore:
+    """Thread-safe."""
+
+    def __init__(self, folder: Path, *, warm_bytes: int = 2 << 30) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._budget = folder, warm_bytes
+        self._index = folder / "index"
+        self._index.touch()
+        self._read = 0  # bytes of the index that are known
+        self._places: dict[bytes, bytes] = {}  # name -> the rest of its record
+        self._maps: dict[int, mmap.mmap] = {}
+        self._addresses: dict[int, int] = {}
+        self._warm: OrderedDict[str, Warm] = OrderedDict()
+        self._warm_bytes = 0
+        self._evicted = 0
+        self._lock = threading.Lock()
+        self._refresh()
+
+    def __contains__(self, name: str) -> bool:
+        with self._lock:
+            return self._place(name) is not None
+
+    def add(self, name: str, blob: bytes) -> None:
+        """Write a blob under `name` (64 hexadecimal digits); nothing where it is there already."""
+        with self._lock, self._alone():
+            if self._place(name) is not None:
+                return
+            pack, offset = self._room(len(blob))
+            path = self._pack(pack)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                if os.fstat(descriptor).st_size < PACK_BYTES:
+                    os.ftruncate(descriptor, PACK_BYTES)  # sparse: mapped once, as a whole
+                written = 0
+                while written < len(blob):
+                    written += os.pwrite(descriptor, blob[written:], offset + written)
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            with self._index.open("ab") as index:
+                index.write(RECORD.pack(bytes.fromhex(name), pack, 0, offset, len(blob)))
+            self._refresh()
+
+    def warm(self, name: str) -> Warm:
+        """The blob in memory, every page of it touched. Raises KeyError."""
+        with self._lock:
+            found = self._warm.get(name)
+            if found is not None:
+                self._warm.move_to_end(name)
+                found.hits += 1
+                return found
+            place = self._place(name)
+            if place is None:
+                raise KeyError(name)
+            address, size = self._mapped(*place)
+        started = time.perf_counter()
+        _touch(address, size)
+        seconds = time.perf_counter() - started
+        with self._lock:
+            # Another thread may have been faster; one of the two records stays.
+            found = self._warm.setdefault(name, Warm(address, size, seconds))
+            if found.hits == 0:
+                self._warm_bytes += size
+            found.hits += 1
+            self._make_room(name)
+            return found
+
+    def pin(self, name: str, pinned: bool = True) -> None:
+        """Keep a blob warm whatever else is asked for, or no longer. Raises KeyError."""
+        self.warm(name)
+        with self._lock:
+            self._warm[name].pinned = pinned
+
+    def view(self, name: str) -> memoryview:
+        """The blob's bytes, for checks. Raises KeyError."""
+        with self._lock:
+            place = self._place(name)
+            if place is None:
+                raise KeyError(name)
+            pack, offset, size = place
+            self._mapped(pack, offset, size)
+            return memoryview(self._maps[pack])[offset : offset + size]
+
+    def tiers(self) -> Tiers:
+        with self._lock:
+            return Tiers(
+                registered=len(self._places),
+                warm=len(self._warm),
+                warm_bytes=self._warm_bytes,
+                pinned=sum(one.pinned for one in self._warm.values()),
+                evicted=self._evicted,
+            )
+
+    def residents(self) -> dict[str, Warm]:
+        """The warm blobs by name, the longest unused first."""
+        with self._lock:
+            return dict(self._warm)
+
+    def names(self) -> Iterator[str]:
+        with self._lock:
+            return iter([name.hex() for name in self._places])
+
+    # With the lock held.
+
+    def _place(self, name: str) -> tuple[int, int, int] | None:
+        try:
+            key = bytes.fromhex(name)
+        except ValueError:
+            return None
+        rest = self._places.get(key)
+        if rest is None:
+            self._refresh()
+            rest = self._places.get(key)
+        return None if rest is None else struct.unpack("<IQQ", rest)
+
+    def _refresh(self) -> None:
+        """Read what this or another process has added to the index."""
+        size = self._index.stat().st_size
+        whole = size - size % RECORD.size
+        if whole <= self._read:
+            return
+        with self._index.open("rb") as index:
+            index.seek(self._read)
+            data = index.read(whole - self._read)
+        for name, pack, _, offset, length in RECORD.iter_unpack(data):
+            self._places[name] = struct.pack("<IQQ", pack, offset, length)
+        self._read = whole
+
+    def _room(self, size: int) -> tuple[int, int]:
+        """Pack and offset behind the last blob; a new pack where the last one is full."""
+        if size > PACK_BYTES:
+            raise ValueError("An adapter is larger than a pack file.")
+        pack, end = 0, 0
+        if self._read:
+            with self._index.open("rb") as index:
+                index.seek(self._read - RECORD.size)
+                _, pack, _, offset, length = RECORD.unpack(index.read(RECORD.size))
+            end = -(-(offset + length) // PAGE) * PAGE
+        return (pack, end) if end + size <= PACK_BYTES else (pack + 1, 0)
+
+    def _mapped(self, pack: int, offset: int, size: int) -> tuple[int, int]:
+        if pack not in self._maps:
+            with self._pack(pack).open("rb") as file:
+                found = mmap.mmap(file.fileno(), PACK_BYTES, access=mmap.ACCESS_READ)
+            self._maps[pack] = found
+            self._addresses[pack] = int(np.frombuffer(found, np.uint8).ctypes.data)
+        return self._addresses[pack] + offset, size
+
+    def _make_room(self, kept: str) -> None:
+        for name in list(self._warm):
+            if self._warm_bytes <= self._budget:
+                return
+            one = self._warm[name]
+            if one.pinned or name == kept:
+                continue
+            del self._warm[name]
+            self._warm_bytes -= one.size
+            self._evicted += 1
+            place = self._place(name)
+            if place is not None:
+                pack, offset, size = place
+                length = -(-size // PAGE) * PAGE
+                with contextlib.suppress(OSError, AttributeError):
+                    self._maps[pack].madvise(mmap.MADV_DONTNEED, offset, length)
+
+    def _pack(self, number: int) -> Path:
+        return self._folder / f"pack-{number:06}"
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One writer among the processes; others' records are known inside."""
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._refresh()
+            yield
+
+
+def _touch(address: int, size: int) -> None:
+    """Read a byte of each page, so that a step never waits for the disk."""
+    pages = (ctypes.c_char * size).from_address(address)
+    bytes(memoryview(pages)[::PAGE])
