@@ -43,6 +43,12 @@ class NativeBackend:
         self._handle = library.openledger_engine()
         if not self._handle:
             raise MemoryError("There is no memory for the engine.")
+        self.always_adapt = False  # for measurements: base rows too ask for their adapter
+        # What a step reads of the base at least: all but the embeddings of other tokens.
+        panels = {id(one): one for one, _, _ in program.packed.values()}
+        self.weight_bytes = sum(one.nbytes for one in panels.values()) + 4 * padded(
+            self.vocabulary_size
+        ) * padded(model.hidden)
         self.page_count = pages
         floats = model.kv_heads * model.size * PAGE
         self.page_bytes = 2 * 4 * floats * model.layers
@@ -107,7 +113,7 @@ class NativeBackend:
         wanted = len(batch.outputs)
         logits = torch.empty((wanted, padded(self.vocabulary_size)))
         # Rows of the base alone take the same way as if there were no adapters at all.
-        adapted = bool(self._adapters[batch.slots].any())
+        adapted = self.always_adapt or bool(self._adapters[batch.slots].any())
         step = Step(
             tokens=len(batch.ids),
             wanted=wanted,
