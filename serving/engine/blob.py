@@ -67,7 +67,7 @@ def _words(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _down(weights: LoraWeights) -> bytes:
-    chunks = _words(weights.down).split(CHUNK)
+    chunks = torch.split(_words(weights.down), CHUNK)
     return b"".join(_bytes(chunk.transpose(0, 1)) for chunk in chunks)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class ModuleBackend:
         self._lora = RowAdapters(modules)
         self._linears = {
             name: Linear(
-                module.in_features, module.out_features, lambda module=module: module.weight
+                module.in_features, module.out_features, partial(getattr, module, "weight")
             )
             for name, module in modules.items()
         }

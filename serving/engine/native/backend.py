@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ class NativeBackend:
         self._table = np.zeros((slots, -(-context // PAGE)), np.int32)
         self._adapters = np.zeros(slots, np.uint64)
         self._linears = {
-            name: Linear(inputs, outputs, lambda name=name: program.weight(name))
+            name: Linear(inputs, outputs, partial(program.weight, name))
             for name, (_, outputs, inputs) in program.packed.items()
         }
         self._places = {

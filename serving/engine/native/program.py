@@ -70,7 +70,8 @@ def read_program(model: Any, context: int) -> Program:
 
 class _Reader:
     def __init__(self, model: Any, context: int) -> None:
-        self.causal, self.inside, self.config = model, getattr(model, "model", None), model.config
+        self.causal, self.config = model, model.config
+        self.inside: Any = getattr(model, "model", None)
         self.context = context
         self.held: list[Any] = []
         self.packed: dict[str, tuple[torch.Tensor, int, int]] = {}
