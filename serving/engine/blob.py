@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch.nn import functional
 
-from serving.engine.adapters import Adapter, LoraWeights
+from serving.engine.adapters import MAX_RANK, Adapter, LoraWeights
 from serving.engine.native.layout import MODULES, PANEL, padded
 from serving.engine.types import AdapterRejected
 
@@ -50,13 +50,28 @@ def pack_adapter(adapter: Adapter, places: Mapping[str, tuple[int, int]], layers
     return HEADER.pack(MAGIC, layers, len(MODULES), at) + b"".join([*table, *pieces])
 
 
-def check_header(blob: bytes | memoryview, layers: int) -> None:
-    """Raises AdapterRejected where the blob was not made for a base of this many layers."""
-    if len(blob) < HEADER.size:
-        raise AdapterRejected("The packed adapter is cut off.")
-    magic, held, modules, size = HEADER.unpack_from(blob)
-    if (magic, held, modules, size) != (MAGIC, layers, len(MODULES), len(blob)):
+def check_blob(blob: bytes | memoryview, shapes: Mapping[tuple[int, int], tuple[int, int]]) -> None:
+    """Refuse what a step would read beyond the blob's end, before it is asked to.
+
+    `shapes` are (inputs, outputs) for each layer and module. Raises AdapterRejected.
+    """
+    layers = max(layer for layer, _ in shapes) + 1
+    table = HEADER.size + ENTRY.size * layers * len(MODULES)
+    if len(blob) < table:
+        raise AdapterRejected("The packed adapter is of another base, or cut off.")
+    if HEADER.unpack_from(blob) != (MAGIC, layers, len(MODULES), len(blob)):
         raise AdapterRejected("The packed adapter is of another base or another version.")
+    entries = ENTRY.iter_unpack(blob[HEADER.size : table])
+    for place, (rank, _, down, up, rescale) in enumerate(entries):
+        if rank == 0:
+            continue
+        shape = shapes.get(divmod(place, len(MODULES)))
+        if shape is None or not 0 < rank <= MAX_RANK:
+            raise AdapterRejected("The packed adapter is of another base.")
+        inputs, outputs = (padded(width) for width in shape)
+        ends = (down + 2 * rank * inputs, up + 2 * rank * outputs, rescale + 4 * outputs)
+        if min(down, up, rescale) < 0 or max(ends if rescale else ends[:2]) > len(blob):
+            raise AdapterRejected("The packed adapter is of another base, or cut off.")
 
 
 def _words(matrix: torch.Tensor) -> torch.Tensor:

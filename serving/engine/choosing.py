@@ -16,7 +16,6 @@ from serving.engine.module import PAGE, ModuleBackend, page_bytes
 from serving.engine.native.backend import NativeBackend
 from serving.engine.native.build import library
 from serving.engine.native.program import NotLlamaLike, read_program
-from serving.engine.store import AdapterStore
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +77,12 @@ def _native(model: Any, needs: Needs) -> NativeBackend:
     return NativeBackend(
         found,
         program,
-        AdapterStore(needs.store, warm_bytes=needs.warm_bytes),
+        needs.store,
         slots=needs.slots,
         context=needs.context,
         pages=needs.pages(size),
         threads=needs.threads,
+        warm_bytes=needs.warm_bytes,
         base_sha256=needs.base_sha256,
     )
 

@@ -21,6 +21,7 @@ import torch
 
 from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose
+from serving.engine.constraint import Constraints
 from serving.engine.row import Row, TokenStream
 from serving.engine.scheduler import Scheduler
 from serving.engine.types import (
@@ -96,6 +97,7 @@ class Engine:
         model, base = load_base(base_folder, device=device, dtype=dtype, max_context=max_context)
         self.context = base.context
         self._base = base
+        self._constraints = Constraints(base.vocabulary, base.vocabulary_size, base.end_tokens)
         needs = Needs(
             slots=max_active,
             context=base.context,
@@ -146,7 +148,8 @@ class Engine:
             adapter = self.backend.adapter(request.adapter)
             if adapter is None:
                 raise UnknownAdapter(f"The adapter {request.adapter[:12]}… is not loaded.")
-        row = Row(request, adapter, self._base.vocabulary, self.context)
+        constraint = self._constraints.of(request.json_schema) if request.json_schema else None
+        row = Row(request, adapter, self._base.vocabulary, self.context, constraint)
         if self._scheduler.pages.needed(row.most) > self.backend.page_count:
             raise BadRequest("The prompt and max_tokens are more than the engine's memory holds.")
         with self._scheduler.lock:

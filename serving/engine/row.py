@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from serving.engine.detokenize import StopStrings, Vocabulary
 from serving.engine.sampling import Sampler
 from serving.engine.types import EngineError, Finish, Logprob, Request, Token
+
+if TYPE_CHECKING:
+    from serving.engine.constraint import Constraint
 
 
 class Row:
     """Written by the scheduler's thread alone, but for `cancelled`."""
 
     def __init__(
-        self, request: Request, adapter: object | None, vocabulary: Vocabulary, context: int
+        self,
+        request: Request,
+        adapter: object | None,
+        vocabulary: Vocabulary,
+        context: int,
+        constraint: Constraint | None = None,
     ) -> None:
         self.request = request
         self.adapter = adapter  # what the backend made of it
-        self.sampler = Sampler(request)
+        self.sampler = Sampler(request, constraint)
         self.slot = -1  # the row's place in the backend
         self.pages: list[int] = []
         self.names: list[bytes] = []  # of full pages
@@ -52,6 +61,9 @@ class Row:
         text, stopped = self._stops.push(self._text.push(token))
         if stopped:
             self.out.put(Token(token, text, Finish.STOP, logprob))
+            return True
+        if self.sampler.complete:
+            self.finish(token, Finish.STOP, text, logprob)
             return True
         if len(self.tokens) - self._prompt >= self._allowed:
             self.finish(token, Finish.LENGTH, text, logprob)

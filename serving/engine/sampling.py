@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import torch
 
 from serving.engine.types import Logprob, Request
+
+if TYPE_CHECKING:
+    from serving.engine.constraint import Constraint
 
 NEVER = float("-inf")
 
@@ -19,8 +23,8 @@ class Sampler:
     shares the batch.
     """
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, constraint: Constraint | None = None) -> None:
+        self.request, self.constraint = request, constraint
         self._random: torch.Generator | None = None
         if request.temperature > 0.0:
             seed = request.seed
@@ -37,10 +41,19 @@ class Sampler:
         """Next token from float logits of shape (vocabulary,) on the CPU."""
         if self.request.shifts:
             logits = self._shifted(logits)
+        if self.constraint is not None:
+            logits = logits.masked_fill(~self.constraint.allowed(), NEVER)
         token = int(logits.argmax()) if self._random is None else self._draw(logits, self._random)
         if self.request.shifts:
             self._drawn[token] += 1
+        if self.constraint is not None:
+            self.constraint.advance(token)
         return token
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is whole, so that nothing may follow."""
+        return self.constraint is not None and self.constraint.complete
 
     def _shifted(self, logits: torch.Tensor) -> torch.Tensor:
         request, logits = self.request, logits.clone()

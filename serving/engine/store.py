@@ -21,7 +21,7 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,15 @@ class Tiers:
 class AdapterStore:
     """Thread-safe."""
 
-    def __init__(self, folder: Path, *, warm_bytes: int = 2 << 30) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        warm_bytes: int = 2 << 30,
+        check: Callable[[memoryview], None] | None = None,
+    ) -> None:
+        """`check` looks at each blob before it is used for the first time; may raise."""
+        self._check = check
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._budget = folder, warm_bytes
         self._index = folder / "index"
@@ -101,12 +109,14 @@ class AdapterStore:
             for number in packs:
                 with self._pack(number).open("rb") as file:
                     os.fsync(file.fileno())
-            with self._index.open("ab") as index:
+            with self._index.open("r+b") as index:
+                index.seek(self._read)
+                index.truncate()  # half a record, where a writer died
                 index.write(b"".join(written.values()))
             self._refresh()
 
     def warm(self, name: str) -> Warm:
-        """The blob in memory, every page of it touched. Raises KeyError."""
+        """The blob in memory, every page of it touched. Raises KeyError, or what `check` does."""
         with self._lock:
             found = self._warm.get(name)
             if found is not None:
@@ -116,8 +126,12 @@ class AdapterStore:
             place = self._place(name)
             if place is None:
                 raise KeyError(name)
-            address, size = self._mapped(*place)
+            pack, offset, size = place
+            address, size = self._mapped(pack, offset, size)
+            view = memoryview(self._maps[pack])[offset : offset + size]
         started = time.perf_counter()
+        if self._check is not None:
+            self._check(view)
         _touch(address, size)
         seconds = time.perf_counter() - started
         with self._lock:

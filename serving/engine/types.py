@@ -33,6 +33,8 @@ class Request:
     they are those of the model itself, before all of the above. With `prompt_logprobs` the stream
     tells the same for the prompt.
 
+    With a `json_schema` (its text) the answer is JSON of that schema, unless `max_tokens` cuts it.
+
     `owner` is whose prompt it is: prompts are shared in the cache among the same owner's requests
     only, and owners take turns when more is asked than fits.
     """
@@ -55,12 +57,13 @@ class Request:
     prompt_logprobs: bool = False
     stop_ids: frozenset[int] = frozenset()
     ignore_end: bool = False
+    json_schema: str | None = None
     owner: str = ""
 
     @property
     def greedy(self) -> bool:
         """Whether the largest logit is the answer, as it comes from the model."""
-        return self.temperature == 0.0 and not self.shifts
+        return self.temperature == 0.0 and not self.shifts and self.json_schema is None
 
     @property
     def shifts(self) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from serving.engine.adapters import Linear, read_adapter
 from serving.engine.backend import Batch, Residents
-from serving.engine.blob import check_header, pack_adapter
+from serving.engine.blob import check_blob, pack_adapter
 from serving.engine.native.layout import MODULES, PAGE, Cache, Step, padded
 from serving.engine.native.program import Program
 from serving.engine.store import AdapterStore
@@ -29,16 +29,17 @@ class NativeBackend:
         self,
         library: ctypes.CDLL,
         program: Program,
-        store: AdapterStore,
+        folder: Path,
         *,
         slots: int,
         context: int,
         pages: int,
         threads: int,
+        warm_bytes: int,
         base_sha256: str | None = None,
     ) -> None:
         model = program.model
-        self._library, self._program, self._store = library, program, store
+        self._library, self._program = library, program
         self._threads, self._base_sha256 = threads, base_sha256
         self.vocabulary_size = int(model.vocabulary)
         self._handle = library.openledger_engine()
@@ -67,6 +68,13 @@ class NativeBackend:
             name: (int(name.split(".")[2]), MODULES.index(name.rsplit(".", 1)[1]))
             for name in program.packed
         }
+        shapes = {
+            self._places[name]: (inputs, outputs)
+            for name, (_, outputs, inputs) in program.packed.items()
+        }
+        self._store = AdapterStore(
+            folder, warm_bytes=warm_bytes, check=partial(check_blob, shapes=shapes)
+        )
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -83,7 +91,6 @@ class NativeBackend:
                 folder = source if isinstance(source, Path) else source()
                 adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
                 self._store.add(name, pack_adapter(adapter, self._places, self._program.layers))
-            check_header(self._store.view(name), self._program.layers)
             self._store.warm(name)
         with self._lock:
             self._loading.pop(name, None)
