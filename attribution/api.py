@@ -29,7 +29,7 @@ class ShareSerializer(serializers.ModelSerializer[ContributorShare]):
 
     class Meta:
         model = ContributorShare
-        fields = ["kind", "contributor", "datanet", "influence", "share_ppb", "amount"]
+        fields = ["kind", "contributor", "datanet", "influence", "share_ppb", "amount", "passed_on"]
 
     def get_datanet(self, share: Any) -> str | None:
         return share.datanet.slug if share.datanet_is_visible else None

@@ -15,6 +15,7 @@ from accounts.models import User
 from attribution import bodies
 from attribution.groups import Group, parse
 from attribution.models import Attribution, ContributorShare, Index, Receipt, RecordInfluence
+from attribution.royalties import OwnerPart, Passed, capture_url, owner_parts_of, passed_on
 from attribution.services.log import inclusion_bundle
 from datanets.models import Datanet, Record, VersionRecord
 from ledger.splits import Part, Split
@@ -75,6 +76,13 @@ class ReceiptView:
     opposed: int
     log_index: int | None
     parts: list[tuple[str, int, int]]
+    capture_url: str
+    owner_parts: list[OwnerPart]
+    passed_on: list[Passed]
+
+    @property
+    def passed_total(self) -> int:
+        return sum(one.amount for one in self.passed_on)
 
 
 def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Receipt]:
@@ -109,6 +117,7 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
     largest = max((share.share_ppb for share in shares), default=1)
     is_private = Receipt.objects.private_to(user).filter(pk=receipt.pk).exists()
     influences = receipt.public["influence"]["groups"].values()
+    capture = capture_url(receipt)
     return ReceiptView(
         shares=[ShareLine(share, 100 * share.share_ppb / largest) for share in shown],
         others=len(shares) - len(shown),
@@ -119,6 +128,9 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
         opposed=sum(1 for value in influences if int(value) <= 0),
         log_index=receipt.log_index,
         parts=_parts(receipt),
+        capture_url=capture,
+        owner_parts=owner_parts_of(receipt, capture),
+        passed_on=passed_on(receipt, user, capture),
     )
 
 

@@ -26,6 +26,7 @@ FILTERS = [
         ("datanet", 'Id of a Datanet, or "none" for what was earned as a model\'s owner.'),
         ("model", 'Id of a model, or "none".'),
         ("completion", "Id of a completion."),
+        ("role", "As what it was earned: records, owner or royalty."),
         ("since", "First day, as 2026-11-30, in UTC."),
         ("until", "Last day, as 2026-11-30, in UTC."),
         ("day", "One day: the same as since and until."),
@@ -37,6 +38,11 @@ class EarnedSerializer(serializers.ModelSerializer[Posting]):
     kind = serializers.CharField(source="entry.kind")
     effective_at = serializers.DateTimeField(source="entry.effective_at")
     receipt = serializers.SerializerMethodField(help_text="Path of the receipt's page.")
+    role = serializers.CharField(
+        read_only=True,
+        help_text="records, owner, or royalty: then `model_id` is your model, an ancestor of the "
+        "one that was asked.",
+    )
 
     class Meta:
         model = Posting
@@ -49,6 +55,7 @@ class EarnedSerializer(serializers.ModelSerializer[Posting]):
             "model_id",
             "completion_id",
             "receipt",
+            "role",
         )
 
     def get_receipt(self, posting: Posting) -> str:
@@ -79,6 +86,7 @@ class GroupSerializer(serializers.Serializer[earnings.Bar]):
 
 
 class GroupsSerializer(serializers.Serializer[Any]):
+    role = GroupSerializer(many=True)
     datanet = GroupSerializer(many=True)
     model = GroupSerializer(many=True)
     day = GroupSerializer(many=True)

@@ -14,13 +14,14 @@ from django.db.models.functions import TruncDate
 
 from accounts import pages
 from accounts.models import User
-from ledger import selectors
+from ledger import roles, selectors
 from ledger.models import Account, Claim, Distribution, Posting, Withdrawal
 from ledger.months import start_of
 from ledger.words import open_text
 
 # How income is grouped: the filter's name in an address, and the column or expression behind it.
 GROUPINGS = {
+    "role": "role",
     "datanet": "datanet_id",
     "model": "model_id",
     "day": "day",
@@ -33,6 +34,7 @@ NAMELESS = {
     "model": "No model",
     "completion": "No completion",
     "day": "",
+    "role": "",
 }
 PAGES = {"datanet": "datanet", "model": "model", "completion": "receipt_of_completion"}
 SHOWN = 20
@@ -45,6 +47,7 @@ class Filters:
     things: Mapping[str, UUID | None] = field(default_factory=dict)
     since: date | None = None
     until: date | None = None
+    role: str = ""
 
     @property
     def about(self) -> str:
@@ -53,6 +56,7 @@ class Filters:
             NAMELESS[kind] if pk is None else pages.names(kind, [pk])[pk]
             for kind, pk in self.things.items()
         ]
+        words += [roles.NAMES[self.role]] if self.role else []
         if self.since and self.since == self.until:
             words.append(self.since.isoformat())
         else:
@@ -71,6 +75,10 @@ class Filters:
         return urlencode(self._values() | change)
 
     def apply(self, income: QuerySet[Posting]) -> QuerySet[Posting]:
+        """What is chosen of the income, each posting with its role."""
+        income = roles.with_roles(income)
+        if self.role:
+            income = income.filter(**{"role": self.role})
         for kind, pk in self.things.items():
             column = GROUPINGS[kind]
             income = income.filter(**({f"{column}__isnull": True} if pk is None else {column: pk}))
@@ -83,8 +91,8 @@ class Filters:
 
     def _values(self) -> dict[str, str]:
         values = {kind: "none" if pk is None else str(pk) for kind, pk in self.things.items()}
-        days = {"since": self.since, "until": self.until}
-        return values | {name: str(day) for name, day in days.items() if day}
+        others = {"since": self.since, "until": self.until, "role": self.role}
+        return values | {name: str(value) for name, value in others.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,7 @@ class Waiting:
 
 
 def read_filters(values: Mapping[str, str]) -> Filters:
-    """From ?datanet=, ?model=, ?completion=, ?since=, ?until=, and ?day= for both.
+    """From ?datanet=, ?model=, ?completion=, ?role=, ?since=, ?until=, and ?day= for both.
 
     What cannot be read is left out.
     """
@@ -129,15 +137,17 @@ def read_filters(values: Mapping[str, str]) -> Filters:
         elif (pk := _uuid(text)) is not None:
             things[kind] = pk
     day = _day(values.get("day", ""))
+    role = values.get("role", "")
     return Filters(
         things,
+        role=role if role in roles.NAMES else "",
         since=day or _day(values.get("since", "")),
         until=day or _day(values.get("until", "")),
     )
 
 
 def groups_of(income: QuerySet[Posting], chosen: Filters) -> dict[str, list[Bar]]:
-    """Income by Datanet, by model, by day and by completion; a statement each."""
+    """Income, with its roles, by role, Datanet, model, day and completion; a statement each."""
     return {kind: bars(income, kind, chosen) for kind in GROUPINGS}
 
 
@@ -288,9 +298,11 @@ def _for_confirmations(user: User) -> list[Waiting]:
     ]
 
 
-def _name(kind: str, key: UUID | date | None, names: Mapping[UUID, str]) -> str:
+def _name(kind: str, key: UUID | date | str | None, names: Mapping[UUID, str]) -> str:
     if isinstance(key, UUID):
         return names[key]
+    if isinstance(key, str):
+        return roles.NAMES[key]
     return NAMELESS[kind] if key is None else f"{key:%d %b %Y}"
 
 

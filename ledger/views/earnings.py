@@ -21,6 +21,7 @@ from ledger.earnings import Filters, groups_of, made_spendable, read_filters, wa
 from ledger.errors import LedgerError
 from ledger.forms import AmountForm
 from ledger.models import Account, Claim, Posting
+from ledger.roles import with_roles
 from ledger.services.claims import request_relayed_claim
 from ledger.services.transfers import make_earnings_spendable
 from ledger.words import open_text
@@ -32,7 +33,7 @@ PAGE = 50
 @login_required
 def earnings(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
-    income = selectors.income(user)
+    income = with_roles(selectors.income(user))
     return render(
         request,
         "ledger/earnings.html",
@@ -140,7 +141,7 @@ def _chosen(request: HttpRequest) -> tuple[QuerySet[Posting], Filters]:
 
 HEADER = [
     "time", "entry", "kind", "wei", "open", "datanet", "model", "completion", "datanet_name",
-    "model_name",
+    "model_name", "role",
 ]  # fmt: skip
 CHUNK = 2_000
 
@@ -173,6 +174,7 @@ def _named(postings: list[Posting]) -> list[list[Cell]]:
             posting.completion_id,
             datanets.get(posting.datanet_id) if posting.datanet_id else None,
             models.get(posting.model_id) if posting.model_id else None,
+            posting.role,  # type: ignore[attr-defined]
         ]
         for posting in postings
     ]

@@ -4,14 +4,17 @@ import json
 from uuid import UUID
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.urls import reverse
 
+from accounts.templatetags.money import open_short
 from attribution.models import Receipt
-from attribution.selectors import bundle_of
+from attribution.selectors import bundle_of, view_of
 from attribution.services.log import sequence
 from attribution.translog.verify import verify
 from attribution.verification import verify_receipt
 from ledger.fees import Terms
-from ledger.models import Account, Posting
+from ledger.models import Account, Hold, Posting
 from ledger.royalties import Passing, Royalty
 from tests.attribution.test_browser_verifier import changed, judge, shutil
 from tests.attribution.test_verify_command import failures, overwrite
@@ -56,6 +59,54 @@ def test_ancestors_are_paid_to_the_wei(indexed, receipt) -> None:
     assert balance_of(Account.Kind.SUSPENSE, receipt.completion_id) == 0
     for share in receipt.shares.all():
         assert share.kept == balance_of("EARNINGS", share.contributor_id)
+
+
+def test_receipt_and_panel_show_each_royalty_with_its_entry(indexed, receipt, client) -> None:
+    to_parent = balance_of("EARNINGS", indexed.stranger.pk)
+    nets = [balance_of("TREASURY", net) for net in (PARENT_NET, GRAND_NET)]
+    capture = Hold.objects.get(cause_id=receipt.completion_id).closed_by_id
+    view = view_of(receipt, AnonymousUser())
+    assert [(one.kind, one.amount) for one in view.passed_on] == [
+        ("model", to_parent), ("datanet", nets[0]), ("datanet", nets[1]),
+    ]  # fmt: skip
+    urls = [reverse("ledger:entry", args=[pk]) for pk in (capture, receipt.entry_id)]
+    assert [one.entry_url for one in view.passed_on] == [urls[0], urls[1], urls[1]]
+    assert (
+        sum(part.amount for part in view.owner_parts) + to_parent
+        == (SPLIT.amounts(receipt.fee)["model_owner"])
+    )
+    panel = reverse("attribution:panel", args=[receipt.completion_id])
+    for url in (receipt.get_absolute_url(), panel):
+        page = client.get(url).content.decode()
+        assert "Royalties to ancestors" in page
+        assert page.count(f'<a href="{urls[1]}">{open_short(nets[0])}</a>') == 1
+        assert str(PARENT_MODEL) in page
+
+
+def test_an_ancestors_owner_finds_royalties_apart_from_their_own_models(
+    indexed, receipt, client
+) -> None:
+    client.force_login(indexed.stranger)
+    page = client.get(reverse("ledger:earnings"))
+    (bar,) = page.context["groups"]["role"]
+    assert (bar.key, bar.amount) == ("royalty", balance_of("EARNINGS", indexed.stranger.pk))
+    assert ">royalty</span>" in page.content.decode()
+    url = reverse("ledger:earnings_entries")
+    assert len(client.get(f"{url}?{bar.query}").context["rows"]) == 1
+    assert client.get(f"{url}?role=owner").context["rows"] == []
+    (told,) = client.get("/api/v1/earnings/entries/?role=royalty").json()["results"]
+    assert (told["role"], told["model_id"]) == ("royalty", str(PARENT_MODEL))
+    client.force_login(indexed.builder)
+    assert [bar.key for bar in client.get(url).context["groups"]["role"]] == ["owner"]
+    client.force_login(indexed.alice)
+    assert [bar.key for bar in client.get(url).context["groups"]["role"]] == ["records"]
+
+
+def test_a_receipt_of_before_royalties_still_shows(indexed, receipt, client) -> None:
+    old = {k: v for k, v in receipt.public.items() if k not in ("credits", "owner_parts", "terms")}
+    receipt.public = old
+    view = view_of(receipt, AnonymousUser())
+    assert (view.passed_on, view.owner_parts) == ([], [])
 
 
 def test_the_verifiers_compute_the_royalties_again(receipt) -> None:

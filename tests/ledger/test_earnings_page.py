@@ -100,7 +100,10 @@ def test_the_csv_has_every_entry_to_the_wei(client, contributor, shares):
     response = client.get(reverse("ledger:earnings_csv"))
 
     lines = b"".join(response).decode().splitlines()
-    assert lines[0] == ("time,entry,kind,wei,open,datanet,model,completion,datanet_name,model_name")
+    assert lines[0] == (
+        "time,entry,kind,wei,open,datanet,model,completion,datanet_name,model_name,role"
+    )
+    assert {line.split(",")[-1] for line in lines[1:]} == {"records"}
     assert [line.split(",")[3:5] for line in lines[1:]] == [
         ["50", "0.00000000000000005"],
         ["500", "0.0000000000000005"],
