@@ -128,21 +128,24 @@ class AwsKeyService:
         self._key = key
 
     def public_key(self) -> bytes:
-        return point_of(der=bytes(self._call("get_public_key", KeyId=self._key)["PublicKey"]))
+        return point_of(der=self._ask("get_public_key", "PublicKey", KeyId=self._key))
 
     def sign(self, digest: bytes) -> bytes:
-        answer = self._call(
-            "sign", KeyId=self._key, Message=digest, MessageType="DIGEST",
+        return self._ask(
+            "sign", "Signature", KeyId=self._key, Message=digest, MessageType="DIGEST",
             SigningAlgorithm="ECDSA_SHA_256",
         )  # fmt: skip
-        return bytes(answer["Signature"])
 
-    def _call(self, function: str, **fields: Any) -> dict[str, Any]:
+    def _ask(self, function: str, wanted: str, **fields: Any) -> bytes:
         try:
             answer: dict[str, Any] = getattr(self._client, function)(**fields)
         except Exception as error:  # botocore makes its exceptions at run time
             raise SigningError(f"The key service did not {function}: {error}") from error
-        return answer
+        found = answer.get(wanted)
+        # What is no JSON of the service's comes back from botocore as an empty answer.
+        if not isinstance(found, bytes):
+            raise SigningError(f"The key service gave no {wanted}.")
+        return found
 
 
 def open_service(name: str, *, token: str = "") -> KeyService:

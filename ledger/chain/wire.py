@@ -195,9 +195,10 @@ def to_receipt(raw: Any) -> Receipt:
 def _operator_fee(raw: Any, gas_used: int) -> int:
     """Isthmus: gas x scalar / 10^6 + constant. Jovian: gas x scalar x 100 + constant.
 
-    A receipt does not name its fork; since Jovian it carries `daFootprintGasScalar`.
-    Source: ethereum-optimism/specs, protocol/isthmus and protocol/jovian, exec-engine, "Operator
-    fee"; the fields are there where one of them is not zero.
+    A receipt does not name its fork; since Jovian it carries `daFootprintGasScalar`, even where
+    that is zero. Scalar and constant are there only where one of them is not zero.
+    Source: ethereum-optimism/specs (fd72cf7), specs/protocol/isthmus/exec-engine.md, "Fee Formula"
+    and "Receipts"; specs/protocol/jovian/exec-engine.md, "Fee Formula Update" and "Receipts".
     """
     scalar = to_int(raw.get("operatorFeeScalar") or "0x0")
     constant = to_int(raw.get("operatorFeeConstant") or "0x0")
