@@ -241,7 +241,7 @@ def _database() -> Iterator[None]:
 
     before = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = "bench_distributions"
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:
         yield
     finally:

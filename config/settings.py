@@ -288,9 +288,8 @@ STAKERS_FUND_SECONDS = env.int("STAKERS_FUND_SECONDS", default=60 if CHAIN_IS_LO
 STAKERS_FUND_MINIMUM_WEI = env.int("STAKERS_FUND_MINIMUM_WEI", default=10**15)
 DISTRIBUTION_MINIMUM_WEI = env.int("DISTRIBUTION_MINIMUM_WEI", default=1)
 # The price of a unit of gas by which relayed claims are charged; off the local chain the governed
-# `relay.gas_price`, unless a number stands here.
-# 0 until people can see the fee and choose against it: then the house pays the gas.
-RELAY_GAS_PRICE_WEI = env.int("RELAY_GAS_PRICE_WEI", default=0)
+# `relay.gas_price`, unless a number stands here. With 0 the house pays the gas.
+RELAY_GAS_PRICE_WEI = env.int("RELAY_GAS_PRICE_WEI", default=0 if CHAIN_IS_LOCAL else None)
 # The gas of a withdrawal is the platform's, so off the local chain it must be worth it. What
 # leaves an account in 24 hours bounds what a stolen session can take.
 WITHDRAWAL_MINIMUM_WEI = env.int("WITHDRAWAL_MINIMUM_WEI", default=1 if CHAIN_IS_LOCAL else 10**16)

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator
 
 from accounts.ids import uuid7
 from ledger.errors import InvalidAmount
+from ledger.models import PayoutChoice
 from ledger.words import parse_open
 
 
@@ -66,6 +67,24 @@ class AmountForm(LedgerForm):
 
     amount = OpenField(label="Amount in OPEN")
     key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid7)
+
+
+class PayoutForm(LedgerForm):
+    """How a person wants to be paid; `shown_fee` is the wei that the page named."""
+
+    claims = forms.ChoiceField(
+        label="Claims", choices=PayoutChoice.Claims.choices, widget=forms.RadioSelect
+    )
+    push = forms.BooleanField(
+        label="Send small earnings to my wallet by themselves", required=False
+    )
+    shown_fee = forms.IntegerField(widget=forms.HiddenInput, min_value=0)
+
+
+class RelayForm(LedgerForm):
+    """The wei that the button for a relayed claim named."""
+
+    shown_fee = forms.IntegerField(widget=forms.HiddenInput, min_value=0, required=False)
 
 
 class WithdrawalForm(AmountForm):

@@ -20,6 +20,7 @@ from ledger.models import (
     Intent,
     PayoutAddress,
     Posting,
+    RelayReserve,
 )
 from ledger.truth import why_funding_waits
 
@@ -48,6 +49,8 @@ class Payout:
     claimed: int
     published: int
     on_its_way: Claim | None = None
+    # The relay fee that is set aside for its next claim.
+    reserve: RelayReserve | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +270,7 @@ def _payout(payee: PayoutAddress) -> Payout:
         claimed=payee.claimed,
         published=payee.published,
         on_its_way=payee.claims.filter(state=Claim.State.REQUESTED).first(),
+        reserve=payee.reserves.filter(state=RelayReserve.State.RESERVED).first(),
     )
 
 

@@ -3,6 +3,7 @@ from django.urls import path, re_path
 from ledger.views import (
     earnings,
     explorer,
+    payouts,
     slashes,
     spending,
     staking,
@@ -17,6 +18,7 @@ urlpatterns = [
     path("earnings/entries/", earnings.entries, name="earnings_entries"),
     path("earnings/entries.csv", earnings.entries_csv, name="earnings_csv"),
     path("earnings/spend/", earnings.spend, name="spend"),
+    path("earnings/payouts/", payouts.choices, name="payout_choices"),
     path("earnings/claim/<str:address>/", earnings.claim, name="claim"),
     path("earnings/claims/<uuid:pk>/", earnings.claim_state, name="claim_state"),
     path("statements/", statements.index, name="statements"),

@@ -14,17 +14,19 @@ from ledger.models.entries import Entry
 
 
 class PayoutChoice(Entity):
-    """What a person chose on the earnings page; without a row it is ASK and no push."""
+    """What a person chose on the page of payout choices; without a row it is OWN and no push."""
 
     class Claims(models.TextChoices):
-        ASK = "ASK", "Keep a relay fee aside, so that I can have a claim sent without gas"
-        AUTO = "AUTO", "Claim for me as soon as a distribution is active"
         OWN = "OWN", "I claim with my own wallet; set nothing aside"
+        ASK = "ASK", "Set a relay fee aside, so that I can have a claim sent without gas"
+        AUTO = "AUTO", "Claim for me as soon as a distribution is active"
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="payout_choice"
     )
-    claims = models.CharField(max_length=4, choices=Claims.choices, default=Claims.ASK)
+    claims = models.CharField(max_length=4, choices=Claims.choices, default=Claims.OWN)
+    # What the person was shown and agreed to, in wei; a higher fee is never set aside.
+    maximum_fee = WeiField(default=0)
     # Small earnings are sent to the wallet in a batch instead of being published.
     push = models.BooleanField(default=False)
 

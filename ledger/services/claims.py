@@ -116,12 +116,18 @@ def check_proof(*, address: str, cumulative: int, proof: Sequence[bytes]) -> Non
 
 
 @transaction.atomic
-def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> Claim:
+def request_relayed_claim(
+    *, address: str, acting_user: User, at: datetime, shown_fee: int | None = None
+) -> Claim:
     """Have our relayer claim for one of the user's own wallets, for the fee that `relays` states.
 
+    `shown_fee` is what the person saw it to cost, where they see it only now; a fee that was set
+    aside before was agreed to then.
+
     Raises UnknownAccount (no wallet of this user, or never published), ClaimOnItsWay,
-    NothingToClaim, WaitingForChain, LimitReached (it would pay less than its fee) and
-    InsufficientFunds (no fee was set aside, and there is nothing to take it from).
+    NothingToClaim, WaitingForChain, LimitReached (it would pay less than its fee, or the fee is
+    higher than shown) and InsufficientFunds (no fee was set aside, and there is nothing to take it
+    from).
     """
     beside_no_publication()
     if not acting_user.wallets.filter(address__iexact=address).exists():
@@ -132,6 +138,8 @@ def request_relayed_claim(*, address: str, acting_user: User, at: datetime) -> C
     if payee.claims.filter(state=Claim.State.REQUESTED).exists():
         raise ClaimOnItsWay("A claim for this address is on its way; wait until it is final.")
     ready = claim_proof(payee.address)
+    if relays.reserved_for(payee) is None and shown_fee is not None:
+        relays.check_shown(shown_fee)
     if relays.reserved_for(payee) is None and ready.claimable < relays.relay_fee():
         raise LimitReached(
             f"Sending this claim for you costs {open_text(relays.relay_fee())} OPEN, more than it "

@@ -67,10 +67,10 @@ def gather(
     """Lock the next `at_most` earnings accounts of `minimum` wei and more whose owners have a
     wallet, from that `after` on.
 
-    `fee` wei are set aside of those who may want a claim sent in their stead and have no fee set
-    aside yet, where what is unclaimed then is worth at least twice as much. An address that has
-    its leaf of this epoch already (its wallet went to somebody else a moment ago) waits for the
-    next one.
+    `fee` wei are set aside of those who chose to have claims sent in their stead for as much and
+    have no fee set aside yet, where what is unclaimed then is worth at least twice as much.
+    An address that has its leaf of this epoch already (its wallet went to somebody else a moment
+    ago) waits for the next one.
 
     Locks are taken in the order of the accounts' ids, as every entry takes them.
     """
@@ -149,8 +149,8 @@ def _set_fees_aside(fee: int) -> None:
             SELECT DISTINCT ON (o.payee_id) o.account_id
             FROM publication_owed o
             JOIN ledger_payoutaddress p ON p.id = o.payee_id
-            LEFT JOIN ledger_payoutchoice c ON c.user_id = o.user_id
-            WHERE coalesce(c.claims, 'ASK') <> 'OWN'
+            JOIN ledger_payoutchoice c ON c.user_id = o.user_id
+            WHERE c.claims <> 'OWN' AND c.maximum_fee >= %(fee)s
               AND o.amount > %(fee)s
               AND p.published - p.claimed + o.amount >= 2 * %(fee)s
               AND NOT EXISTS (

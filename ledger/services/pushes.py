@@ -12,6 +12,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
+from accounts import audit
 from accounts.ids import uuid7
 from accounts.models import Wallet
 from ledger.errors import LedgerError
@@ -68,7 +69,7 @@ def _push(rows: list[Account], at: datetime) -> int:
         push = uuid7()
         # The account may have been emptied since it was read; the entry looks under its lock.
         try:
-            request_payout(
+            withdrawal = request_payout(
                 source=row,
                 address=row.wallet,  # type: ignore[attr-defined]
                 amount=row.balance,
@@ -79,5 +80,12 @@ def _push(rows: list[Account], at: datetime) -> int:
             )
         except LedgerError:
             continue
+        audit.record(
+            actor=None,
+            verb="ledger.earnings_pushed",
+            target=withdrawal,
+            at=at,
+            data={"address": withdrawal.address, "amount": str(withdrawal.amount)},
+        )
         pushed += 1
     return pushed

@@ -3,7 +3,8 @@
 The fee is an estimate: the gas of a claim to a fresh account times a stated price. It is set aside
 by an entry before the epoch, so that the leaf is net of it, and lies in the RELAY account: ours
 once our transaction has paid the claim, back with its owner where the wallet claims by itself or
-nobody wants the relay any more. One fee at a time is set aside for an address.
+nobody wants the relay any more. One fee at a time is set aside for an address, and only of people
+who were shown it and agreed to as much.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from django.db import transaction
 
 from accounts import audit
 from accounts.models import User
-from ledger.errors import InsufficientFunds
+from ledger.errors import InsufficientFunds, LimitReached
 from ledger.governed import governed
 from ledger.models import Account, Claim, Entry, PayoutAddress, PayoutChoice, RelayReserve
 from ledger.services.locking import lock_accounts
@@ -48,14 +49,28 @@ def reserved_for(payee: PayoutAddress) -> RelayReserve | None:
 
 @transaction.atomic
 def choose_payouts(
-    *, user: User, claims: PayoutChoice.Claims, push: bool, acting_user: User, at: datetime
+    *,
+    user: User,
+    claims: PayoutChoice.Claims,
+    push: bool,
+    shown_fee: int,
+    acting_user: User,
+    at: datetime,
 ) -> PayoutChoice:
-    """Write down how the person wants to be paid; a fee that nobody needs goes back at once."""
+    """Write down how the person wants to be paid; a fee that nobody needs goes back at once.
+
+    `shown_fee` is what they saw a relayed claim to cost, in wei; no higher one is set aside later.
+    Raises LimitReached where the fee has risen above it meanwhile.
+    """
     beside_no_publication()
+    own = claims == PayoutChoice.Claims.OWN
+    if not own:
+        check_shown(shown_fee)
     choice, _ = PayoutChoice.objects.update_or_create(
-        user=user, defaults={"claims": claims, "push": push}
+        user=user,
+        defaults={"claims": claims, "push": push, "maximum_fee": 0 if own else shown_fee},
     )
-    if claims == PayoutChoice.Claims.OWN:
+    if own:
         mine = RelayReserve.objects.select_for_update(of=("self",)).filter(
             user=user, state=State.RESERVED
         )
@@ -74,9 +89,20 @@ def choose_payouts(
         verb="ledger.payouts_chosen",
         target=choice,
         at=at,
-        data={"claims": str(claims), "push": push},
+        data={"claims": str(claims), "push": push, "maximum_fee": str(choice.maximum_fee)},
     )
     return choice
+
+
+def check_shown(shown_fee: int) -> None:
+    """Nobody pays more than they were shown. Raises LimitReached where the fee is higher now."""
+    fee = relay_fee()
+    if fee > shown_fee:
+        raise LimitReached(
+            f"Sending a claim for you costs {open_text(fee)} OPEN now, more than the "
+            f"{open_text(shown_fee)} OPEN that you were shown. Look at the fee, then choose again; "
+            "nothing was changed."
+        )
 
 
 def fee_for_request(*, payee: PayoutAddress, user: User, at: datetime) -> RelayReserve | None:
@@ -96,8 +122,8 @@ def fee_for_request(*, payee: PayoutAddress, user: User, at: datetime) -> RelayR
     if source is None:
         raise InsufficientFunds(
             f"Sending a claim for you costs {open_text(fee)} OPEN, and none was set aside for this "
-            "wallet. Claim with your own wallet, deposit a little, or keep a relay fee aside from "
-            "your next earnings; nothing expires."
+            "wallet. Claim with your own wallet, deposit a little, or choose to have the fee set "
+            "aside from your next earnings; nothing expires."
         )
     reserve = RelayReserve(payee=payee, user=user, source=source, amount=fee, created_at=at)
     reserve.entry = post_entry(

@@ -19,10 +19,11 @@ from accounts.spreadsheets import Amount, Cell
 from ledger import reading, selectors
 from ledger.earnings import Filters, groups_of, made_spendable, read_filters, waiting
 from ledger.errors import LedgerError
-from ledger.forms import AmountForm
+from ledger.forms import AmountForm, RelayForm
 from ledger.models import Account, Claim, Posting
 from ledger.roles import with_roles
 from ledger.services.claims import request_relayed_claim
+from ledger.services.relays import relay_fee
 from ledger.services.transfers import make_earnings_spendable
 from ledger.words import open_text
 
@@ -49,6 +50,7 @@ def earnings(request: HttpRequest) -> HttpResponse:
             "latest": reading.with_names(income[:10], user=user),
             "claims": [reading.claim_progress(c) for c in selectors.claims_of(user)[:20]],
             "chain": reading.chain_for_wallets(),
+            "relay_fee": relay_fee(),
             "form": AmountForm(),
         },
     )
@@ -111,9 +113,16 @@ def spend(request: HttpRequest) -> HttpResponse:
 @login_required
 def claim(request: HttpRequest, address: str) -> HttpResponse:
     """Have our relayer claim for one of the person's own wallets."""
+    form = RelayForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Reload the page and look at the fee, then claim again.")
+        return redirect("ledger:earnings")
     try:
         made = request_relayed_claim(
-            address=address, acting_user=signed_in_user(request), at=timezone.now()
+            address=address,
+            acting_user=signed_in_user(request),
+            shown_fee=form.cleaned_data["shown_fee"] or 0,
+            at=timezone.now(),
         )
     except LedgerError as error:
         messages.error(request, error.message)
