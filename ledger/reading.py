@@ -180,6 +180,25 @@ def chain_for_wallets() -> dict[str, Any] | None:
     }
 
 
+# Why the distributor refuses a claim, for a wallet whose estimate of the gas fails.
+WHY_NO_CLAIM = {
+    "NothingToClaim": "All of it was claimed already. Reload the page.",
+    "WrongProof": "The proof is of another root than the one in force. Reload the page.",
+    "ClaimsPaused": "The guardian has paused claims; nothing expires.",
+    "OverTotal": "The distributor would pay more than was published; staff have to look at it.",
+    "TransferFailed": "The address that is paid refuses OPEN.",
+}
+
+
+def claim_refusals() -> dict[str, str]:
+    """By the selector of a custom error: why the distributor refuses, in a sentence."""
+    errors = artifacts.load("RewardDistributor").errors
+    return {
+        "0x" + selector.hex(): WHY_NO_CLAIM.get(item.name, f"{item.name}.")
+        for selector, item in errors.items()
+    }
+
+
 def failure_of(error: LedgerError) -> dict[str, str]:
     """A refusal as the API tells it."""
     return {"code": error.code, "message": error.message}

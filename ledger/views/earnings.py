@@ -50,6 +50,7 @@ def earnings(request: HttpRequest) -> HttpResponse:
             "latest": reading.with_names(income[:10], user=user),
             "claims": [reading.claim_progress(c) for c in selectors.claims_of(user)[:20]],
             "chain": reading.chain_for_wallets(),
+            "refusals": reading.claim_refusals(),
             "relay_fee": relay_fee(),
             "form": AmountForm(),
         },

@@ -107,8 +107,11 @@ async function mined(provider, hash) {
 }
 
 // `call` is {to, data, value}, all hexadecimal; `expected` names the accounts that may send it, and
-// `refusals` says by selector why the contract refuses. Returns the receipt of what worked.
-export async function send({ call, chain, say, expected = [], refusals = {} }) {
+// `refusals` says by selector why the contract refuses; `submitted` is told the hash at once.
+// Returns the receipt of what worked.
+export async function send({
+  call, chain, say, expected = [], refusals = {}, submitted = () => {},
+}) {
   const provider = wallet();
   say("Choose an account in your wallet.");
   const from = await accountOf(expected);
@@ -122,6 +125,7 @@ export async function send({ call, chain, say, expected = [], refusals = {} }) {
     method: "eth_sendTransaction",
     params: [gas ? { ...transaction, gas } : transaction],
   });
+  submitted(hash);
   say(`Submitted as ${hash}. Waiting for a block.`);
   const receipt = await mined(provider, hash);
   if (BigInt(receipt.status) !== 1n) {

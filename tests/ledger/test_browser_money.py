@@ -9,8 +9,10 @@ from django.urls import reverse
 
 from config.embedded.browser import find_chromium
 from ledger.models import Claim
+from ledger.reading import claim_refusals
 from ledger.services.claims import claim_proof
-from tests.ledger.books import FIRST, NOON, activate, earn, link, paid, person, publish
+from tests.ledger import mirror
+from tests.ledger.books import FIRST, NOON, SECOND, activate, earn, link, paid, person, publish
 
 CHROMIUM = find_chromium()
 PASSWORD = "a long password"
@@ -178,9 +180,92 @@ def test_what_went_wrong_is_said_in_words(visit, answers, words):
 def test_without_a_wallet_in_the_browser_it_says_so(visit):
     page = visit("earnings", None)
 
+    page.get_by_role("button", name="Claim with my wallet").click()
+
+    page.locator("[role=alert]").wait_for()
+    assert "No wallet was found" in alert(page)
+
+
+def test_another_account_than_the_leafs_is_told_who_is_paid_and_who_pays_the_gas(visit):
+    page = visit("earnings", WORKING | {"eth_requestAccounts": [SECOND]})
+
+    page.get_by_role("button", name="Claim with my wallet").click()
+
+    page.locator(".notice--warn", has_text="whoever sends it").wait_for()
+    decoded = page.locator(".decoded").inner_text()
+    assert FIRST in decoded
+    assert SECOND in decoded
+    page.get_by_role("button", name="Sign in my wallet").click()
+    page.get_by_text("In block 16").wait_for()
+    sent = dict(page.evaluate("window.asked"))["eth_sendTransaction"][0]
+    assert sent["from"] == SECOND
+
+
+def test_a_claim_names_its_step_from_recorded_to_final(visit):
+    page = visit("earnings", WORKING)
+    step = page.locator("[data-transaction-status] [aria-current=step]")
+    start_claim(page)
+    page.get_by_text("In block 16. Waiting").wait_for()
+    assert step.inner_text() == "Submitted"
+
+    mirror.log(mirror.block(16), HASH, contract="RewardDistributor", event="Claimed")
+    mirror.head(17, safe=15, final=10)
+    page.get_by_text("In block 16, not final yet.").wait_for()
+    mirror.head(18, safe=16, final=10)
+    page.get_by_text("which is safe and not final yet").wait_for()
+    assert step.inner_text() == "Safe"
+    mirror.head(19, safe=19, final=17)
+    page.get_by_text("The ledger books it in a moment").wait_for()
+    assert step.inner_text() == "Final"
+    paid(10**18, 10**18, at=NOON)
+
+    page.locator("[data-claim-state=PAID]").wait_for()
+    assert page.evaluate("localStorage.length") == 0
+
+
+def test_a_page_that_was_closed_goes_on_telling_and_can_begin_again(visit):
+    page = visit("earnings", WORKING)
+    start_claim(page)
+    page.get_by_text("In block 16. Waiting").wait_for()
+
+    page.reload()
+
+    page.get_by_text(f"Submitted as {HASH}").wait_for()
+    button = page.get_by_role("button", name="Claim with my wallet")
+    assert button.is_disabled()
+    page.get_by_role("button", name=re.compile("begin again")).click()
+    page.wait_for_function("localStorage.length === 0")
+    assert button.is_enabled()
+
+
+def test_a_proof_that_is_of_yesterday_is_not_signed(visit, earner):
+    page = visit("earnings", WORKING)
+    # As if the root changed between the proof and the look at it.
+    page.route(
+        re.compile("/payout-checks/"),
+        lambda route: route.fulfill(
+            status=400,
+            content_type="application/json",
+            body=json.dumps({"code": "expired_proof", "message": "This proof is of epoch 1."}),
+        ),
+    )
+
+    page.get_by_role("button", name="Claim with my wallet").click()
+
+    page.locator("[role=alert]").wait_for()
+    assert alert(page) == "This proof is of epoch 1."
+    assert page.evaluate("window.asked") == []
+
+
+def test_what_the_contract_refuses_is_said_in_its_words(visit):
+    claimed = next(key for key, words in claim_refusals().items() if "claimed already" in words)
+    refusal = {"code": 3, "message": "execution reverted", "data": claimed + "00" * 96}
+    page = visit("earnings", WORKING | {"eth_estimateGas": refusal})
+
     start_claim(page)
 
-    assert "No wallet was found" in alert(page)
+    page.locator("[role=alert]").wait_for()
+    assert "All of it was claimed already. Reload the page." in alert(page)
 
 
 def test_a_deposit_sends_the_very_wei_that_were_typed(visit):

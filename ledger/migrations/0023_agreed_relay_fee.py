@@ -7,7 +7,7 @@ import accounts.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ledger", "0020_room_for_balances"),
+        ("ledger", "0022_caps_may_be_lifted"),
     ]
 
     operations = [
