@@ -61,7 +61,9 @@ def _measure(result: report.Report, options: argparse.Namespace) -> None:
     _say("publication")
     publication = _seconds(lambda: _publish(count))
     _say("tree and files")
+    began = time.process_time()
     tree = _seconds(lambda: roots.advance_distributions(at=_now()))
+    tree_work = time.process_time() - began
     distribution = Distribution.objects.get()
     assert (distribution.leaf_count, distribution.state) == (count, Distribution.State.FUNDING)
     _say("rebuilding from the file")
@@ -80,6 +82,7 @@ def _measure(result: report.Report, options: argparse.Namespace) -> None:
         "tree: read, build, store files", tree, "s", at_most=20 if whole else None,
         note=f"{count} leaves, from PostgreSQL to both files",
     )  # fmt: skip
+    result.add("the same, time of the processor alone", tree_work, "s", note="of our process")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result.add("peak memory of the process", peak, "MiB", at_most=1024)
     result.add("publication in PostgreSQL", publication, "s")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,50 @@ def test_the_root_does_not_depend_on_the_order_of_the_accounts(pairs, random) ->
 
 
 @given(amounts)
+def test_a_large_tree_is_that_of_the_slow_reference() -> None:
+    """One leaf after the other, as OpenZeppelin's library builds it; LEAVES says how many."""
+    count = int(os.environ.get("LEAVES", "10001"))
+    pairs = {
+        from_bytes(keccak256(number.to_bytes(8))[:20]): number**4 + 1 for number in range(count)
+    }
+    reference = SlowTree(31337, DISTRIBUTOR, pairs)
+
+    tree = tree_of(pairs)
+
+    assert tree.root == reference.nodes[0]
+    assert tree.nodes.tobytes() == b"".join(reference.nodes)
+    for account in random.Random(7).sample(sorted(pairs), 200):
+        claim = tree.claim(account)
+        assert (claim.cumulative, list(claim.proof)) == (pairs[account], reference.proof(account))
+
+
+class SlowTree:
+    """StandardMerkleTree written down as simply as its description, for comparing."""
+
+    def __init__(self, chain_id: int, distributor: str, pairs: dict[str, int]) -> None:
+        prefix = chain_id.to_bytes(32) + bytes(12) + bytes.fromhex(distributor[2:])
+        self.leaf_of = {
+            account: keccak256(
+                keccak256(prefix + bytes(12) + bytes.fromhex(account[2:]) + wei.to_bytes(32))
+            )
+            for account, wei in pairs.items()
+        }
+        leaves = sorted(self.leaf_of.values())
+        self.nodes = [b""] * (len(leaves) - 1) + leaves[::-1]
+        for place in reversed(range(len(leaves) - 1)):
+            self.nodes[place] = keccak256(
+                b"".join(sorted((self.nodes[2 * place + 1], self.nodes[2 * place + 2])))
+            )
+        self.places = {node: place for place, node in enumerate(self.nodes)}
+
+    def proof(self, account: str) -> list[bytes]:
+        place, proof = self.places[self.leaf_of[account]], []
+        while place:
+            proof.append(self.nodes[place + 1 if place % 2 else place - 1])
+            place = (place - 1) // 2
+        return proof
+
+
 def test_another_chain_or_contract_has_another_root(pairs: dict[str, int]) -> None:
     elsewhere = distribution.build(chain_id=1, distributor=DISTRIBUTOR, amounts=pairs.items())
     other = distribution.build(chain_id=31337, distributor=DEV_ADDRESSES[0], amounts=pairs.items())
