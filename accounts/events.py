@@ -5,6 +5,7 @@ each subscriber in the transaction of the change.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,5 +22,10 @@ def subscribe(event: str, *, task: str, queue: str = "default") -> None:
 
 def emit(event: str, payload: dict[str, Any], *, at: datetime) -> None:
     """Announce `event`; `payload` is plain JSON (ids and amounts as strings)."""
+    emit_many(event, [payload], at=at)
+
+
+def emit_many(event: str, payloads: Sequence[dict[str, Any]], *, at: datetime) -> None:
+    """Announce `event` once for each payload, in one statement for each subscriber."""
     for task, queue in _subscribers[event]:
-        outbox.enqueue(task=task, args=[payload], queue=queue, at=at)
+        outbox.enqueue_many(task=task, args=[[one] for one in payloads], queue=queue, at=at)

@@ -81,6 +81,14 @@ def heartbeat(
     return bool(rows.update(lease_expires_at=at + (lease or settings.WORK_LEASE)))
 
 
+def heartbeat_all(
+    model: type[WorkItem], *, owner: str, at: datetime, lease: timedelta | None = None
+) -> int:
+    """Renew the leases of all rows that `owner` has; returns how many."""
+    rows = model._default_manager.filter(lease_owner=owner)
+    return rows.update(lease_expires_at=at + (lease or settings.WORK_LEASE))
+
+
 def finish(
     model: type[WorkItem],
     pk: UUID | str,

@@ -49,9 +49,17 @@ def enqueue(
         ],
         ignore_conflicts=key is not None,
     )
-    # PostgreSQL delivers a notification at commit, and folds equal ones of a transaction.
-    with connection.cursor() as cursor:
-        cursor.execute(f"NOTIFY {CHANNEL}")
+    _wake_the_relay()
+
+
+def enqueue_many(*, task: str, args: Sequence[Sequence[Any]], queue: str, at: datetime) -> None:
+    """Queue `task` once for each of `args`, in one statement."""
+    if not args:
+        return
+    OutboxMessage.objects.bulk_create(
+        [OutboxMessage(task=task, args=list(one), queue=queue, available_at=at) for one in args]
+    )
+    _wake_the_relay()
 
 
 def publish_due(*, send: Send, at: datetime) -> int:
@@ -95,3 +103,9 @@ def _publish(rows: QuerySet[OutboxMessage], send: Send, at: datetime) -> int:
             send(message.task, message.args, message.queue, message.pk)
         OutboxMessage.objects.filter(pk__in=[message.pk for message in chosen]).update(sent_at=at)
     return len(chosen)
+
+
+def _wake_the_relay() -> None:
+    # PostgreSQL delivers a notification at commit, and folds equal ones of a transaction.
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")

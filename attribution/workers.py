@@ -13,9 +13,10 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -34,8 +35,9 @@ from attribution.influence.errors import InfluenceError
 from attribution.influence.examples import IndexedExample
 from attribution.influence.scorer import Scorer
 from attribution.models import Attribution, Index
-from attribution.services import indexes, receipts
-from datanets.services.lifelines import lifeline
+from attribution.services import indexes, receipts, writing
+from attribution.services.writing import Scored
+from datanets.services.lifelines import lifeline, lifeline_of_all
 from modelfactory.models import Model
 from modelfactory.training.devices import choose_device
 from modelfactory.training.prompts import load_tokenizer, render_example
@@ -45,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 TOP_RECORDS = 20
 KEPT_SCORERS = 4
+# Receipts of one transaction, and how long the first of them waits for others to be scored.
+AT_ONCE = 64
+GATHERING = timedelta(milliseconds=250)
 THREADS = int(os.environ.get("ATTRIBUTE_THREADS", "1"))
 
 _scorers: OrderedDict[str, Scorer] = OrderedDict()
@@ -89,27 +94,67 @@ def _claim_and_build(index_id: UUID) -> None:
 
 
 def attribute(attribution_id: UUID) -> None:
-    """Claim an attribution, score it, write the receipt. Waits where the index is not ready."""
+    """Claim an attribution, score it, write the receipt. Waits where the index is not ready.
+
+    Where more of the same model wait, they are scored as well, and all are settled in one
+    transaction. The first never waits for one that is not there yet, and for others no longer than
+    GATHERING.
+    """
     waiting = Attribution.objects.filter(pk=attribution_id).first()
     if waiting is None or not _has_index(waiting):
         return
     owner = f"{leases.worker_name()}:{uuid7()}"
-    attribution = receipts.claim(attribution_id=attribution_id, owner=owner, at=timezone.now())
-    if attribution is None:
+    first = receipts.claim(attribution_id=attribution_id, owner=owner, at=timezone.now())
+    if first is None:
         return
+    with lifeline_of_all(Attribution, owner=owner):
+        scored = _score_all(first, owner)
+        if scored and not _write(scored, owner) and len(scored) > 1:
+            # One of them cannot be written; alone, each says for itself.
+            for one in scored:
+                _write([one], owner)
+
+
+def _score_all(first: Attribution, owner: str) -> list[Scored]:
+    """The first, and those that wait beside it. What fails is told and left out."""
+    scored = _scored(first, owner)
+    # From here on, since loading an index may take long and nobody else has waited for it.
+    until = time.monotonic() + GATHERING.total_seconds()
+    while len(scored) < AT_ONCE and time.monotonic() < until:
+        beside = receipts.claim_next(model_id=first.model_id, owner=owner, at=timezone.now())
+        if beside is None:
+            break
+        scored += _scored(beside, owner)
+    return scored
+
+
+def _scored(attribution: Attribution, owner: str) -> list[Scored]:
     try:
-        with lifeline(Attribution, attribution_id, owner=owner):
-            evidence = find_evidence(attribution)
-            receipts.write_receipt(
-                attribution_id=attribution_id, owner=owner, evidence=evidence, at=timezone.now()
-            )
-    except InfluenceError as error:
-        logger.warning("attribution %s failed: %s", attribution_id, error)
-        receipts.fail(attribution_id, str(error), timezone.now(), owner)
+        return [Scored(attribution.pk, find_evidence(attribution))]
     except Exception as error:
-        logger.exception("attribution %s failed", attribution_id)
+        _fail(attribution.pk, error, owner)
+        return []
+
+
+def _write(scored: Sequence[Scored], owner: str) -> bool:
+    """Whether they were written; where not, one that is alone has failed."""
+    try:
+        writing.write_receipts(owner=owner, scored=scored, at=timezone.now())
+    except Exception as error:
+        if len(scored) == 1:
+            _fail(scored[0].attribution_id, error, owner)
+        return False
+    return True
+
+
+def _fail(attribution_id: UUID, error: Exception, owner: str) -> None:
+    if isinstance(error, InfluenceError):
+        logger.warning("attribution %s failed: %s", attribution_id, error)
+        reason = str(error)
+    else:
+        logger.error("attribution %s failed", attribution_id, exc_info=error)
         reason = f"The worker failed ({type(error).__name__}). Look at its log, then try again."
-        receipts.fail(attribution_id, reason, timezone.now(), owner)
+    receipts.fail(attribution_id, reason, timezone.now(), owner)
 
 
 def find_evidence(attribution: Attribution) -> Evidence:

@@ -66,29 +66,46 @@ def log_key() -> SigningKey:
 
 
 def append_receipt(*, receipt_id: UUID, body: Mapping[str, Any], at: datetime) -> LogLeaf:
-    """Queue a receipt for the log, in the caller's transaction; a second call changes nothing.
+    """Queue a receipt for the log; see `append_receipts`."""
+    return append_receipts(bodies={receipt_id: body}, at=at)[receipt_id]
 
-    `body` is the whole receipt as JSON. The log carries only its hash, so that a leaf is small
+
+def append_receipts(
+    *, bodies: Mapping[UUID, Mapping[str, Any]], at: datetime
+) -> dict[UUID, LogLeaf]:
+    """Queue receipts for the log, in the caller's transaction; a second call changes nothing.
+
+    A body is the whole receipt as JSON. The log carries only its hash, so that a leaf is small
     whatever the number of contributors, and a receipt's body can be withdrawn by law while the log
-    stays whole.
-    Raises ReceiptChangedError where this receipt was queued with another body, CanonicalError where
-    the body has no canonical form.
+    stays whole. Four statements, whatever the number of receipts.
+    Raises ReceiptChangedError where a receipt was queued with another body, CanonicalError where a
+    body has no canonical form.
     """
-    data = canonical.dumps(
+    data = {receipt_id: _leaf_data(receipt_id, body) for receipt_id, body in bodies.items()}
+    known = set(LogLeaf.objects.filter(receipt_id__in=data).values_list("receipt_id", flat=True))
+    LogLeaf.objects.bulk_create(
+        [
+            LogLeaf(receipt_id=one, data=leaf, leaf_hash=merkle.leaf_hash(leaf).hex())
+            for one, leaf in data.items()
+            if one not in known
+        ],
+        ignore_conflicts=True,
+    )
+    leaves = {leaf.receipt_id: leaf for leaf in LogLeaf.objects.filter(receipt_id__in=data)}
+    for receipt_id, leaf in leaves.items():
+        if bytes(leaf.data) != data[receipt_id]:
+            raise ReceiptChangedError(f"receipt {receipt_id} is in the log with another body")
+    if len(known) < len(data):
+        # No key: a message that another, uncommitted transaction has written would swallow
+        # this one, and the sequencer would run before these leaves are visible.
+        outbox.enqueue(task="attribution.tasks.sequence_log", args=[], queue="attribute", at=at)
+    return leaves
+
+
+def _leaf_data(receipt_id: UUID, body: Mapping[str, Any]) -> bytes:
+    return canonical.dumps(
         {"kind": LEAF_KIND, "receipt": str(receipt_id), "sha256": canonical.sha256(dict(body))}
     )
-    with transaction.atomic():
-        leaf, is_new = LogLeaf.objects.get_or_create(
-            receipt_id=receipt_id,
-            defaults={"data": data, "leaf_hash": merkle.leaf_hash(data).hex()},
-        )
-        if bytes(leaf.data) != data:
-            raise ReceiptChangedError(f"receipt {receipt_id} is in the log with another body")
-        if is_new:
-            # No key: a message that another, uncommitted transaction has written would swallow
-            # this one, and the sequencer would run before this leaf is visible.
-            outbox.enqueue(task="attribution.tasks.sequence_log", args=[], queue="attribute", at=at)
-    return leaf
 
 
 def sequence(*, at: datetime) -> Checkpoint | None:

@@ -1,4 +1,4 @@
-"""An attribution from the wish to the receipt, which pays the contributors exactly once."""
+"""An attribution from the wish to a worker that has it. The receipt itself is in `writing`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from accounts import audit, events, leases, outbox
-from accounts.blobs import put_bytes
-from accounts.ids import uuid7
-from attribution import bodies, crediting
-from attribution.bodies import Evidence, Money
-from attribution.crediting import Crediting
-from attribution.models import Attribution, ContributorShare, Receipt, RecordInfluence
-from attribution.services.log import append_receipt
-from attribution.translog import canonical
+from accounts import audit, leases, outbox
+from attribution.models import Attribution
 from ledger import fees
 from ledger.fees import Terms
-from ledger.models import Entry, Hold
-from ledger.services.settlement import settle_suspense
+from ledger.models import Hold
 from ledger.splits import Split
 from modelfactory.models import Model
 
@@ -30,6 +22,8 @@ QUEUE = "attribute"
 WAIT_FOR_INDEX = timedelta(seconds=15)
 State = Attribution.State
 IN_WORK = [State.QUEUED, State.RUNNING]
+# How many waiting ones a worker tries before it takes the others to be taken.
+CANDIDATES = 4
 
 
 def request_attribution(
@@ -110,6 +104,20 @@ def claim(*, attribution_id: UUID, owner: str, at: datetime) -> Attribution | No
     return Attribution.objects.select_related("model__base_model").get(pk=attribution_id)
 
 
+def claim_next(*, model_id: UUID | None, owner: str, at: datetime) -> Attribution | None:
+    """The oldest attribution of this model that waits, where there is one that nobody takes first.
+
+    For a worker that has the model's index in memory: the message of what it takes finds the work
+    done when it comes.
+    """
+    waiting = Attribution.objects.filter(state=State.QUEUED, model_id=model_id).order_by("id")
+    for pk in waiting.values_list("pk", flat=True)[:CANDIDATES]:
+        taken = claim(attribution_id=pk, owner=owner, at=at)
+        if taken is not None:
+            return taken
+    return None
+
+
 def wait_for_index(*, attribution_id: UUID, at: datetime) -> None:
     """Look again in a while; the index wakes those that wait for it, too."""
     with transaction.atomic():
@@ -162,154 +170,10 @@ def fail(attribution_id: UUID, reason: str, at: datetime, owner: str | None = No
         )
 
 
-def write_receipt(
-    *, attribution_id: UUID, owner: str, evidence: Evidence, at: datetime
-) -> Receipt | None:
-    """RUNNING → DONE: settle the money, write the receipt and queue it for the log, all or nothing.
-
-    None where the lease was lost: somebody else writes it, or has.
-    """
-    with transaction.atomic():
-        attribution = _lock(attribution_id, owner)
-        if attribution is None:
-            return None
-        credited = crediting.credit(
-            influences=evidence.influences,
-            counts=evidence.counts,
-            model_id=attribution.model_id,
-            has_answer=evidence.has_answer,
-        )
-        entry = settle_suspense(
-            completion_id=attribution.completion_id, credits=credited.credits, at=at
-        )
-        money = Money(_divided(entry), entry.pk if entry else None)
-        receipt = _create(attribution, evidence, credited, money, at)
-        _add_rows(receipt, evidence, credited, money)
-        _let_go(attribution)
-        audit.record(
-            actor=None,
-            verb="attribution.receipt_created",
-            target=receipt,
-            at=at,
-            data={"completion": str(attribution.completion_id), "outcome": receipt.outcome},
-        )
-        events.emit(
-            "attribution.receipt_created",
-            {"receipt_id": str(receipt.pk), "completion_id": str(attribution.completion_id)},
-            at=at,
-        )
-    return receipt
-
-
 def _payer(completion_id: UUID) -> UUID | None:
     """Whose hold pays for the completion; None where it was free."""
     return (
         Hold.objects.filter(cause_kind="completion", cause_id=completion_id)
         .values_list("payer_id", flat=True)
         .first()
-    )
-
-
-def _lock(attribution_id: UUID, owner: str) -> Attribution | None:
-    return (
-        Attribution.objects.select_for_update(of=("self",))
-        .select_related("model")
-        .filter(pk=attribution_id, state=State.RUNNING, lease_owner=owner)
-        .first()
-    )
-
-
-def _divided(entry: Entry | None) -> int:
-    """Wei that the settlement took out of the completion's suspense account."""
-    if entry is None:
-        return 0
-    return sum(posting.amount for posting in entry.postings.all() if posting.amount > 0)
-
-
-def _receipt_id(completion_id: UUID) -> UUID:
-    """The completion's own id for its first receipt, so that the client of the API knows it before
-    the answer begins; a later one of the same completion has a new id."""
-    known = Receipt.objects.filter(completion_id=completion_id).exists()
-    return uuid7() if known else completion_id
-
-
-def _create(
-    attribution: Attribution, evidence: Evidence, credited: Crediting, money: Money, at: datetime
-) -> Receipt:
-    receipt_id = _receipt_id(attribution.completion_id)
-    private = bodies.private_part(attribution, evidence)
-    public = bodies.public_part(
-        receipt_id=receipt_id,
-        attribution=attribution,
-        evidence=evidence,
-        crediting=credited,
-        money=money,
-        private=private,
-        at=at,
-    )
-    leaf = append_receipt(receipt_id=receipt_id, body=public, at=at)
-    sketch = put_bytes(evidence.sketch, "application/octet-stream") if evidence.sketch else None
-    return Receipt.objects.create(
-        id=receipt_id,
-        attribution=attribution,
-        completion_id=attribution.completion_id,
-        model=attribution.model,
-        payer_id=attribution.payer_id,
-        outcome=credited.outcome,
-        fee=attribution.fee,
-        amount=money.contributors,
-        entry_id=money.entry_id,
-        public=public,
-        body_sha256=canonical.sha256(public),
-        leaf_hash=leaf.leaf_hash,
-        private=private,
-        sketch=sketch,
-        at=at,
-    )
-
-
-def _add_rows(receipt: Receipt, evidence: Evidence, credited: Crediting, money: Money) -> None:
-    RecordInfluence.objects.bulk_create(
-        RecordInfluence(
-            receipt=receipt,
-            record_id=top.record_id,
-            contributor_id=top.contributor_id,
-            rank=rank,
-            influence=top.influence,
-        )
-        for rank, top in enumerate(evidence.records, 1)
-    )
-    paid = bodies.credited(receipt.attribution, credited, money)
-    influences = crediting.influence_by_credit(evidence.influences, credited)
-    ContributorShare.objects.bulk_create(
-        ContributorShare(
-            receipt=receipt,
-            kind=one.kind.upper(),
-            contributor_id=one.owner_id if one.kind == "contributor" else None,
-            datanet_id=one.datanet_id or one.owner_id,
-            influence=influences[one.key],
-            share_ppb=one.share_ppb,
-            amount=paid[one.key].amount,
-            passed_on=paid[one.key].amount - paid[one.key].kept,
-        )
-        for one in credited.credits
-    )
-
-
-def _let_go(attribution: Attribution) -> None:
-    attribution.state, attribution.lease_owner = State.DONE, ""
-    attribution.lease_expires_at, attribution.failure_reason = None, ""
-    attribution.prompt = attribution.answer = ""
-    attribution.prompt_ids, attribution.answer_ids = [], []
-    attribution.save(
-        update_fields=[
-            "state",
-            "lease_owner",
-            "lease_expires_at",
-            "failure_reason",
-            "prompt",
-            "answer",
-            "prompt_ids",
-            "answer_ids",
-        ]
     )

@@ -4,6 +4,7 @@ Lock order: the budget's row goes before any account, at the hold as at the capt
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import date, datetime
 from uuid import UUID
 
@@ -86,16 +87,19 @@ def check_budget(*, payer: User, amount: int, at: datetime) -> None:
         )
 
 
-def note_spending(*, payer: User, amount: int, at: datetime) -> None:
-    """`amount` wei are being captured. Call it in that transaction, before accounts are locked."""
-    budget = Budget.objects.select_for_update().filter(user_id=payer.pk).first()
-    if budget is None:
+def note_spending(*, spent: Mapping[UUID, int], at: datetime) -> None:
+    """These wei are being captured, by the payer's id.
+
+    Call it in that transaction, before accounts are locked.
+    """
+    if not spent:
         return
     month = month_of(at)
-    before = budget.spent if budget.month == month else 0
-    budget.month, budget.spent = month, before + amount
-    budget.save(update_fields=["month", "spent"])
-    _tell(budget, at)
+    for budget in Budget.objects.select_for_update().filter(user_id__in=spent).order_by("pk"):
+        before = budget.spent if budget.month == month else 0
+        budget.month, budget.spent = month, before + spent[budget.user_id]
+        budget.save(update_fields=["month", "spent"])
+        _tell(budget, at)
 
 
 def refresh_budgets(*, at: datetime) -> int:

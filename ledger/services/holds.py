@@ -1,6 +1,9 @@
 """Holds: set aside before the work, captured for the real price, released on failure."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,22 +18,25 @@ from ledger.errors import (
     IdempotencyConflict,
     InsufficientFunds,
     InvalidAmount,
+    InvalidEntry,
 )
-from ledger.fees import Terms
+from ledger.fees import Portion, Terms
 from ledger.models import Account, Entry, Hold
 from ledger.services.budgets import check_budget, note_spending
-from ledger.services.opening import account_for, legs_of
-from ledger.services.posting import Cause, Leg, Refs, check_amount, post_entry
+from ledger.services.opening import account_for, legs_of_many
+from ledger.services.posting import Cause, Draft, Leg, Refs, check_amount, post_entries, post_entry
 from ledger.services.receivables import check_may_spend
 from ledger.services.topups import top_up
 
 __all__ = [
+    "Capture",
     "HoldClosed",
     "HoldExpired",
     "IdempotencyConflict",
     "InsufficientFunds",
     "Refs",
     "capture_hold",
+    "capture_many",
     "open_hold",
     "release_expired_holds",
     "release_hold",
@@ -108,7 +114,16 @@ def open_hold(
     return hold
 
 
-@transaction.atomic
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What is taken of a hold, and by what it is divided; see `capture_hold`."""
+
+    hold: Hold
+    amount: int
+    terms: Terms
+    refs: Refs
+
+
 def capture_hold(
     *,
     hold: Hold,
@@ -128,40 +143,89 @@ def capture_hold(
     or more than was held: release a hold that costs nothing), HoldExpired, HoldClosed, SelfRoyalty,
     IdempotencyConflict (other terms than those fixed at the hold, or captured with other values).
     """
-    check_amount(amount)
-    hold = Hold.objects.select_for_update(of=("self",)).get(pk=hold.pk)
+    one = Capture(hold, amount, terms, refs)
+    return capture_many(captures=[one], acting_user=acting_user, at=at)[0]
+
+
+@transaction.atomic
+def capture_many(
+    *, captures: Sequence[Capture], acting_user: User | None, at: datetime
+) -> list[Entry]:
+    """Capture holds, an entry each, in their order; all or none.
+
+    Raises as `capture_hold` for any of them, InvalidEntry where a hold stands twice. Six
+    statements whatever their number, two more for each payer with a budget.
+    """
+    if len({one.hold.cause_id for one in captures}) != len(captures):
+        raise InvalidEntry("A hold is captured once, and a cause has one hold.")
+    for one in captures:
+        check_amount(one.amount)
+    ids = [one.hold.pk for one in captures]
+    locked = Hold.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk")
+    holds = {hold.pk: hold for hold in locked}
+    for one in captures:
+        _check_capture(holds[one.hold.pk], one, at)
+    pending = [one for one in captures if holds[one.hold.pk].state == Hold.State.PENDING]
+    spent: dict[UUID, int] = defaultdict(int)
+    for one in pending:
+        spent[holds[one.hold.pk].payer_id] += one.amount
+    note_spending(spent=spent, at=at)
+    entries = [posted.get() for posted in post_entries(_capture_drafts(captures, acting_user, at))]
+    by_hold = dict(zip(ids, entries, strict=True))
+    for one in pending:
+        hold, entry = holds[one.hold.pk], by_hold[one.hold.pk]
+        _shut(hold, Hold.State.CAPTURED, entry, captured=one.amount, reason="", at=at)
+    _save_closed([holds[one.hold.pk] for one in pending])
+    audit.record_many(
+        [
+            audit.Act(
+                actor=acting_user,
+                verb="ledger.hold_captured",
+                target=holds[one.hold.pk],
+                data={"amount": str(one.amount), "entry": str(by_hold[one.hold.pk].pk)},
+            )
+            for one in pending
+        ],
+        at=at,
+    )
+    return entries
+
+
+def _check_capture(hold: Hold, capture: Capture, at: datetime) -> None:
     if hold.state == Hold.State.RELEASED:
         raise HoldClosed("This hold was released; its money is back with the payer.")
     if hold.state == Hold.State.PENDING and hold.expires_at <= at:
         raise HoldExpired("This hold has expired; nothing was taken from it.")
-    if amount > hold.amount:
+    if capture.amount > hold.amount:
         raise InvalidAmount("A capture takes no more than was held.")
-    _require_same_terms(hold, terms)
-    if hold.state == Hold.State.PENDING:
-        note_spending(payer=hold.payer, amount=amount, at=at)
-    entry = post_entry(
-        kind=Entry.Kind.CAPTURE,
-        key=f"capture:{hold.pk}",
-        at=at,
-        legs=[
-            Leg(account_for(Account.Kind.HOLD, hold.payer_id), -hold.amount, refs),
-            Leg(account_for(Account.Kind.USER, hold.payer_id), hold.amount - amount, refs),
-            *legs_of(fees.divide_fee(amount, terms, refs), cause=hold.cause_id),
-        ],
-        cause=Cause(hold.cause_kind, hold.cause_id),
-        parameter_version=terms.version,
-        acting_user=acting_user,
-    )
-    if hold.state == Hold.State.PENDING:
-        _close(hold, Hold.State.CAPTURED, entry, captured=amount, reason="", at=at)
-        audit.record(
-            actor=acting_user,
-            verb="ledger.hold_captured",
-            target=hold,
+    _require_same_terms(hold, capture.terms)
+
+
+def _capture_portions(capture: Capture) -> list[Portion]:
+    hold, amount, refs = capture.hold, capture.amount, capture.refs
+    return [
+        Portion(Account.Kind.HOLD, hold.payer_id, -hold.amount, refs),
+        Portion(Account.Kind.USER, hold.payer_id, hold.amount - amount, refs),
+        *fees.divide_fee(amount, capture.terms, refs),
+    ]
+
+
+def _capture_drafts(
+    captures: Sequence[Capture], acting_user: User | None, at: datetime
+) -> list[Draft]:
+    legs = legs_of_many({one.hold.cause_id: _capture_portions(one) for one in captures})
+    return [
+        Draft(
+            kind=Entry.Kind.CAPTURE,
+            key=f"capture:{one.hold.pk}",
             at=at,
-            data={"amount": str(amount), "entry": str(entry.pk)},
+            legs=legs[one.hold.cause_id],
+            cause=Cause(one.hold.cause_kind, one.hold.cause_id),
+            parameter_version=one.terms.version,
+            acting_user=acting_user,
         )
-    return entry
+        for one in captures
+    ]
 
 
 @transaction.atomic
@@ -183,7 +247,8 @@ def release_hold(*, hold: Hold, reason: str, acting_user: User | None, at: datet
         acting_user=acting_user,
     )
     if hold.state == Hold.State.PENDING:
-        _close(hold, Hold.State.RELEASED, entry, captured=0, reason=reason, at=at)
+        _shut(hold, Hold.State.RELEASED, entry, captured=0, reason=reason, at=at)
+        _save_closed([hold])
         audit.record(
             actor=acting_user,
             verb="ledger.hold_released",
@@ -225,9 +290,16 @@ def _require_same_terms(hold: Hold, terms: Terms) -> None:
         raise IdempotencyConflict("This hold was opened under other terms than these.")
 
 
-def _close(
+def _shut(
     hold: Hold, state: Hold.State, entry: Entry, *, captured: int, reason: str, at: datetime
 ) -> None:
     hold.state, hold.closed_by, hold.captured = state, entry, captured
     hold.reason, hold.closed_at = reason[:200], at
-    hold.save(update_fields=["state", "closed_by", "captured", "reason", "closed_at"])
+
+
+def _save_closed(holds: Sequence[Hold]) -> None:
+    fields = ["state", "closed_by", "captured", "reason", "closed_at"]
+    if len(holds) == 1:
+        holds[0].save(update_fields=fields)
+    elif holds:
+        Hold.objects.bulk_update(holds, fields)

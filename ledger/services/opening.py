@@ -47,13 +47,11 @@ def accounts_for(
     return {wanted.owner_id: account for wanted, account in found.items()}
 
 
-def legs_of(portions: Iterable[Portion], *, cause: UUID) -> list[Leg]:
-    """Legs that pay the portions of what `cause` brought in; portions of nothing are left out."""
-    return legs_of_many({cause: portions})[cause]
-
-
 def legs_of_many(portions: Mapping[UUID, Iterable[Portion]]) -> dict[UUID, list[Leg]]:
-    """The same for many causes, whose accounts are found together."""
+    """Legs for the portions of what each cause (its id) moves; portions of nothing are left out.
+
+    The accounts of all causes are found together, and opened where they were not yet.
+    """
     wanted: list[tuple[UUID, Portion, Place]] = [
         (
             cause,

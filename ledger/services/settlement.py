@@ -97,12 +97,11 @@ def _tell(entries: Sequence[Entry], found: _Suspense, at: datetime) -> None:
         ],
         at=at,
     )
-    for entry in entries:
-        events.emit(
-            "ledger.suspense_settled",
-            {"completion_id": str(entry.cause_id), "entry_id": str(entry.pk)},
-            at=at,
-        )
+    events.emit_many(
+        "ledger.suspense_settled",
+        [{"completion_id": str(entry.cause_id), "entry_id": str(entry.pk)} for entry in entries],
+        at=at,
+    )
 
 
 class _Suspense:

@@ -6,6 +6,7 @@ first, so a worker that lost its lease can neither show a token nor take money.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,7 +19,7 @@ from accounts import leases, rate_limits
 from attribution.services.receipts import request_attribution
 from ledger.fees import Terms
 from ledger.models import Hold
-from ledger.services.holds import Refs, capture_hold, terms_of
+from ledger.services.holds import Capture, Refs, capture_many, terms_of
 from serving import splits
 from serving.models import Completion, CompletionState
 from serving.services.completions import enqueue, give_back_to_key, release
@@ -62,30 +63,46 @@ def note_first_token(*, completion_id: UUID, owner: str, at: datetime) -> bool:
     return bool(rows.update(first_token_at=at))
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A completion that was answered by the worker that is its owner."""
+
+    completion_id: UUID
+    owner: str
+    answer: Answer
+
+
 def settle(*, completion_id: UUID, owner: str, answer: Answer, at: datetime) -> Completion | None:
-    """Charge for the answer, keep it, and ask for its attribution, all or nothing.
+    """Charge for one answer; see `settle_many`. None where the lease was lost."""
+    return settle_many(ended=[Ended(completion_id, owner, answer)], at=at)[0]
+
+
+def settle_many(*, ended: Sequence[Ended], at: datetime) -> list[Completion | None]:
+    """Charge for answers, keep them, and ask for their attribution, all or nothing.
 
     An answer that was cancelled is charged for the tokens that it has; without one it is free.
-    None where the lease was lost. Raises LedgerError where the hold cannot be captured.
+    None in the place of one whose lease was lost. Raises LedgerError where a hold cannot be
+    captured; which one that is, each finds alone.
     """
     with transaction.atomic():
-        completion = _owned(completion_id, owner)
-        if completion is None:
-            return None
-        completion.answer, completion.answer_ids = answer.text, answer.ids
-        completion.completion_tokens = len(answer.ids)
-        completion.finish_reason = answer.finish_reason
-        if answer.ids:
-            _charge(completion, at)
-        else:
-            release(completion, reason="Cancelled before a token.", acting_user=None, at=at)
-        completion.state = (
-            CompletionState.CANCELLED if answer.is_cancelled else CompletionState.SUCCEEDED
-        )
-        _end(completion, at)
-        if answer.ids:
-            _attribute(completion, at)
-    return completion
+        owned = _owned_of(ended)
+        found = [owned.get(one.completion_id) for one in ended]
+        answered = []
+        for one, completion in zip(ended, found, strict=True):
+            if completion is None:
+                continue
+            _keep(completion, one.answer)
+            if one.answer.ids:
+                answered.append(completion)
+            else:
+                release(completion, reason="Cancelled before a token.", acting_user=None, at=at)
+        holds = _holds_of(answered)
+        _charge(answered, holds, at)
+        for completion in filter(None, found):
+            _end(completion, at)
+        for completion in answered:
+            _attribute(completion, holds.get(completion.pk), at)
+    return found
 
 
 def fail(*, completion_id: UUID, owner: str, reason: str, at: datetime) -> Completion | None:
@@ -137,28 +154,59 @@ def _owned(completion_id: UUID, owner: str) -> Completion | None:
     return found
 
 
-def _charge(completion: Completion, at: datetime) -> None:
-    completion.fee = (
-        completion.prompt_tokens * completion.input_price
-        + completion.completion_tokens * completion.output_price
+def _owned_of(ended: Sequence[Ended]) -> dict[UUID, Completion]:
+    """Those whose owners still have them, locked in the order of their ids."""
+    owners = {one.completion_id: one.owner for one in ended}
+    rows = (
+        Completion.objects.select_for_update(of=("self",))
+        .select_related("deployment__model__owner", "payer")
+        .filter(pk__in=owners, state=CompletionState.RUNNING)
+        .order_by("pk")
     )
-    if completion.hold_id is None:
-        return
-    hold = Hold.objects.get(pk=completion.hold_id)
-    if completion.fee == 0:
-        # Only the unused part of the price was above zero; there is nothing to divide.
-        release(completion, reason="It cost nothing.", acting_user=None, at=at)
-        return
+    return {row.pk: row for row in rows if row.lease_owner == owners[row.pk]}
+
+
+def _keep(completion: Completion, answer: Answer) -> None:
+    completion.answer, completion.answer_ids = answer.text, answer.ids
+    completion.completion_tokens = len(answer.ids)
+    completion.finish_reason = answer.finish_reason
+    completion.state = (
+        CompletionState.CANCELLED if answer.is_cancelled else CompletionState.SUCCEEDED
+    )
+    if answer.ids:
+        completion.fee = (
+            completion.prompt_tokens * completion.input_price
+            + completion.completion_tokens * completion.output_price
+        )
+
+
+def _holds_of(completions: Sequence[Completion]) -> dict[UUID, Hold]:
+    """By the completion; a free one has none."""
+    by_hold = {one.hold_id: one.pk for one in completions if one.hold_id is not None}
+    return {by_hold[hold.pk]: hold for hold in Hold.objects.filter(pk__in=by_hold)}
+
+
+def _charge(completions: Sequence[Completion], holds: Mapping[UUID, Hold], at: datetime) -> None:
+    charged = [one for one in completions if one.pk in holds and one.fee]
+    entries = capture_many(
+        captures=[_capture(one, holds[one.pk]) for one in charged], acting_user=None, at=at
+    )
+    for completion, entry in zip(charged, entries, strict=True):
+        completion.entry_id = entry.pk
+    for completion in completions:
+        if completion.pk in holds and not completion.fee:
+            # Only the unused part of the price was above zero; there is nothing to divide.
+            release(completion, reason="It cost nothing.", acting_user=None, at=at)
+
+
+def _capture(completion: Completion, hold: Hold) -> Capture:
     model = completion.deployment.model
-    entry = capture_hold(
+    return Capture(
         hold=hold,
         amount=completion.fee,
         terms=terms_of(hold) or _plain_terms(completion),
         refs=Refs(model=model.pk if model is not None else None, completion=completion.pk),
-        acting_user=None,
-        at=at,
     )
-    completion.entry_id = entry.pk
 
 
 def _plain_terms(completion: Completion) -> Terms:
@@ -168,9 +216,8 @@ def _plain_terms(completion: Completion) -> Terms:
     return Terms.of_split(split, model.owner_id if model is not None else None)
 
 
-def _attribute(completion: Completion, at: datetime) -> None:
+def _attribute(completion: Completion, hold: Hold | None, at: datetime) -> None:
     model = completion.deployment.model
-    hold = Hold.objects.get(pk=completion.hold_id) if completion.hold_id else None
     request_attribution(
         completion_id=completion.pk,
         model_id=model.pk if model is not None else None,

@@ -9,7 +9,7 @@ from accounts import leases
 from accounts.models import OutboxMessage
 from attribution import workers
 from attribution.models import Attribution, Index, Receipt
-from attribution.services import indexes, receipts
+from attribution.services import indexes, receipts, writing
 from attribution.services.receipts import request_attribution
 from ledger.models import Account, Entry
 from tests.attribution.world import NOON, SPLIT, queued
@@ -76,7 +76,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(indexed):
     evidence = workers.find_evidence(taken)
     receipts.requeue(attribution.pk, NOON)
     workers.attribute(attribution.pk)
-    written = receipts.write_receipt(
+    written = writing.write_receipt(
         attribution_id=attribution.pk, owner="slow", evidence=evidence, at=NOON
     )
     assert written is None

@@ -11,6 +11,7 @@ from accounts import api_keys, key_spending, leases
 from accounts.api_keys import Limits
 from accounts.models import OutboxMessage
 from attribution.models import Attribution
+from ledger.errors import HoldExpired
 from ledger.models import Account, Hold
 from serving.errors import (
     InvalidRequest,
@@ -23,7 +24,7 @@ from serving.errors import (
 from serving.models import Completion, CompletionKind, CompletionState
 from serving.questions import Question, Sampling
 from serving.services import completions, running
-from serving.services.running import Answer
+from serving.services.running import Answer, Ended
 from tests.ledger.books import OPEN, balance_of
 from tests.serving.conftest import beat
 
@@ -120,6 +121,41 @@ def test_settling_twice_charges_once(ask, client_person):
     after = spendable(client_person)
     assert settled(made) is None
     assert spendable(client_person) == after
+
+
+def test_answers_that_end_together_are_charged_together_and_a_lost_one_is_left_out(
+    ask, client_person
+):
+    made = [ask() for _ in range(4)]
+    for one in made:
+        claimed(one)
+    Completion.objects.filter(pk=made[2].pk).update(lease_owner="another")
+    ended = [
+        Ended(one.pk, "worker-a", Answer([5] * n, "It is", "stop")) for n, one in enumerate(made)
+    ]
+    settled = running.settle_many(ended=ended, at=timezone.now())
+    assert [one and one.completion_tokens for one in settled] == [0, 1, None, 3]
+    charged = [settled[1], settled[3]]
+    held = made[2].highest_fee
+    assert spendable(client_person) == 10 * OPEN - sum(one.fee for one in charged) - held
+    assert Attribution.objects.count() == 2
+    for one in charged:
+        kept = Completion.objects.get(pk=one.pk)
+        assert (kept.state, kept.fee, kept.entry_id) == ("SUCCEEDED", one.fee, one.entry_id)
+        assert Hold.objects.get(pk=one.hold_id).captured == one.fee
+    assert running.settle_many(ended=ended, at=timezone.now()) == [None] * 4
+
+
+def test_where_one_of_several_cannot_be_charged_none_is(ask, client_person):
+    made = [ask() for _ in range(2)]
+    for one in made:
+        claimed(one)
+    Hold.objects.filter(pk=made[1].hold_id).update(expires_at=timezone.now())
+    ended = [Ended(one.pk, "worker-a", Answer([5], "It", "stop")) for one in made]
+    with pytest.raises(HoldExpired):
+        running.settle_many(ended=ended, at=timezone.now())
+    assert not Hold.objects.filter(state="CAPTURED").exists()
+    assert set(Completion.objects.values_list("state", flat=True)) == {"RUNNING"}
 
 
 def test_a_failure_gives_everything_back(ask, client_person):
