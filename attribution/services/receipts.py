@@ -110,8 +110,9 @@ def claim_next(*, model_id: UUID | None, owner: str, at: datetime) -> Attributio
     For a worker that has the model's index in memory: the message of what it takes finds the work
     done when it comes.
     """
-    waiting = Attribution.objects.filter(state=State.QUEUED, model_id=model_id).order_by("id")
-    for pk in waiting.values_list("pk", flat=True)[:CANDIDATES]:
+    waiting = Attribution.objects.filter(state=State.QUEUED)
+    waiting = waiting.filter(model_id=model_id) if model_id else waiting.filter(model=None)
+    for pk in waiting.order_by("id").values_list("pk", flat=True)[:CANDIDATES]:
         taken = claim(attribution_id=pk, owner=owner, at=at)
         if taken is not None:
             return taken
