@@ -36,4 +36,5 @@ def beat_schedule() -> dict[str, dict[str, object]]:
 app.conf.beat_schedule = beat_schedule()
 app.conf.beat_schedule_filename = str(settings.DATA_DIR / "celerybeat-schedule")
 import_module("config.heartbeats")
+import_module("config.key_guard")
 import_module("config.outbox_ends")

@@ -21,6 +21,7 @@ from accounts.models import OutboxMessage
 from accounts.workers import live_workers
 from config.embedded.browser import find_chromium
 from ledger.chain.deployment import read_deployment
+from ledger.keys import SAFE_KEY, look_at_key
 from ledger.models import ChainHead
 from ledger.selectors import intents_held_by_caps
 from ledger.words import open_text
@@ -49,6 +50,7 @@ def examine(*, at: datetime) -> Iterator[Finding]:
     yield _files()
     if settings.CHAIN_ENABLED:
         yield _chain()
+        yield _key()
         yield _contracts()
     else:
         yield Finding("chain", True, "off: no deposits, claims, anchors or votes")
@@ -130,6 +132,14 @@ def _chain() -> Finding:
     well = identifier == settings.CHAIN_ID
     hint = "" if well else f"Set CHAIN_ID={identifier}, or another CHAIN_RPC_URL."
     return Finding("chain", well, f"id {identifier}, block {block}", hint)
+
+
+def _key() -> Finding:
+    """The key of this process; most have none."""
+    found = look_at_key()
+    if found.problem:
+        return Finding("key", False, found.problem, SAFE_KEY)
+    return Finding("key", True, found.fact)
 
 
 def _mirror() -> Finding:

@@ -16,6 +16,7 @@ class LedgerConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events
+        from ledger import checks  # noqa: F401 - registers them
         from ledger.services import mirror
 
         mirror.register()
