@@ -1,11 +1,19 @@
 """Amounts as people read and write them: OPEN with up to 18 decimals, exact in both ways."""
 
 import re
+from decimal import Context, Decimal
 
 from accounts.fields import WEI_LIMIT
 
 WEI_PER_OPEN = 10**18
+# Room for 2**256 wei with all its digits on both sides of the point.
+EXACT = Context(prec=200)
 AMOUNT = re.compile(r"(?P<whole>\d{1,60})(?:\.(?P<part>\d{1,18}))?", re.ASCII)
+
+
+def shifted(number: Decimal, places: int) -> Decimal:
+    """`number` times ten to the `places`, exactly: Decimal alone rounds at 28 digits."""
+    return EXACT.scaleb(number, places)
 
 
 def open_text(wei: int) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.expressions import Combinable, register_combinable_fields
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -54,6 +55,16 @@ class WeiField(IntegerField):
 
     def value_to_string(self, obj: models.Model) -> str:
         return str(self.value_from_object(obj))
+
+
+# Arithmetic in the database stays whole. There is none for division: it would make fractions.
+for connector in (Combinable.ADD, Combinable.SUB, Combinable.MUL):
+    for left, right in (
+        (WeiField, WeiField),
+        (WeiField, models.IntegerField),
+        (models.IntegerField, WeiField),
+    ):
+        register_combinable_fields(left, connector, right, WeiField)
 
 
 @extend_schema_field({"type": "string", "pattern": "^-?[0-9]+$", "example": "1000000000000000000"})

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.core.exceptions import ValidationError
 
+from accounts.amounts import shifted
 from governance.models import Vote
 from governance.registry import GOVERNED, Governed, Unit
 from governance.selectors import Parameters, current_parameters, current_split
@@ -183,7 +184,7 @@ class GovernedField(forms.DecimalField):
         typed = super().clean(value)
         if typed is None:
             return None
-        number = int(typed.scaleb(self.places))
+        number = int(shifted(typed, self.places))
         if not self.declared.low <= number <= self.declared.high:
             low = show_governed(self.declared, self.declared.low)
             high = show_governed(self.declared, self.declared.high)
@@ -192,7 +193,8 @@ class GovernedField(forms.DecimalField):
 
     def typed(self, number: int) -> str:
         """The number as it would be typed."""
-        return f"{Decimal(number).scaleb(-self.places).normalize():f}"
+        text = f"{shifted(Decimal(number), -self.places):f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 TYPED_IN = {Unit.BASIS_POINTS: ", %", Unit.SECONDS: ", seconds", Unit.WEI: ", OPEN", Unit.COUNT: ""}

@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 
+from accounts.amounts import shifted
 from accounts.fields import WEI_LIMIT
 from datanets.models import Version
 from modelfactory.limits import HIGHEST_PRICE
@@ -115,7 +116,7 @@ class OpenAmountField(forms.DecimalField):
         amount = super().clean(value)
         if amount is None:
             return None
-        wei = int(amount.scaleb(18))
+        wei = int(shifted(amount, 18))
         if wei >= WEI_LIMIT:
             raise forms.ValidationError("That is more OPEN than there can be.")
         return wei
