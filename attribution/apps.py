@@ -11,14 +11,26 @@ class AttributionConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events, leases, pages
-        from attribution.models import Attribution, Checkpoint, Index
-        from attribution.services import anchoring, indexes, receipts
+        from attribution.models import Attribution, Checkpoint, Index, SpanIndex
+        from attribution.services import anchoring, indexes, receipts, span_indexes
 
         events.subscribe(
             "modelfactory.model_created", task="attribution.tasks.model_created", queue="attribute"
         )
         leases.register(
             Index, running_states=indexes.IN_WORK, requeue=indexes.requeue, fail=indexes.fail
+        )
+        for verb in ("withdrawn", "taken_down"):
+            events.subscribe(
+                f"datanets.record_{verb}",
+                task="attribution.tasks.record_withheld",
+                queue="attribute",
+            )
+        leases.register(
+            SpanIndex,
+            running_states=span_indexes.IN_WORK,
+            requeue=span_indexes.requeue,
+            fail=span_indexes.fail,
         )
         leases.register(
             Attribution,

@@ -23,9 +23,9 @@ from attribution.translog import canonical
 from ledger import fees
 from ledger.splits import Part, Split
 
-SCHEMA = "openledger-attribution/2"
-# Receipts of before there were royalties; they stay valid.
-SCHEMAS = frozenset({"openledger-attribution/1", SCHEMA})
+SCHEMA = "openledger-attribution/3"
+# Receipts of before there were royalties (1) and passages (2); they stay valid.
+SCHEMAS = frozenset({"openledger-attribution/1", "openledger-attribution/2", SCHEMA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,30 @@ class TopRecord:
     record_id: UUID
     contributor_id: UUID
     influence: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPassage:
+    """Characters `start` to `end` of an answer, which stand verbatim in records.
+
+    `places` is in how many places of the versions; `rarity` is in 1/1024 bit.
+    """
+
+    start: int
+    end: int
+    text: str
+    tokens: int
+    places: int
+    rarity: int
+    records: tuple[tuple[UUID, UUID], ...]  # (record, contributor)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`method` is what the receipt says of it: how, in which indexes, and which are missing."""
+
+    method: Mapping[str, Any]
+    passages: Sequence[FoundPassage] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +75,8 @@ class Evidence:
     sketch_bits: int = 8
     sketch_step: float = 1.0
     has_answer: bool = True
+    # Passages that stand verbatim in records; None for a base model.
+    found: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +93,7 @@ def salted_sha256(salt: str, text: str) -> str:
 
 
 def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]:
-    """The payer's salts, the answer's sketch by hash, and the top records."""
+    """The payer's salts, the answer's sketch by hash, the top records, and the passages."""
     payer = {"prompt_salt": secrets.token_hex(32), "answer_salt": secrets.token_hex(32)}
     return {
         "schema": SCHEMA,
@@ -89,6 +115,22 @@ def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]
                 "influence": str(top.influence),
             }
             for top in evidence.records
+        ],
+        "passages": [_passage(one) for one in evidence.found.passages] if evidence.found else None,
+    }
+
+
+def _passage(one: FoundPassage) -> dict[str, Any]:
+    """Where a passage stands, in the answer by characters; its words are in neither part."""
+    return {
+        "start": one.start,
+        "end": one.end,
+        "tokens": one.tokens,
+        "places": one.places,
+        "rarity": one.rarity,
+        "records": [
+            {"record": str(record), "contributor": str(contributor)}
+            for record, contributor in one.records
         ],
     }
 
@@ -125,6 +167,7 @@ def public_part(
         else None,
         "index_root": evidence.index_root or None,
         "method": dict(evidence.method) if evidence.method else None,
+        "spans": dict(evidence.found.method) if evidence.found else None,
         "prompt_sha256": salted_sha256(private["payer"]["prompt_salt"], attribution.prompt),
         "answer_sha256": salted_sha256(private["payer"]["answer_salt"], attribution.answer),
         "private_sha256": canonical.sha256(without_salts(private)),

@@ -15,6 +15,7 @@ from accounts.models import User
 from attribution import bodies
 from attribution.groups import Group, parse
 from attribution.models import Attribution, ContributorShare, Index, Receipt, RecordInfluence
+from attribution.passage_lines import Passages, passages_of
 from attribution.royalties import OwnerPart, Passed, capture_url, owner_parts_of, passed_on
 from attribution.services.log import inclusion_bundle
 from datanets.models import Datanet, Record, VersionRecord
@@ -76,6 +77,7 @@ class ReceiptView:
     opposed: int
     log_index: int | None
     parts: list[tuple[str, int, int]]
+    passages: Passages | None
     capture_url: str
     owner_parts: list[OwnerPart]
     passed_on: list[Passed]
@@ -128,6 +130,7 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
         opposed=sum(1 for value in influences if int(value) <= 0),
         log_index=receipt.log_index,
         parts=_parts(receipt),
+        passages=passages_of(receipt, user) if is_private and receipt.model_id else None,
         capture_url=capture,
         owner_parts=owner_parts_of(receipt, capture),
         passed_on=passed_on(receipt, user, capture),

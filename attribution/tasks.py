@@ -21,6 +21,20 @@ def build_index(index_id: str) -> None:
 
 
 @shared_task
+def build_span_index(index_id: str) -> None:
+    from attribution import passages
+
+    passages.build_span_index(UUID(index_id))
+
+
+@shared_task
+def record_withheld(payload: dict[str, str]) -> None:
+    from attribution.services import span_indexes
+
+    span_indexes.forget_record(record_id=UUID(payload["record_id"]), at=timezone.now())
+
+
+@shared_task
 def attribute(attribution_id: str) -> None:
     from attribution import workers
 

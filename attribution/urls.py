@@ -1,7 +1,7 @@
 from django.urls import path
 
 from attribution import urls_log
-from attribution.views import indexes, receipts
+from attribution.views import by_file, indexes, receipts
 
 app_name = "attribution"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("receipts/<uuid:pk>/", receipts.receipt, name="receipt"),
     path("receipts/<uuid:pk>/proof.json", receipts.proof, name="proof"),
     path("receipts/<uuid:pk>/private.json", receipts.private, name="private"),
+    path("verify/file/", by_file.verify_by_file, name="verify_by_file"),
     path("indexes/<str:root>/", indexes.index, name="index"),
     path("indexes/<str:root>/<str:name>", indexes.file, name="index_file"),
 ]

@@ -41,6 +41,7 @@ def verify_receipt(receipt: Receipt, *, key: VerifierKey | None = None) -> Repor
     report.run("index", lambda: _check_index(receipt))
     report.run("influences", lambda: _check_influences(receipt))
     report.run("records", lambda: _check_records(receipt))
+    report.run("passages", lambda: _check_passages(receipt))
     report.run("rows", lambda: _check_credits(receipt))
     report.run("captured", lambda: _check_fee(receipt))
     report.run("settled", lambda: _check_settlement(receipt))
@@ -122,6 +123,22 @@ def _check_records(receipt: Receipt) -> str | None:
     }
     _refuse(differences(shown, stated, "score on the page"))
     return f"{len(stated)} top records of {len(found)}"
+
+
+def _check_passages(receipt: Receipt) -> str | None:
+    """That the page shows only passages and records that the hashed private part names."""
+    stated = receipt.private.get("passages") if receipt.private else None
+    if stated is None:
+        return None
+    places = {
+        (one["start"], one["end"]): {line["record"] for line in one["records"]} for one in stated
+    }
+    shown = list(receipt.passages.prefetch_related("records"))
+    for row in shown:
+        named = {str(one.record_id) for one in row.records.all()}
+        if not named <= places.get((row.start, row.end), set()):
+            raise BundleError(f"characters {row.start} to {row.end} stand elsewhere than it says")
+    return f"{len(shown)} of {len(stated)} passages are shown"
 
 
 def _check_credits(receipt: Receipt) -> str | None:

@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import index_files, selectors
+from attribution import index_files, passages, selectors
 from attribution.bodies import Evidence, TopRecord
 from attribution.influence.build import build
 from attribution.influence.config import InfluenceConfig
@@ -166,7 +166,12 @@ def find_evidence(attribution: Attribution) -> Evidence:
     scorer = scorer_for(row, model)
     manifest = scorer.index.manifest
     method = {name: manifest.header[name] for name in ("method", "version", "parameters")}
-    known = Evidence(index_root=manifest.root, method=method, counts=manifest.counts)
+    known = Evidence(
+        index_root=manifest.root,
+        method=method,
+        counts=manifest.counts,
+        found=passages.find(attribution),
+    )
     if not attribution.answer_ids:
         return replace(known, has_answer=False)
     ids = [*attribution.prompt_ids, *attribution.answer_ids]
@@ -230,8 +235,10 @@ def _has_index(attribution: Attribution) -> bool:
     if index is None:
         index = indexes.request_index(model_id=attribution.model_id, acting_user=None, at=at)
     if index.state == Index.State.READY:
-        return True
-    if index.state == Index.State.FAILED:
+        if passages.are_indexed(Model.objects.get(pk=attribution.model_id)):
+            return True
+        receipts.wait_for_index(attribution_id=attribution.pk, at=at)
+    elif index.state == Index.State.FAILED:
         reason = f"The index of the model could not be built: {index.failure_reason}"
         receipts.fail(attribution.pk, reason, at)
     else:
@@ -255,6 +262,8 @@ def _build(index: Index, owner: str) -> None:
             device,
             on_progress=_Beat(index, owner),
         )
+    # Beside it, so that the first receipt finds them; they have rows and leases of their own.
+    passages.build_for(index.model)
     stored = index_files.store(folder)
     done = indexes.finish(
         index_id=index.pk,

@@ -1,6 +1,7 @@
 from attribution.models.indexes import Index
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.models.receipts import Attribution, ContributorShare, Receipt, RecordInfluence
+from attribution.models.spans import Passage, PassageRecord, SpanIndex
 
 __all__ = [
     "Attribution",
@@ -8,6 +9,9 @@ __all__ = [
     "ContributorShare",
     "Index",
     "LogLeaf",
+    "Passage",
+    "PassageRecord",
     "Receipt",
     "RecordInfluence",
+    "SpanIndex",
 ]

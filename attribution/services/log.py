@@ -125,6 +125,7 @@ def _sequence_batch(*, at: datetime) -> Checkpoint | None:
         leaves = list(LogLeaf.objects.filter(index__isnull=True).order_by("id")[:BATCH])
         if not leaves:
             return None
+        _check_leaves(leaves)
         previous = Checkpoint.objects.order_by("-size").first()
         head = _append(previous, [bytes(leaf.data) for leaf in leaves])
         first = head.size - len(leaves)
@@ -147,6 +148,13 @@ def _take_sequencer_lock() -> None:
     # between the other's reading and its commit.
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SEQUENCER_LOCK])
+
+
+def _check_leaves(leaves: list[LogLeaf]) -> None:
+    """That what waits is what was queued. Raises LogDamagedError."""
+    for leaf in leaves:
+        if merkle.leaf_hash(bytes(leaf.data)).hex() != leaf.leaf_hash:
+            raise LogDamagedError(f"the leaf of receipt {leaf.receipt_id} was changed as it waited")
 
 
 def _append(previous: Checkpoint | None, entries: list[bytes]) -> Head:

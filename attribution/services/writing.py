@@ -22,7 +22,14 @@ from accounts.ids import uuid7
 from accounts.models import Blob
 from attribution import bodies, crediting
 from attribution.bodies import Evidence, Money
-from attribution.models import Attribution, ContributorShare, Receipt, RecordInfluence
+from attribution.models import (
+    Attribution,
+    ContributorShare,
+    Passage,
+    PassageRecord,
+    Receipt,
+    RecordInfluence,
+)
 from attribution.services.log import append_receipts
 from attribution.translog import canonical
 from ledger.models import Posting
@@ -185,6 +192,33 @@ def _add_rows(works: Sequence[_Work], receipts: Sequence[Receipt]) -> None:
     )
     ContributorShare.objects.bulk_create(
         share for work, receipt in pairs for share in _shares(work, receipt)
+    )
+    _add_passages(pairs)
+
+
+def _add_passages(pairs: Sequence[tuple[_Work, Receipt]]) -> None:
+    found = [
+        (
+            Passage(
+                receipt=receipt,
+                rank=rank,
+                start=one.start,
+                end=one.end,
+                tokens=one.tokens,
+                places=one.places,
+                text=one.text,
+            ),
+            one.records,
+        )
+        for work, receipt in pairs
+        if work.evidence.found
+        for rank, one in enumerate(work.evidence.found.passages, 1)
+    ]
+    Passage.objects.bulk_create(passage for passage, _ in found)
+    PassageRecord.objects.bulk_create(
+        PassageRecord(passage=passage, record_id=record, contributor_id=contributor)
+        for passage, records in found
+        for record, contributor in records
     )
 
 

@@ -38,12 +38,13 @@ class Segment:
         width: int,
     ) -> None:
         self.tokens, self.pointers = tokens, pointers
-        self.first, self.shape, self.width = first, shape, width
+        self.first, self.width = first, width
+        self.step = shape.pointer_bytes
         self.places = range(shape.tokens)
 
     def token_bytes_at(self, place: int, size: int) -> bytes:
         """The first ``size`` bytes of the suffix that is at ``place`` in the order."""
-        step = self.shape.pointer_bytes
+        step = self.step
         pointer = int.from_bytes(self.pointers[place * step : (place + 1) * step], "little")
         begin = (self.first + pointer) * self.width
         return self.tokens[begin : begin + size]
@@ -74,7 +75,7 @@ class Segment:
 
     def positions(self, low: int, end: int) -> NDArray[np.int64]:
         """Where in all tokens the suffixes at the places ``low`` to ``end`` begin."""
-        step = self.shape.pointer_bytes
+        step = self.step
         raw = np.frombuffer(self.pointers[low * step : end * step], dtype=np.uint8)
         wide = np.zeros((end - low, 8), dtype=np.uint8)
         wide[:, :step] = raw.reshape(-1, step)

@@ -26,7 +26,7 @@ PARTS_OF_A_BIT = 1024
 class SpanConfig:
     """What is shown of what is found."""
 
-    min_tokens: int = field(default=6, metadata={"help": "Shorter passages are not counted."})
+    min_tokens: int = field(default=8, metadata={"help": "Shorter passages are not counted."})
     max_spans: int = field(default=10, metadata={"help": "The rarest so many passages are kept."})
     max_records: int = field(default=5, metadata={"help": "Records named for each passage."})
 

@@ -183,4 +183,8 @@ def check_scores(receipt: Mapping[str, Any]) -> str | None:
 def _hashes(values: Sequence[Any]) -> list[bytes]:
     if not all(isinstance(value, str) for value in values):
         raise BundleError("a proof is a list of hex strings")
-    return [bytes.fromhex(value) for value in values]
+    hashes = [bytes.fromhex(value) for value in values]
+    # One spelling only: `fromhex` takes capitals and blanks too.
+    if [step.hex() for step in hashes] != list(values):
+        raise BundleError("a proof's hashes are in small letters")
+    return hashes

@@ -252,7 +252,7 @@ def test_the_api_reads_receipts_and_indexes(client, indexed, receipt):
     listed = client.get(reverse("api-receipts"), {"completion": str(receipt.completion_id)}).json()
     assert [row["id"] for row in listed["results"]] == [str(receipt.pk)]
     one = client.get(reverse("api-receipt", args=[receipt.pk])).json()
-    assert one["public"]["schema"] == "openledger-attribution/2"
+    assert one["public"]["schema"] == "openledger-attribution/3"
     assert one["amount"] == str(receipt.amount)
     assert one["shares"][0]["contributor"] == indexed.alice.handle
     assert one["log_index"] == 0

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from attribution.models import Attribution, Index
-from attribution.services import indexes, receipts
+from attribution.models import Attribution, Index, SpanIndex
+from attribution.services import indexes, receipts, span_indexes
 
 
 class Command(BaseCommand):
@@ -25,6 +25,8 @@ class Command(BaseCommand):
         if options["model"]:
             failed = failed.filter(model__slug=options["model"])
             stuck = stuck.filter(model__slug=options["model"])
+        for row in SpanIndex.objects.filter(state=SpanIndex.State.FAILED):
+            span_indexes.try_again(index_id=row.pk, at=at)
         rebuilt = [
             indexes.request_index(model_id=index.model_id, acting_user=None, at=at)
             for index in failed
