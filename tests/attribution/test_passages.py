@@ -90,7 +90,7 @@ def test_its_parties_see_the_passage_with_record_and_contributor_and_nobody_else
         assert f"/records/{source(receipt).pk}" in panel
         assert indexed.alice.handle in panel
         # Only who may read the answer has its places marked.
-        assert ("data-passages" in panel) == (who != indexed.alice)
+        assert ("data-passages" in panel) == (who == indexed.payer)
 
 
 def test_a_party_that_may_read_neither_answer_nor_record_gets_no_words(client, indexed, receipt):
