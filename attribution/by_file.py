@@ -93,7 +93,7 @@ def report_of(sha256: str, user: Any) -> FileReport | None:
         models=list(Model.objects.visible_to(user).filter(pk__in=learnt).order_by("-id")),
         shares=list(shares[:SHOWN_SHARES]),
         share_count=shares.count(),
-        named_count=shares.filter(names_a_record=True).count(),
+        named_count=shares.filter(Q(names_a_record=True)).count(),
         earned=int(kept["amount"] or 0) - int(kept["passed_on"] or 0),
     )
 

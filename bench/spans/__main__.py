@@ -101,7 +101,7 @@ class Peer:
         from bench.spans import peer
 
         began = time.perf_counter()
-        peer.build(folder / "theirs", records)  # type: ignore[arg-type]
+        peer.build(folder / "theirs", records)
         self.seconds = time.perf_counter() - began
         self.size = size_of(folder / "theirs")
         self.engine: Any = peer.engine(folder / "theirs")
