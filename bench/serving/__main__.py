@@ -86,7 +86,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=24, help="of 8 steps for each peer")
     parser.add_argument("--pairs", type=int, default=200, help="base rows beside 64 adapters")
-    parser.add_argument("--registered", type=int, default=10_000)
+    parser.add_argument("--registered", type=int, default=10_000, help="of a page, for memory")
+    parser.add_argument("--served", type=int, default=10_000, help="of full size, for arrivals")
     parser.add_argument("--seconds", type=float, default=40.0, help="of each trace of arrivals")
     parser.add_argument("--parts", default=",".join(PARTS))
     options = parser.parse_args()
@@ -111,7 +112,7 @@ def main() -> int:
         if "memory" in parts:
             memory.measure(result, house, options.registered)
         if "arrivals" in parts:
-            arrivals.measure(result, house, options.registered, options.seconds)
+            arrivals.measure(result, house, options.served, options.seconds)
     return result.finish()
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FIRST_TOKEN = 2.0  # seconds
 LOAD = 0.9
 SLOTS = 32
+MORE_THAN_IT_CAN = 3_000  # tokens a second
 
 
 @dataclass(slots=True)
@@ -95,9 +96,7 @@ def _trace(random: np.random.Generator, rate: float, seconds: float) -> Iterator
 def _capacity(house: House, backend: NativeBackend, seconds: float) -> float:
     """Tokens a second of the base where somebody always waits."""
     random = np.random.default_rng(6)
-    trace = list(_trace(random, 1e6, 0.2))
-    for one in trace:
-        one.at = 0.0
+    trace = list(_trace(random, MORE_THAN_IT_CAN, seconds))
     played = _play(house, backend, trace, None, seconds)
     return sum(len(one.times) for one in played) / seconds
 
@@ -135,7 +134,7 @@ def _play(
 
 
 def _row(house: House, backend: NativeBackend, asked: Asked, key: str, name: str | None) -> Row:
-    request = Request(key, asked.prompt, name, asked.tokens, 0.0, ignore_end=True, owner=key)
+    request = Request(key, asked.prompt, name, asked.tokens, 0.0, ignore_end=True)
     adapter = backend.adapter(name) if name else None
     return Row(request, adapter, house.base.vocabulary, house.base.context)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,27 @@ def test_a_refused_adapter_can_be_brought_again(engine, folder):
         engine.ensure_adapter(name, folder)
     (folder / WEIGHTS_FILE).write_bytes(good)
     engine.ensure_adapter(name, folder)
+
+
+def test_an_adapter_that_loads_slowly_keeps_no_row_waiting(engine, folder, oracle):
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slow() -> Path:
+        begun.set()
+        assert may_go_on.wait(60)
+        return folder
+
+    loading = threading.Thread(target=engine.ensure_adapter, args=(name_of(folder), slow))
+    loading.start()
+    try:
+        assert begun.wait(60)
+        prompt = prompt_of(8, seed=9)
+        assert tokens_of(engine, request("beside", prompt)) == oracle(prompt, 24)
+        assert loading.is_alive()
+    finally:
+        may_go_on.set()
+        loading.join()
+    assert tokens_of(engine, request("then", prompt_of(4), adapter=name_of(folder)))
 
 
 def test_adapters_beyond_the_limit_push_the_oldest_out_and_running_rows_go_on(
