@@ -22,6 +22,12 @@ FROM python:3.11-slim-bookworm
 RUN useradd --create-home --uid 10001 openledger \
     && install --directory --owner=openledger --group=openledger /data
 COPY --from=build /opt/venv /opt/venv
+# The engine's native step is built on the machine that runs it, for its own processor.
+ARG GROUPS=worker,prod
+RUN case ",$GROUPS," in *,worker,*) \
+      apt-get update && apt-get install --yes --no-install-recommends g++ \
+      && rm -rf /var/lib/apt/lists/* ;; \
+    esac
 COPY --chown=root:root . /app
 WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \

@@ -35,6 +35,17 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Resident:
+    """An adapter in memory: how long its last load took and how often it was asked for since."""
+
+    name: str
+    bytes: int
+    load_seconds: float
+    hits: int
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Residents:
     """What a backend holds of adapters: counts, and bytes of those in memory."""
 
@@ -62,6 +73,9 @@ class Backend(Protocol):
     def pin(self, name: str, pinned: bool) -> None: ...
 
     def residents(self) -> Residents: ...
+
+    def each(self) -> list[Resident]:
+        """Those in memory, the longest unused first."""
 
     def place(self, slot: int, pages: list[int], adapter: Any) -> None:
         """Say which pages and which adapter (None: the base) the row in `slot` has."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from serving.engine.backend import Resident
 from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose
 from serving.engine.constraint import Constraints
@@ -40,7 +41,9 @@ class Residency:
     """What the engine holds at the moment.
 
     `adapters` and `adapter_bytes` are those in memory, `registered` all that are packed on disk;
-    `cache_bytes` belongs to running rows, `kept_bytes` to prompts that may be asked again.
+    `cache_bytes` belongs to running rows, `kept_bytes` to prompts that may be asked again. The
+    counters since the start: tokens of prompts and of them those that the cache had, tokens of
+    answers, steps and the rows that shared them.
     """
 
     adapters: int
@@ -53,6 +56,9 @@ class Residency:
     kept_bytes: int = 0
     cached_tokens: int = 0
     prompt_tokens: int = 0
+    answer_tokens: int = 0
+    steps: int = 0
+    step_rows: int = 0
     backend: str = ""
 
 
@@ -184,8 +190,15 @@ class Engine:
                 kept_bytes=scheduler.pages.kept * self.backend.page_bytes,
                 cached_tokens=scheduler.pages.hits,
                 prompt_tokens=scheduler.pages.asked,
+                answer_tokens=scheduler.answered,
+                steps=scheduler.steps,
+                step_rows=scheduler.step_rows,
                 backend=self.backend.kind,
             )
+
+    def adapters(self) -> list[Resident]:
+        """The adapters in memory, the longest unused first."""
+        return self.backend.each()
 
     def close(self) -> None:
         """Fail what still runs with EngineClosed and stop the scheduler."""

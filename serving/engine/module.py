@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from serving.engine.adapters import Adapter, Linear, read_adapter
-from serving.engine.backend import Batch, Residents
+from serving.engine.backend import Batch, Resident, Residents
 from serving.engine.cache import PagedCache
 from serving.engine.lora import RowAdapters
 
@@ -56,6 +57,8 @@ class ModuleBackend:
         }
         self._max_adapters = max_adapters
         self._adapters: OrderedDict[str, Adapter] = OrderedDict()
+        self._seconds: dict[str, float] = {}
+        self._hits: dict[str, int] = {}
         self._pinned: set[str] = set()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -72,9 +75,12 @@ class ModuleBackend:
         with lock:
             if self.adapter(name) is not None:
                 return
+            started = time.perf_counter()
             folder = source if isinstance(source, Path) else source()
             adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
             with self._lock:
+                self._seconds[name] = time.perf_counter() - started
+                self._hits[name] = 0
                 self._adapters[name] = adapter
                 self._loading.pop(name, None)
                 self._make_room(name)
@@ -85,13 +91,14 @@ class ModuleBackend:
             if len(self._adapters) <= self._max_adapters:
                 return
             if name != kept and name not in self._pinned:
-                del self._adapters[name]
+                del self._adapters[name], self._seconds[name], self._hits[name]
 
     def adapter(self, name: str) -> object | None:
         with self._lock:
             found = self._adapters.get(name)
             if found is not None:
                 self._adapters.move_to_end(name)
+                self._hits[name] += 1
             return found
 
     def pin(self, name: str, pinned: bool) -> None:
@@ -105,6 +112,15 @@ class ModuleBackend:
         with self._lock:
             held = len(self._adapters)
             return Residents(held, sum(one.bytes for one in self._adapters.values()), held)
+
+    def each(self) -> list[Resident]:
+        with self._lock:
+            return [
+                Resident(
+                    name, one.bytes, self._seconds[name], self._hits[name], name in self._pinned
+                )
+                for name, one in self._adapters.items()
+            ]
 
     # Steps, from the scheduler's thread.
 

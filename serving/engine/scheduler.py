@@ -42,6 +42,7 @@ class Scheduler:
         self.rows: dict[str, Row] = {}
         self.decoding: list[Row] = []
         self.prefilling: list[Row] = []
+        self.steps = self.step_rows = self.answered = 0  # since the start
         self._slots = list(range(max_active - 1, -1, -1))
 
     @property
@@ -139,6 +140,8 @@ class Scheduler:
             self._end(rows[0], keep=False)
             rows[0].fail(EngineError(f"The engine failed: {type(error).__name__}."))
             return
+        self.steps += 1
+        self.step_rows += len(rows)
         self._emit(rows, logits)
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
@@ -186,6 +189,7 @@ class Scheduler:
 
     def _draw(self, row: Row, logits: torch.Tensor, best: int) -> None:
         request = row.request
+        self.answered += 1
         token = best if request.greedy else row.sampler.choose(logits)
         logprob = None
         if request.logprobs is not None:

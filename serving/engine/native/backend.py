@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from serving.engine.adapters import Linear, read_adapter
-from serving.engine.backend import Batch, Residents
+from serving.engine.backend import Batch, Resident, Residents
 from serving.engine.blob import check_blob, pack_adapter
 from serving.engine.native.layout import MODULES, PAGE, Cache, Step, padded
 from serving.engine.native.program import Program
@@ -107,6 +107,12 @@ class NativeBackend:
     def residents(self) -> Residents:
         tiers = self._store.tiers()
         return Residents(tiers.warm, tiers.warm_bytes, tiers.registered)
+
+    def each(self) -> list[Resident]:
+        return [
+            Resident(name, one.size, one.load_seconds, one.hits, one.pinned)
+            for name, one in self._store.residents().items()
+        ]
 
     # Steps, from the scheduler's thread.
 

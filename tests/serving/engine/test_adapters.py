@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from serving.engine.adapters import CONFIG_FILE, WEIGHTS_FILE, read_adapter
 from serving.engine.engine import Engine
-from serving.engine.types import AdapterRejected
+from serving.engine.types import AdapterRejected, UnknownAdapter
 from tests.serving.engine.conftest import name_of, prompt_of, request, tokens_of
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -185,6 +185,29 @@ def test_an_adapter_that_loads_slowly_keeps_no_row_waiting(engine, folder, oracl
         may_go_on.set()
         loading.join()
     assert tokens_of(engine, request("then", prompt_of(4), adapter=name_of(folder)))
+
+
+def test_it_tells_which_adapters_are_in_memory(base_folder, make_adapter, backend):
+    made = Engine(base_folder, backend=backend)
+    (one, first), (two, second) = (make_adapter(seed) for seed in (71, 72))
+    try:
+        made.ensure_adapter(one, first)
+        made.ensure_adapter(two, second)
+        made.pin_adapter(one)
+        tokens_of(made, request("q", prompt_of(5), adapter=two, max_tokens=3))
+        told = {adapter.name: adapter for adapter in made.adapters()}
+        residency = made.residency()
+        with pytest.raises(UnknownAdapter):
+            made.pin_adapter("0" * 64)
+    finally:
+        made.close()
+    assert list(told) == [one, two]
+    assert [told[name].pinned for name in (one, two)] == [True, False]
+    assert all(
+        adapter.bytes > 1000 and adapter.hits for adapter in told.values() if adapter.name == two
+    )
+    assert (residency.adapters, residency.registered) == (2, 2)
+    assert (residency.answer_tokens, residency.steps, residency.step_rows) == (3, 3, 3)
 
 
 def test_adapters_beyond_the_limit_push_the_oldest_out_and_running_rows_go_on(
