@@ -6,7 +6,7 @@ Whoever asked and went away takes the request back: it is cancelled and charged 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -45,6 +45,13 @@ async def answer_of(completion: Completion) -> AsyncIterator[Piece | End]:
         if not ended:
             # Shielded: the client's going away cancels this very task.
             await asyncio.shield(asyncio.ensure_future(off_loop(stop, completion)))
+
+
+async def all_of(completions: Sequence[Completion]) -> list[Completion]:
+    """Wait for all answers; where one's wait breaks off, the others are taken back."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(end_of(one)) for one in completions]
+    return [task.result() for task in tasks]
 
 
 async def end_of(completion: Completion) -> Completion:

@@ -8,6 +8,12 @@ MESSAGES = 1_000
 STOP_STRINGS = 4
 STOP_LENGTH = 200  # characters
 
+CHOICES = 16  # prompts times `n` of one request
+LOGPROBS = 20  # likely tokens told for each place
+BIASES = 300
+TOOLS = 64
+SCHEMA_LENGTH = 10_000  # characters
+
 # What a request gets that does not say `max_tokens`; less where the context ends before.
 DEFAULT_MAX_TOKENS = 256
 # Requests of one person that are unfinished at the same time; the next one gets 429.

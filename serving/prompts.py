@@ -40,8 +40,8 @@ def prepare(question: Question, base: BaseModel) -> Prompt:
             prompt = Prompt(
                 question.kind,
                 messages,
-                tokenizer.render(messages, for_answer=True),
-                render_prompt(messages, tokenizer),
+                tokenizer.render(messages, for_answer=True, tools=question.tools),
+                render_prompt(messages, tokenizer, question.tools),
             )
         else:
             prompt = _text_prompt(question, tokenizer)

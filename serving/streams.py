@@ -9,6 +9,7 @@ Entries: `text` (a piece of the answer) with its place `at`, and `end` as the la
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -37,9 +38,10 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some text of the answer."""
+    """Some text of the answer, with the probabilities of its tokens where they were asked for."""
 
     text: str
+    logprobs: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,11 @@ class Writer:
         """Forget what an earlier attempt may have written; nobody was shown a token of it."""
         self._send(lambda pipe: pipe.delete(self._key))
 
-    def text(self, text: str) -> None:
+    def text(self, text: str, logprob: Any = None) -> None:
         """Append a piece, with its place in the answer so that a reader sees a gap."""
         if not self._broken:
-            self._add({"text": text, "at": self._written})
+            told = {} if logprob is None else {"logprob": json.dumps(logprob)}
+            self._add({"text": text, "at": self._written} | told)
         self._written += len(text)
 
     def end(self) -> None:
@@ -134,7 +137,7 @@ async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
                 if b"text" in fields and int(fields[b"at"]) == shown:
                     text = fields[b"text"].decode()
                     shown += len(text)
-                    yield Piece(text)
+                    yield Piece(text, _told(fields))
                 ended = ended or b"end" in fields
             if not ended:
                 continue
@@ -150,6 +153,10 @@ async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
                 return
     finally:
         await client.aclose()
+
+
+def _told(fields: dict[bytes, bytes]) -> tuple[Any, ...]:
+    return (json.loads(fields[b"logprob"]),) if b"logprob" in fields else ()
 
 
 async def _next_entries(

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -22,7 +23,7 @@ from accounts.ids import uuid7
 from modelfactory.models import BaseModel, Model
 from modelfactory.training.devices import choose_device
 from modelfactory.workers import materialise_adapter
-from serving import streams
+from serving import logprobs, streams
 from serving.engine.adapters import adapter_name
 from serving.engine.engine import Engine
 from serving.engine.types import EngineError, Finish, Request
@@ -154,9 +155,11 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
         seed=completion.sampling["seed"],
         stop=tuple(completion.sampling["stop"]),
         owner=str(completion.payer_id),
+        **_more_sampling(completion.sampling),
     )
     ids: list[int] = []
     pieces: list[str] = []
+    told: list[Any] = []
     finish = ""
     streams.close_idle_connection()
     watched.engine = engine
@@ -166,12 +169,37 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
                 if not ids and not _may_show(completion, watched.owner):
                     return None
                 ids.append(token.id)
-            if token.text:
+            place = logprobs.place(token.logprob) if token.logprob else None
+            if place is not None:
+                told.append(place)
+            if token.text or place is not None:
                 pieces.append(token.text)
-                writer.text(token.text)
+                writer.text(token.text, place)
             if token.finish_reason is not None:
                 finish = token.finish_reason.value
-    return Answer(ids, "".join(pieces), finish or Finish.CANCELLED.value)
+        prompt = [logprobs.place(one) for one in tokens.prompt_logprobs]
+        return Answer(
+            ids,
+            "".join(pieces),
+            finish or Finish.CANCELLED.value,
+            cached_tokens=tokens.cached_tokens,
+            logprobs=None if request.logprobs is None else {"prompt": prompt, "answer": told},
+        )
+
+
+def _more_sampling(kept: dict[str, Any]) -> dict[str, Any]:
+    """What a completion of an earlier release does not have."""
+    return {
+        "top_k": kept.get("top_k", 0),
+        "min_p": kept.get("min_p", 0.0),
+        "presence_penalty": kept.get("presence_penalty", 0.0),
+        "frequency_penalty": kept.get("frequency_penalty", 0.0),
+        "repetition_penalty": kept.get("repetition_penalty", 1.0),
+        "logit_bias": {int(token): bias for token, bias in kept.get("logit_bias", {}).items()},
+        "logprobs": kept.get("logprobs"),
+        "json_schema": kept.get("json_schema"),
+        "prompt_logprobs": bool(kept.get("echo")) and kept.get("logprobs") is not None,
+    }
 
 
 def _may_show(completion: Completion, owner: str) -> bool:

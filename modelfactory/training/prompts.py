@@ -57,6 +57,7 @@ class PromptTokenizer:
         self.special = dict(special or {})
         self.has_own_template = template is not PLAIN_TEMPLATE
         self._template = _environment().from_string(template)
+        self._says_tools = "tools" in template
         added = tokenizer.get_added_tokens_decoder().values()
         spelt = [re.escape(token.content) for token in added if token.special]
         self._spelt_special = re.compile("|".join(spelt)) if spelt else None
@@ -67,6 +68,15 @@ class PromptTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def token_text(self, token: int) -> str:
+        """What one token spells; half a character is a replacement character."""
+        return self.tokenizer.decode([token], skip_special_tokens=False)
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template says anything of tools."""
+        return self._says_tools
 
     def special_id(self, name: str) -> int | None:
         """Token id of "bos_token", "eos_token" or "pad_token", None where the model has none."""
@@ -82,15 +92,29 @@ class PromptTokenizer:
         and begin another's."""
         return self._spelt_special.sub(_broken, content) if self._spelt_special else content
 
-    def render(self, messages: Sequence[Mapping[str, str]], *, for_answer: bool) -> str:
+    def _as_plain(self, value: Any) -> Any:
+        """The same for every text in a value of JSON."""
+        if isinstance(value, str):
+            return self._as_text(value)
+        if isinstance(value, Mapping):
+            return {self._as_text(str(k)): self._as_plain(v) for k, v in value.items()}
+        if isinstance(value, Sequence):
+            return [self._as_plain(one) for one in value]
+        return value
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        for_answer: bool,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """Text of a conversation; `for_answer` ends it where the assistant would begin."""
-        plain = [
-            {"role": str(m["role"]), "content": self._as_text(str(m["content"]))} for m in messages
-        ]
+        plain = [self._as_plain(message) for message in messages]
         try:
             return self._template.render(
                 messages=plain,
-                tools=None,
+                tools=self._as_plain(tools) or None,
                 documents=None,
                 add_generation_prompt=for_answer,
                 **self.special,
@@ -161,13 +185,20 @@ def _template_of(root: Path, config: Mapping[str, Any]) -> str:
     return str(template) if template else PLAIN_TEMPLATE
 
 
-def render_prompt(messages: Sequence[Mapping[str, str]], tokenizer: PromptTokenizer) -> list[int]:
+def render_prompt(
+    messages: Sequence[Mapping[str, Any]],
+    tokenizer: PromptTokenizer,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> list[int]:
     """Tokens of a conversation up to where the assistant's answer begins.
 
-    Raises PromptError for an empty conversation, an unknown role, or what the template refuses.
+    Raises PromptError for an empty conversation, an unknown role, or what the template refuses:
+    tools, where it has no word of them.
     """
-    _check_messages(messages)
-    return tokenizer.encode(tokenizer.render(messages, for_answer=True))
+    if tools and not tokenizer.takes_tools:
+        raise PromptError("This model's chat template takes no tools. Ask without them.")
+    _check_messages(messages, with_tools=bool(tools))
+    return tokenizer.encode(tokenizer.render(messages, for_answer=True, tools=tools))
 
 
 def render_example(payload: Mapping[str, Any], tokenizer: PromptTokenizer, cutoff: int) -> Example:
@@ -217,13 +248,13 @@ def _conversation(
     return list(encoding.ids), mask
 
 
-def _check_messages(messages: Any) -> None:
+def _check_messages(messages: Any, *, with_tools: bool = False) -> None:
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
         raise PromptError("The conversation has no messages.")
     for number, message in enumerate(messages, 1):
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
             raise PromptError(f"Message {number} has no text content.")
-        if message.get("role") not in ROLES:
+        if message.get("role") not in ROLES + (("tool",) if with_tools else ()):
             raise PromptError(
                 f"Message {number} has the role {message.get('role')!r}; "
                 "a role is system, user or assistant."

@@ -82,8 +82,11 @@ class Completion(WorkItem):
     sampling = models.JSONField(default=dict)
     answer = models.TextField(blank=True, default="")
     answer_ids = ArrayField(models.IntegerField(), default=list)
+    # {"prompt": […], "answer": […]}, each place [token, logprob, [[token, logprob], …]].
+    logprobs = models.JSONField(null=True, blank=True)
     finish_reason = models.CharField(max_length=20, blank=True, default="")
     prompt_tokens = models.PositiveIntegerField()
+    cached_tokens = models.PositiveIntegerField(default=0)
     completion_tokens = models.PositiveIntegerField(default=0)
     input_price = WeiField()
     output_price = WeiField()

@@ -12,7 +12,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from serving.errors import InvalidRequest
-from serving.limits import BODY_BYTES, BODY_DEPTH, MESSAGES, STOP_LENGTH, STOP_STRINGS
+from serving.limits import (
+    BIASES,
+    BODY_BYTES,
+    BODY_DEPTH,
+    CHOICES,
+    LOGPROBS,
+    MESSAGES,
+    SCHEMA_LENGTH,
+    STOP_LENGTH,
+    STOP_STRINGS,
+    TOOLS,
+)
 from serving.models import CompletionKind
 from serving.questions import Question, Sampling
 
@@ -20,7 +31,13 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _TEXT_PART = "text"
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
 
 
 class Part(msgspec.Struct):
@@ -31,7 +48,9 @@ class Part(msgspec.Struct):
 class Message(msgspec.Struct):
     role: str
     content: str | list[Part] | None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
 
 
 class StreamOptions(msgspec.Struct):
@@ -53,19 +72,32 @@ class Common(msgspec.Struct, kw_only=True):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
+    # Not OpenAI's, but understood by many servers of its API.
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+    @property
+    def choices(self) -> int:
+        """Answers to each prompt. Raises InvalidRequest."""
+        n = 1 if self.n is None else self.n
+        _refuse(not 1 <= n <= CHOICES, "n", f"Ask for 1 to {CHOICES} answers at a time.")
+        return n
 
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self, max_tokens: int | None) -> Sampling:
+    def sampling(
+        self,
+        max_tokens: int | None,
+        *,
+        logprobs: int | None = None,
+        echo: bool = False,
+        json_schema: str | None = None,
+    ) -> Sampling:
         """Checked settings. Raises InvalidRequest with the field that is to blame."""
-        _refuse(self.n not in (None, 1), "n", "Ask for one answer at a time: n is 1.")
-        _refuse(bool(self.presence_penalty), "presence_penalty", "Penalties are not served.")
-        _refuse(bool(self.frequency_penalty), "frequency_penalty", "Penalties are not served.")
-        _refuse(bool(self.logit_bias), "logit_bias", "logit_bias is not served.")
-        temperature = 1.0 if self.temperature is None else self.temperature
+        temperature = self._within("temperature", 1.0, 0, 2)
         top_p = 1.0 if self.top_p is None else self.top_p
-        _refuse(not 0 <= temperature <= 2, "temperature", "temperature is from 0 to 2.")
         _refuse(not 0 < top_p <= 1, "top_p", "top_p is above 0 and at most 1.")
         _refuse(max_tokens is not None and max_tokens < 1, "max_tokens", "It is at least 1.")
         _refuse(
@@ -79,39 +111,64 @@ class Common(msgspec.Struct, kw_only=True):
             top_p=top_p,
             seed=self.seed,
             stop=_stops(self.stop),
+            top_k=max(0, int(self._within("top_k", 0, -1, 10**6))),  # -1 is all, as 0 is
+            min_p=self._within("min_p", 0.0, 0, 1),
+            presence_penalty=self._within("presence_penalty", 0.0, -2, 2),
+            frequency_penalty=self._within("frequency_penalty", 0.0, -2, 2),
+            repetition_penalty=self._within("repetition_penalty", 1.0, 0.01, 10),
+            logit_bias=_biases(self.logit_bias or {}),
+            logprobs=logprobs,
+            echo=echo,
+            json_schema=json_schema,
         )
+
+    def _within(self, name: str, default: float, least: float, most: float) -> float:
+        value = getattr(self, name)
+        if value is None:
+            return default
+        _refuse(not least <= value <= most, name, f"{name} is from {least} to {most}.")
+        return float(value)
 
 
 class ChatBody(Common, kw_only=True):
     messages: list[Message]
     max_completion_tokens: int | None = None
-    tools: list[Any] | None = None
+    tools: list[dict[str, Any]] | None = None
     functions: list[Any] | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
+    top_logprobs: int | None = None
     modalities: list[str] | None = None
 
+    def questions(self) -> list[Question]:
+        return [self.question()]
+
     def question(self) -> Question:
-        _refuse(bool(self.tools or self.functions), "tools", "Tools are not served.")
-        _refuse(bool(self.logprobs), "logprobs", "logprobs are not served.")
-        _refuse(
-            self.response_format is not None and self.response_format.get("type") != "text",
-            "response_format",
-            "Only the response format text is served.",
-        )
+        tools = self.tools or []
+        _refuse(bool(self.functions), "functions", "Send functions as tools.")
+        _refuse(len(tools) > TOOLS, "tools", f"Send at most {TOOLS} tools.")
         _refuse(self.modalities not in (None, ["text"]), "modalities", "Only text is served.")
         _refuse(not self.messages, "messages", "messages is empty: ask something.")
         _refuse(len(self.messages) > MESSAGES, "messages", f"Send at most {MESSAGES} messages.")
         return Question(
             kind=CompletionKind.CHAT,
-            messages=[_message(place, message) for place, message in enumerate(self.messages)],
+            messages=[
+                _message(place, message, with_tools=bool(tools))
+                for place, message in enumerate(self.messages)
+            ],
+            tools=tools,
         )
 
     def checked_sampling(self) -> Sampling:
         both = self.max_tokens is not None and self.max_completion_tokens is not None
         _refuse(both, "max_tokens", "Give max_tokens or max_completion_tokens, not both.")
+        top = self.top_logprobs or 0
+        _refuse(not 0 <= top <= LOGPROBS, "top_logprobs", f"top_logprobs is from 0 to {LOGPROBS}.")
+        _refuse(bool(top and not self.logprobs), "top_logprobs", "Ask for logprobs too.")
         return self.sampling(
-            self.max_completion_tokens if self.max_tokens is None else self.max_tokens
+            self.max_completion_tokens if self.max_tokens is None else self.max_tokens,
+            logprobs=top if self.logprobs else None,
+            json_schema=_schema_of(self.response_format or {"type": "text"}),
         )
 
 
@@ -123,21 +180,30 @@ class TextBody(Common, kw_only=True):
     logprobs: int | None = None
 
     def question(self) -> Question:
+        """The only prompt. Raises InvalidRequest where there are several."""
+        found = self.questions()
+        _refuse(len(found) != 1, "prompt", "Send one prompt at a time.")
+        return found[0]
+
+    def questions(self) -> list[Question]:
         _refuse(bool(self.suffix), "suffix", "suffix is not served.")
-        _refuse(bool(self.echo), "echo", "echo is not served.")
         _refuse(self.best_of not in (None, 1), "best_of", "best_of is not served.")
-        _refuse(self.logprobs is not None, "logprobs", "logprobs are not served.")
         prompt: Any = self.prompt
-        if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
-            prompt = prompt[0]
-        if isinstance(prompt, str):
-            return Question(kind=CompletionKind.TEXT, text=prompt)
-        if all(isinstance(token, int) for token in prompt):
-            return Question(kind=CompletionKind.TEXT, token_ids=prompt)
-        raise InvalidRequest("Send one prompt at a time.", parameter="prompt")
+        if isinstance(prompt, str) or (prompt and all(isinstance(token, int) for token in prompt)):
+            prompt = [prompt]
+        _refuse(
+            not 1 <= len(prompt) <= CHOICES, "prompt", f"Send 1 to {CHOICES} prompts at a time."
+        )
+        return [_prompt(one) for one in prompt]
 
     def checked_sampling(self) -> Sampling:
-        return self.sampling(self.max_tokens)
+        told = self.logprobs
+        _refuse(
+            told is not None and not 0 <= told <= LOGPROBS,
+            "logprobs",
+            f"logprobs is from 0 to {LOGPROBS}.",
+        )
+        return self.sampling(self.max_tokens, logprobs=told, echo=bool(self.echo))
 
 
 Body = TypeVar("Body", ChatBody, TextBody)
@@ -168,23 +234,75 @@ def _check_depth(raw: bytes) -> None:
             raise InvalidRequest(f"The body is nested deeper than {BODY_DEPTH} levels.")
 
 
-def _message(place: int, message: Message) -> dict[str, str]:
+def _schema_of(wanted: dict[str, Any]) -> str | None:
+    """The text of the schema of a response format; None for plain text. Raises InvalidRequest."""
+    kind = wanted.get("type")
+    if kind == "text":
+        return None
+    _refuse(
+        kind != "json_schema",
+        "response_format",
+        "The response formats text and json_schema are served. Give the schema of the JSON.",
+    )
+    named = wanted.get("json_schema")
+    schema = named.get("schema") if isinstance(named, dict) else None
+    if not isinstance(schema, dict):
+        raise InvalidRequest(
+            "Give the schema as response_format.json_schema.schema.", parameter="response_format"
+        )
+    text = msgspec.json.encode(schema).decode()
+    _refuse(
+        len(text) > SCHEMA_LENGTH,
+        "response_format",
+        f"The schema is longer than {SCHEMA_LENGTH} characters.",
+    )
+    return text
+
+
+def _prompt(one: Any) -> Question:
+    if isinstance(one, str):
+        return Question(kind=CompletionKind.TEXT, text=one)
+    if isinstance(one, int):
+        raise InvalidRequest("A prompt is a text or a list of tokens.", parameter="prompt")
+    return Question(kind=CompletionKind.TEXT, token_ids=one)
+
+
+def _biases(given: dict[str, float]) -> dict[int, float]:
+    """Raises InvalidRequest for a key that is no token, or a bias beyond 100."""
+    _refuse(len(given) > BIASES, "logit_bias", f"Give at most {BIASES} biases.")
+    wrong = [k for k, bias in given.items() if not k.isdecimal() or not -100 <= bias <= 100]
+    _refuse(
+        bool(wrong), "logit_bias", "logit_bias maps numbers of tokens to values of -100 to 100."
+    )
+    return {int(token): bias for token, bias in given.items()}
+
+
+def _message(place: int, message: Message, *, with_tools: bool) -> dict[str, Any]:
     name = f"messages.[{place}]"
     role = ROLES.get(message.role)
-    if role is None:
+    if role is None or (role == "tool" and not with_tools):
         raise InvalidRequest(
             f"The role {message.role[:40]!r} is not served; a role is system, user or assistant.",
             parameter=f"{name}.role",
         )
-    _refuse(bool(message.tool_calls), f"{name}.tool_calls", "Tools are not served.")
-    content = message.content
+    calls = message.tool_calls or []
+    _refuse(bool(calls) and not with_tools, f"{name}.tool_calls", "Send the tools too.")
+    content = "" if message.content is None and calls else message.content
     if content is None:
         raise InvalidRequest("The message has no content.", parameter=f"{name}.content")
     if isinstance(content, list):
         strange = [part.type for part in content if part.type != _TEXT_PART or part.text is None]
         _refuse(bool(strange), f"{name}.content", "Only parts of type text are served.")
         content = "".join(part.text or "" for part in content)
-    return {"role": role, "content": content}
+    told: dict[str, Any] = {"role": role, "content": content}
+    for key, value in (
+        ("tool_calls", calls),
+        ("tool_call_id", message.tool_call_id if role == "tool" else None),
+        ("name", message.name if role == "tool" else None),
+    ):
+        if value:
+            told[key] = value
+    return told
 
 
 def _stops(stop: str | list[str] | None) -> tuple[str, ...]:

@@ -6,14 +6,12 @@ service call; every refusal leaves in OpenAI's error shape.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
-import msgspec
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -22,12 +20,11 @@ from accounts import api_keys, rate_limits
 from accounts.models import ApiKey, Scope
 from accounts.rate_limits import Allowance
 from serving import selectors
-from serving.answering import answer_of, end_of, off_loop
+from serving.answering import all_of, off_loop
 from serving.errors import InvalidRequest, Refusal, ScopeMissing, TooManyRequests, UnknownKey
-from serving.models import Completion, CompletionState
-from serving.openai_api import bodies, shapes
-from serving.services.completions import start_completion
-from serving.streams import End
+from serving.models import Completion
+from serving.openai_api import asking, bodies, shapes, streaming
+from serving.openai_api.streaming import check_answered
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
@@ -36,14 +33,6 @@ View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 class WrongMethod(Refusal):
     status = 405
     code = "method_not_allowed"
-
-
-class AnswerFailed(Refusal):
-    """The worker could not answer; nothing was charged."""
-
-    status = 500
-    kind = "server_error"
-    code = "completion_failed"
 
 
 def openai_view(method: str) -> Callable[[View], View]:
@@ -77,12 +66,12 @@ def openai_view(method: str) -> Callable[[View], View]:
 
 @openai_view("POST")
 async def chat_completions(request: HttpRequest, key: ApiKey) -> HttpResponseBase:
-    return await _complete(key, bodies.read(_raw(request), bodies.ChatBody))
+    return await _complete(request, key, bodies.read(_raw(request), bodies.ChatBody))
 
 
 @openai_view("POST")
 async def completions(request: HttpRequest, key: ApiKey) -> HttpResponseBase:
-    return await _complete(key, bodies.read(_raw(request), bodies.TextBody))
+    return await _complete(request, key, bodies.read(_raw(request), bodies.TextBody))
 
 
 @openai_view("GET")
@@ -111,82 +100,32 @@ class _NoSuchAddress(Refusal):
     code = "unknown_url"
 
 
-async def _complete(key: ApiKey, body: bodies.ChatBody | bodies.TextBody) -> HttpResponseBase:
-    question, sampling = body.question(), body.checked_sampling()
-
-    def start() -> Completion:
-        deployment = selectors.usable_deployment(name=body.model, user=key.user)
-        started = start_completion(
-            deployment=deployment,
-            question=question,
-            sampling=sampling,
-            payer=key.user,
-            api_key=key,
-            acting_user=key.user,
-            at=timezone.now(),
-        )
-        rate_limits.count_tokens(key.pk, started.prompt_tokens)
-        return started
-
-    completion = await off_loop(start)
-    shape = shapes.Shape(completion, body.model)
+async def _complete(
+    request: HttpRequest, key: ApiKey, body: bodies.ChatBody | bodies.TextBody
+) -> HttpResponseBase:
+    wishes, sampling = asking.wishes(body), body.checked_sampling()
+    completions = await off_loop(asking.start, key, body.model, wishes, sampling)
+    shape = shapes.Shape(completions, body.model)
     if body.stream:
-        return await _streamed(completion, shape, with_usage=body.wants_usage())
-    ended = await end_of(completion)
-    _check_answered(ended)
-    return _named(shapes.json_response(shape.whole(ended)), completion)
+        answer = streaming.Streamed(
+            completions,
+            shape,
+            with_usage=body.wants_usage(),
+            with_receipts=request.headers.get(streaming.RECEIPTS_HEADER) == "receipt",
+        )
+        return _named(await answer.response(), completions)
+    ended = await all_of(completions)
+    for one in ended:
+        check_answered(one)
+    return _named(shapes.json_response(shape.whole(ended)), completions)
 
 
-def _named(response: Response, completion: Completion) -> Response:
+def _named(response: Response, completions: Sequence[Completion]) -> Response:
     """Tell which completion it is, its receipt, and the highest price, which was held before."""
-    response["X-Completion-Id"] = str(completion.pk)
-    response["X-Receipt-Id"] = str(completion.pk)
-    response["X-Highest-Fee-Wei"] = str(completion.highest_fee)
+    response["X-Completion-Id"] = ", ".join(str(one.pk) for one in completions)
+    response["X-Receipt-Id"] = response["X-Completion-Id"]
+    response["X-Highest-Fee-Wei"] = str(sum(one.highest_fee for one in completions))
     return response
-
-
-async def _streamed(
-    completion: Completion, shape: shapes.Shape, *, with_usage: bool
-) -> StreamingHttpResponse:
-    """Waits for the first token, so that what fails before it has an HTTP status of its own."""
-    events = answer_of(completion)
-    try:
-        first = await anext(events)
-        if isinstance(first, End):
-            _check_answered(first.completion)
-    except BaseException:
-        await events.aclose()  # type: ignore[attr-defined]
-        raise
-
-    async def chunks() -> AsyncIterator[bytes]:
-        async with aclosing(events):  # type: ignore[type-var]
-            if (role := shape.role()) is not None:
-                yield _data(role)
-            event = first
-            while not isinstance(event, End):
-                yield _data(shape.piece(event.text))
-                event = await anext(events)
-        if event.completion.state == CompletionState.FAILED:
-            yield _data(shapes.error_body(AnswerFailed(event.completion.failure_reason)))
-            return
-        yield _data(shape.finish(event.completion, usage_follows=with_usage))
-        if with_usage:
-            yield _data(shape.usage(event.completion))
-        yield b"data: [DONE]\n\n"
-
-    response = StreamingHttpResponse(chunks(), content_type="text/event-stream; charset=utf-8")
-    response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"
-    return _named(response, completion)
-
-
-def _check_answered(completion: Completion) -> None:
-    if completion.state == CompletionState.FAILED:
-        raise AnswerFailed(completion.failure_reason or "The model could not answer.")
-
-
-def _data(value: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
 def _authenticate(header: str) -> ApiKey:

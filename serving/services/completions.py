@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -19,6 +18,7 @@ from ledger.fees import Terms
 from ledger.models import Hold
 from ledger.services.holds import open_hold, release_hold
 from ledger.words import open_text
+from modelfactory.models import BaseModel
 from serving import splits
 from serving.errors import (
     InvalidRequest,
@@ -36,7 +36,7 @@ from serving.limits import (
     UNFINISHED_PER_PERSON,
 )
 from serving.models import Completion, CompletionState, Deployment
-from serving.prompts import Prompt, prepare
+from serving.prompts import Prompt, prepare, tokenizer_of
 from serving.questions import Question, Sampling
 from serving.services.deployments import check_base_is_served
 from serving.terms import terms_for
@@ -53,7 +53,13 @@ class Quote:
     highest_fee: int
 
 
-def quote(*, deployment: Deployment, question: Question, max_tokens: int | None = None) -> Quote:
+def quote(
+    *,
+    deployment: Deployment,
+    question: Question,
+    max_tokens: int | None = None,
+    prompt_is_paid: bool = False,
+) -> Quote:
     """Count and price a question without asking it.
 
     Raises InvalidRequest and PromptTooLong.
@@ -71,8 +77,18 @@ def quote(*, deployment: Deployment, question: Question, max_tokens: int | None 
             f"they may be {base.context_length}. Ask for at most {room}.",
             parameter="max_tokens",
         )
-    fee = len(prompt.ids) * deployment.input_price + max_tokens * deployment.output_price
-    return Quote(prompt, max_tokens, fee)
+    read = 0 if prompt_is_paid else len(prompt.ids) * deployment.input_price
+    return Quote(prompt, max_tokens, read + max_tokens * deployment.output_price)
+
+
+def check_tokens(sampling: Sampling, base: BaseModel) -> None:
+    """Raises InvalidRequest where a bias is for a token that the model does not have."""
+    known = tokenizer_of(base).vocabulary_size if sampling.logit_bias else 0
+    if any(token >= known for token in sampling.logit_bias):
+        raise InvalidRequest(
+            f"logit_bias names a token that this model does not have; it has {known}.",
+            parameter="logit_bias",
+        )
 
 
 def refusal_of(*, payer: User, offer: Quote, at: datetime) -> LedgerError | None:
@@ -89,13 +105,23 @@ def start_completion(
     acting_user: User,
     at: datetime,
     api_key: ApiKey | None = None,
+    prompt_is_paid: bool = False,
 ) -> Completion:
     """Hold the highest price and queue the request; a worker answers into its token stream.
+
+    `prompt_is_paid`: another choice of the same request pays for reading the prompt.
 
     Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker, NoBalance, KeyCapReached and
     NotSpendable; nothing is written then.
     """
-    offer = quote(deployment=deployment, question=question, max_tokens=sampling.max_tokens)
+    offer = quote(
+        deployment=deployment,
+        question=question,
+        max_tokens=sampling.max_tokens,
+        prompt_is_paid=prompt_is_paid,
+    )
+    check_tokens(sampling, deployment.base_model)
+    input_price = 0 if prompt_is_paid else deployment.input_price
     check_base_is_served(deployment.base_model, at=at)
     unfinished = Completion.objects.unfinished().filter(payer=payer).count()
     if unfinished >= UNFINISHED_PER_PERSON:
@@ -116,8 +142,8 @@ def start_completion(
         prompt=offer.prompt.text,
         prompt_ids=offer.prompt.ids,
         prompt_tokens=len(offer.prompt.ids),
-        sampling=_sampling_json(sampling, offer.max_tokens),
-        input_price=deployment.input_price,
+        sampling=sampling.to_json(offer.max_tokens),
+        input_price=input_price,
         output_price=deployment.output_price,
         highest_fee=offer.highest_fee,
         split=splits.to_json(split),
@@ -214,13 +240,3 @@ def _hold(completion: Completion, terms: Terms, acting_user: User, at: datetime)
         ) from error
     except LedgerError as error:
         raise NotSpendable(error.message, code=error.code) from error
-
-
-def _sampling_json(sampling: Sampling, max_tokens: int) -> dict[str, Any]:
-    return {
-        "max_tokens": max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
-        "stop": list(sampling.stop),
-    }

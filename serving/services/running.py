@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -32,6 +33,8 @@ class Answer:
     ids: list[int]
     text: str
     finish_reason: str
+    cached_tokens: int = 0
+    logprobs: dict[str, list[Any]] | None = None
 
     @property
     def is_cancelled(self) -> bool:
@@ -98,7 +101,8 @@ def settle_many(*, ended: Sequence[Ended], at: datetime) -> list[Completion | No
                 release(completion, reason="Cancelled before a token.", acting_user=None, at=at)
         holds = _holds_of(answered)
         _charge(answered, holds, at)
-        for completion in filter(None, found):
+        # What its key did not spend is given back under locks, in one order for all batches.
+        for completion in sorted(filter(None, found), key=lambda one: str(one.api_key_id)):
             _end(completion, at)
         for completion in answered:
             _attribute(completion, holds.get(completion.pk), at)
@@ -170,6 +174,7 @@ def _keep(completion: Completion, answer: Answer) -> None:
     completion.answer, completion.answer_ids = answer.text, answer.ids
     completion.completion_tokens = len(answer.ids)
     completion.finish_reason = answer.finish_reason
+    completion.logprobs, completion.cached_tokens = answer.logprobs, answer.cached_tokens
     completion.state = (
         CompletionState.CANCELLED if answer.is_cancelled else CompletionState.SUCCEEDED
     )
@@ -254,6 +259,8 @@ def _end(completion: Completion, at: datetime) -> None:
             "answer",
             "answer_ids",
             "completion_tokens",
+            "cached_tokens",
+            "logprobs",
             "finish_reason",
             "fee",
             "entry_id",

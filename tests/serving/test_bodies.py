@@ -22,12 +22,13 @@ def chat(**changes: object) -> ChatBody:
     body = read(json.dumps({**CHAT, **changes}).encode(), ChatBody)
     body.question()
     body.checked_sampling()
+    assert body.choices
     return body
 
 
 def text(**changes: object) -> TextBody:
     body = read(json.dumps({**TEXT, **changes}).encode(), TextBody)
-    body.question()
+    body.questions()
     body.checked_sampling()
     return body
 
@@ -90,17 +91,30 @@ def test_a_null_is_as_good_as_nothing():
         ({"temperature": 2.1}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"top_p": 1.01}, "top_p"),
-        ({"n": 2}, "n"),
+        ({"n": 17}, "n"),
         ({"n": 0}, "n"),
         ({"seed": 2**63}, "seed"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": [""]}, "stop"),
         ({"stop": 3}, "stop"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"tools": [{"type": "function"}] * 65}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": [1]}}},
+            "response_format",
+        ),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
+        ({"logit_bias": {"five": 1}}, "logit_bias"),
+        ({"logit_bias": {str(token): 1 for token in range(301)}}, "logit_bias"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"frequency_penalty": -3}, "frequency_penalty"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"top_k": -2}, "top_k"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
     ],
@@ -119,16 +133,55 @@ def test_a_text_may_be_text_or_tokens_alone_or_in_a_list_of_one():
     assert text(prompt=[7]).question().token_ids == [7]
 
 
+def test_several_prompts_are_several_questions():
+    assert [one.text for one in text(prompt=["a", "b"]).questions()] == ["a", "b"]
+    assert [one.token_ids for one in text(prompt=[[1], [2, 3]]).questions()] == [[1], [2, 3]]
+
+
+def test_how_tokens_are_drawn_is_read_with_every_setting():
+    sampling = chat(
+        top_k=-1,
+        min_p=0.1,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        repetition_penalty=1.1,
+        logit_bias={"5": -100},
+        logprobs=True,
+        top_logprobs=3,
+        n=4,
+    ).checked_sampling()
+    assert (sampling.top_k, sampling.min_p, sampling.logprobs) == (0, 0.1, 3)
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (0.5, -0.5)
+    assert (sampling.repetition_penalty, sampling.logit_bias) == (1.1, {5: -100.0})
+    assert text(logprobs=0, echo=True).checked_sampling().logprobs == 0
+
+
+def test_tools_and_what_they_said_are_passed_on():
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    question = chat(
+        tools=[{"type": "function", "function": {"name": "f"}}],
+        messages=[
+            {"role": "user", "content": "Do f."},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "done"},
+        ],
+    ).question()
+    assert question.tools[0]["function"]["name"] == "f"
+    assert question.messages[1] == {"role": "assistant", "content": "", "tool_calls": [call]}
+    assert question.messages[2] == {"role": "tool", "content": "done", "tool_call_id": "c"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"prompt": ["a", "b"]},
-        {"prompt": [[1], [2]]},
+        {"prompt": []},
+        {"prompt": ["a"] * 17},
+        {"prompt": ["a", 1]},
         {"prompt": None},
-        {"echo": True},
         {"suffix": "x"},
         {"best_of": 3},
-        {"logprobs": 0},
+        {"logprobs": 21},
+        {"logprobs": -1},
     ],
 )
 def test_what_a_text_may_not_ask_is_refused(changes):

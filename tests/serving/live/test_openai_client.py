@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
+import httpx
 import openai
 import pytest
 from django.utils import timezone
@@ -124,6 +128,110 @@ def test_a_text_is_completed_from_text_and_from_tokens(client, live):
     assert "".join(chunk.choices[0].text for chunk in stream) == answer.choices[0].text
 
 
+def test_several_choices_pay_for_the_prompt_once(client, live, client_person):
+    answer = chat(client, n=3, temperature=1.0, seed=7, max_tokens=8)
+    first, *others = made = list(Completion.objects.order_by("id"))
+    texts = [choice.message.content for choice in answer.choices]
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert sorted(texts) == sorted(one.answer for one in made)
+    assert len(set(texts)) == 3
+    assert [one.input_price for one in others] == [0, 0]
+    assert answer.usage.prompt_tokens == first.prompt_tokens
+    assert answer.usage.completion_tokens == sum(one.completion_tokens for one in made)
+    fee = sum(one.fee for one in made)
+    assert answer.openledger["fee_wei"] == str(fee)
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - fee
+    again = chat(client, n=3, temperature=1.0, seed=7, max_tokens=8, stream=True)
+    streamed = Counter()
+    for chunk in again:
+        for choice in chunk.choices:
+            streamed[choice.index] += 1
+    assert set(streamed) == {0, 1, 2}
+
+
+def test_several_prompts_are_answered_in_their_order(client, live):
+    prompts = ["The list method", "A Datanet is"]
+    options = {"model": "starter", "max_tokens": 4, "temperature": 0}
+    together = client.completions.create(prompt=prompts, **options)
+    alone = [client.completions.create(prompt=one, **options) for one in prompts]
+    assert [one.text for one in together.choices] == [one.choices[0].text for one in alone]
+
+
+def test_probabilities_are_told_for_each_token(client, live):
+    answer = chat(client, logprobs=True, top_logprobs=2, max_tokens=5)
+    told = answer.choices[0].logprobs.content
+    assert "".join(one.token for one in told).startswith(answer.choices[0].message.content)
+    assert len(told) == answer.usage.completion_tokens
+    for one in told:
+        assert one.token == one.top_logprobs[0].token  # greedy
+        assert one.logprob == one.top_logprobs[0].logprob <= 0
+        assert len(one.top_logprobs) == 2
+    stream = list(chat(client, logprobs=True, top_logprobs=2, max_tokens=5, stream=True))
+    streamed = [
+        one
+        for chunk in stream
+        for choice in chunk.choices
+        if choice.logprobs
+        for one in choice.logprobs.content
+    ]
+    assert streamed == told
+
+
+def test_an_echo_tells_the_prompt_s_probabilities_as_lm_eval_reads_them(client, live):
+    text = "A Datanet is a set of records."
+    answer = client.completions.create(
+        model="starter", prompt=text, max_tokens=1, temperature=0, echo=True, logprobs=1
+    )
+    made = Completion.objects.get()
+    told = answer.choices[0].logprobs
+    assert answer.choices[0].text == text + made.answer
+    assert len(told.tokens) == len(made.prompt_ids) + 1
+    assert told.token_logprobs[0] is None
+    assert told.top_logprobs[0] is None
+    assert all(value <= 0 for value in told.token_logprobs[1:])
+    for value, top in zip(told.token_logprobs[1:], told.top_logprobs[1:], strict=True):
+        assert value <= max(top.values()) + 1e-6
+    assert told.text_offset == sorted(told.text_offset)
+
+
+def test_a_bias_forbids_a_token_and_a_penalty_moves_on(client, live):
+    plain = chat(client, max_tokens=1)
+    made = Completion.objects.get()
+    forbidden = chat(client, max_tokens=1, logit_bias={str(made.answer_ids[0]): -100})
+    assert forbidden.choices[0].message.content != plain.choices[0].message.content
+    looped = chat(client, max_tokens=30)
+    penalised = chat(client, max_tokens=30, frequency_penalty=2.0, presence_penalty=2.0)
+    assert looped.choices[0].message.content != penalised.choices[0].message.content
+
+
+def test_an_answer_is_held_to_a_schema(client, live):
+    schema = {
+        "type": "object",
+        "properties": {"sure": {"type": "boolean"}, "word": {"enum": ["yes", "no"]}},
+        "required": ["sure", "word"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "said", "schema": schema}}
+    answer = chat(client, max_tokens=60, response_format=wanted)
+    said = json.loads(answer.choices[0].message.content)
+    assert set(said) == {"sure", "word"}
+    assert said["word"] in ("yes", "no")
+
+
+def test_a_receipt_s_event_comes_to_who_asks_for_it(house, live, secret):
+    body = {"model": "builder-tuned", "messages": MESSAGES, "max_tokens": 2, "stream": True}
+    headers = {"Authorization": f"Bearer {secret}"}
+    url = f"{house.address}/v1/chat/completions"
+    plain = httpx.post(url, json=body, headers=headers, timeout=60).text
+    named = httpx.post(
+        url, json=body, headers=headers | {"X-OpenLedger-Events": "receipt"}, timeout=60
+    ).text
+    assert "event:" not in plain
+    made = Completion.objects.order_by("-id").first()
+    assert f'event: receipt\ndata: {{"completion_id":"{made.pk}"' in named
+    assert named.endswith("data: [DONE]\n\n")
+
+
 def test_the_models_are_listed_with_their_base(client, live):
     listed = client.models.list().data
     assert [one.id for one in listed] == ["starter", "builder-tuned"]
@@ -138,7 +246,13 @@ def test_the_models_are_listed_with_their_base(client, live):
         ({"model": "nobody-has-this"}, openai.NotFoundError, "model_not_found"),
         ({"max_tokens": 600}, openai.BadRequestError, "context_length_exceeded"),
         ({"max_tokens": -1}, openai.BadRequestError, None),
-        ({"n": 2}, openai.BadRequestError, None),
+        ({"n": 17}, openai.BadRequestError, None),
+        ({"logit_bias": {"999999": 1}}, openai.BadRequestError, None),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f"}}]},
+            openai.BadRequestError,
+            None,
+        ),
         ({"messages": []}, openai.BadRequestError, None),
         (
             {"messages": [{"role": "user", "content": "word " * 2_000}]},
