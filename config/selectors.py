@@ -33,6 +33,7 @@ from ledger.models import (
     Distribution,
     Entry,
     Intent,
+    PoolSlash,
     Posting,
 )
 from ledger.selectors import intents_held_by_caps
@@ -160,6 +161,7 @@ def staff_overview(at: datetime) -> dict[str, Any]:
     return {
         "in_review": Datanet.objects.filter(state="IN_REVIEW").count(),
         "appeals": Slash.objects.filter(state="APPEALED").count(),
+        "pool_appeals": PoolSlash.objects.filter(state="APPEALED").count(),
         "reports": Report.objects.filter(state="OPEN").count(),
         "workers": workers.live_workers(at=at).order_by("queue", "name"),
         "unsent": OutboxMessage.objects.filter(sent_at__isnull=True, available_at__lte=at).count(),

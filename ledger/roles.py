@@ -14,9 +14,9 @@ from ledger.models import Account, Entry, Posting
 
 RECORDS, OWNER, ROYALTY = "records", "owner", "royalty"
 NAMES = {
-    RECORDS: "For my records",
-    OWNER: "As a model's owner",
-    ROYALTY: "Royalties of models made from mine",
+    RECORDS: "My records",
+    OWNER: "My own models",
+    ROYALTY: "Royalties",
 }
 OF_THE_HOUSE = (
     Account.Kind.PLATFORM,

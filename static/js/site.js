@@ -36,6 +36,29 @@ document.addEventListener("click", async (event) => {
   }, 1200);
 });
 
+// What is wider than its frame is moved by keyboard too, once the frame can have the focus.
+function letScroll() {
+  for (const frame of document.querySelectorAll(".table-wrap:not([tabindex])")) {
+    if (frame.scrollWidth <= frame.clientWidth) continue;
+    const title = frame.querySelector("caption") || frame.previousElementSibling;
+    frame.tabIndex = 0;
+    frame.setAttribute("role", "region");
+    frame.setAttribute("aria-label", title?.textContent.trim().slice(0, 80) || "Table");
+  }
+}
+
+letScroll();
+window.addEventListener("resize", letScroll);
+document.addEventListener("htmx:after:swap", letScroll);
+
+// On a phone the place where one is may stand outside of its row.
+for (const here of document.querySelectorAll("nav [aria-current=page]")) {
+  const row = here.closest("nav");
+  if (row.scrollWidth > row.clientWidth) {
+    row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+  }
+}
+
 // A double click must not send a form twice.
 document.addEventListener("submit", (event) => {
   const form = event.target;

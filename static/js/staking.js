@@ -109,7 +109,7 @@ document.querySelectorAll("[data-staking]").forEach(connect);
 document.querySelectorAll("[data-appeal]").forEach(connectAppeal);
 
 const hash = followed();
-const place = document.querySelector("[data-transaction-status]");
+const place = document.querySelector("[data-followed]");
 if (hash && place) {
   follow({ hash, say: teller(place).say })
     .then(() => sessionStorage.removeItem(FOLLOWED))
