@@ -48,6 +48,7 @@ def publish_distribution() -> None:
 
 @shared_task
 def advance_distributions() -> None:
+    distributions.resume_publication(at=timezone.now())
     roots.advance_distributions(at=timezone.now())
     autoclaims.claim_for_all(at=timezone.now())
 

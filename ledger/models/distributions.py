@@ -77,10 +77,11 @@ class Distribution(Entity):
     leaf_count = models.PositiveIntegerField()
     # The first of the entries that name this distribution as their cause; most have but one.
     entry = models.OneToOneField(Entry, on_delete=models.PROTECT, related_name="+")
-    # What holds for all accounts of the epoch, and the last account that was looked at.
+    # What holds for all accounts of the epoch; the last account that was looked at, and when.
     minimum = WeiField(default=1)
     relay_fee = WeiField(default=0)
     gathered_until = models.UUIDField(null=True, blank=True)
+    gathered_at = models.DateTimeField(null=True, blank=True)
     # Set when it starts for a chain: leaves bind the chain's id and the distributor's address.
     chain_id = models.PositiveBigIntegerField(null=True, blank=True)
     distributor = models.CharField(max_length=42, blank=True, default="")

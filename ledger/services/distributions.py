@@ -8,7 +8,8 @@ distribution is GATHERING, which nobody sees as published; where the process die
 goes on after the last account that was written.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from time import monotonic
 from uuid import UUID
 
 from django.conf import settings
@@ -30,6 +31,7 @@ from ledger.services.taking_turns import publish_alone
 State = Distribution.State
 # Accounts of one transaction: a second or two in which nobody else pays into them.
 AT_ONCE = 10_000
+BROKEN_OFF = timedelta(minutes=5)
 
 
 def pay_out(*, at: datetime, acting_user: User | None) -> Distribution | None:
@@ -50,15 +52,25 @@ def publish_distribution(
     call did not come to its end, this one ends that distribution instead of beginning another. None
     where there is nothing to publish.
     """
+    began = monotonic()
     distribution = _gather_next(None, at, acting_user, minimum)
     while distribution is not None and distribution.state == State.GATHERING:
-        distribution = _gather_next(distribution, at, acting_user, minimum)
+        later = at + timedelta(seconds=monotonic() - began)
+        distribution = _gather_next(distribution, later, acting_user, minimum)
     if distribution is not None:
         # In a transaction of its own: the tree takes long, and the accounts are free meanwhile.
         # Where the process dies in between, beat takes it up.
         advance_distributions(at=at)
         distribution.refresh_from_db()
     return distribution
+
+
+def resume_publication(*, at: datetime) -> Distribution | None:
+    """End a distribution whose gathering broke off: nobody has added to it for BROKEN_OFF."""
+    broken = Distribution.every.filter(
+        state=State.GATHERING, gathered_at__lt=at - BROKEN_OFF
+    ).exists()
+    return publish_distribution(at=at, acting_user=None) if broken else None
 
 
 @transaction.atomic
@@ -93,7 +105,7 @@ def _gather_next(
         distribution = open_one or _begin(fee=fee, minimum=minimum, at=at)
         if owed.accounts:
             _book(distribution, owed, after, at, acting_user)
-    distribution.gathered_until = owed.until or after
+    distribution.gathered_until, distribution.gathered_at = owed.until or after, at
     if owed.is_last:
         _complete(distribution, at, acting_user)
     distribution.save()

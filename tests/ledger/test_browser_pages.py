@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from accounts.ids import uuid7
 from config.embedded.browser import find_chromium
-from ledger.models import Account
+from ledger.models import Account, PayoutChoice
 from ledger.services.budgets import set_budget
 from ledger.services.deposits import credit_deposit
 from ledger.services.holds import Refs
 from ledger.services.opening import account_for
+from ledger.services.relays import choose_payouts, relay_fee
 from ledger.services.settlement import Credit, settle_suspense
 from tests.ledger import mirror
 from tests.ledger.books import (
@@ -65,6 +66,9 @@ def addresses(settings, deployed):
     settle_suspense(completion_id=hold.cause_id, at=NOON, credits=credits)
     set_budget(user=user, limit=OPEN, hard_stop=True, acting_user=user, at=timezone.now())
     link(user, FIRST)
+    settings.RELAY_GAS_PRICE_WEI = 10**6
+    asked = {"claims": PayoutChoice.Claims.ASK, "push": True, "shown_fee": relay_fee()}
+    choose_payouts(user=user, **asked, acting_user=user, at=NOON)
     distribution = publish()
     activate(distribution)
     paid(100, 100, tx_hash=mirror.word(0x7C))
@@ -73,6 +77,7 @@ def addresses(settings, deployed):
     return [
         reverse("ledger:earnings"),
         reverse("ledger:earnings_entries"),
+        reverse("ledger:payout_choices"),
         reverse("ledger:statements"),
         reverse("ledger:statement", args=["2026-11"]),
         reverse("ledger:wallet"),

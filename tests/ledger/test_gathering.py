@@ -1,5 +1,7 @@
 """A publication in parts: nobody sees half an epoch, and one that broke off is gone on with."""
 
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
 
@@ -94,6 +96,14 @@ def test_one_that_broke_off_is_ended_by_the_next_call(five, times):
     assert DistributionCredit.objects.count() == 5
     assert publish() is None
     assert books_hold()
+
+
+def test_beat_ends_one_that_broke_off_and_leaves_one_that_goes_on(five):
+    begin()
+
+    assert distributions.resume_publication(at=NOON + timedelta(minutes=5)) is None
+    assert distributions.resume_publication(at=NOON + timedelta(minutes=6)).amount == 60
+    assert distributions.resume_publication(at=NOON + timedelta(minutes=60)) is None
 
 
 def test_what_holds_at_its_beginning_holds_to_its_end(five):

@@ -23,7 +23,7 @@ from tests.ledger.books import (
 )
 
 pytestmark = pytest.mark.django_db
-EPOCHS = 12
+EPOCHS = 8
 YEARS = NOON + timedelta(days=365 * 10)
 
 
