@@ -8,7 +8,7 @@ from allauth.account.models import EmailAddress
 from django.urls import reverse
 
 from config.embedded.browser import find_chromium
-from ledger.models import Claim
+from ledger.models import Claim, PayoutChoice
 from ledger.reading import claim_refusals
 from ledger.services.claims import claim_proof
 from tests.ledger import mirror
@@ -266,6 +266,24 @@ def test_what_the_contract_refuses_is_said_in_its_words(visit):
 
     page.locator("[role=alert]").wait_for()
     assert "All of it was claimed already. Reload the page." in alert(page)
+
+
+def test_payouts_are_chosen_by_the_keyboard_at_the_fee_that_is_shown(visit, earner, settings):
+    settings.RELAY_GAS_PRICE_WEI = 10**7
+    page = visit("payout_choices", None)
+    assert page.locator("[data-figure=relay-fee]").inner_text() == "0.0000013 OPEN"
+
+    page.get_by_label("I claim with my own wallet").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.get_by_label("Send small earnings").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+
+    page.get_by_text("From your next earnings on, we claim for you.").wait_for()
+    choice = PayoutChoice.objects.get(user=earner)
+    assert (choice.claims, choice.push, choice.maximum_fee) == ("AUTO", True, 130_000 * 10**7)
+    assert page.get_by_label("Claim for me as soon as").is_checked()
 
 
 def test_a_deposit_sends_the_very_wei_that_were_typed(visit):
