@@ -41,12 +41,15 @@ class ReceiptSerializer(serializers.ModelSerializer[Receipt]):
     )
     shares = ShareSerializer(many=True, read_only=True)
     log_index = serializers.IntegerField(read_only=True, allow_null=True)
+    refunded = WeiSerializerField(
+        read_only=True, allow_null=True, help_text="Wei of the fee that were given back."
+    )
 
     class Meta:
         model = Receipt
         fields = [
             "id", "completion_id", "model", "outcome", "fee", "amount", "entry_id", "at",
-            "leaf_hash", "log_index", "shares", "public",
+            "leaf_hash", "log_index", "refunded", "shares", "public",
         ]  # fmt: skip
 
     def get_model(self, receipt: Any) -> str | None:
@@ -86,7 +89,8 @@ class ReceiptViewSet(viewsets.ReadOnlyModelViewSet[Receipt]):
         )
         found = selectors.receipts_for(
             self.request.user, mine=asked.get("mine", ""), model=asked.get("model", "")
-        ).prefetch_related(Prefetch("shares", queryset=shares))
+        )
+        found = found.prefetch_related(Prefetch("shares", queryset=shares))
         if completion := asked.get("completion"):
             try:
                 return found.filter(completion_id=UUID(completion))

@@ -19,6 +19,8 @@ from attribution.passage_lines import Passages, passages_of
 from attribution.royalties import OwnerPart, Passed, capture_url, owner_parts_of, passed_on
 from attribution.services.log import inclusion_bundle
 from datanets.models import Datanet, Record, VersionRecord
+from ledger.models import Refund
+from ledger.selectors import refund_of
 from ledger.splits import Part, Split
 from modelfactory.lineage import lineage_versions
 from modelfactory.models import Model
@@ -81,6 +83,7 @@ class ReceiptView:
     capture_url: str
     owner_parts: list[OwnerPart]
     passed_on: list[Passed]
+    refund: Refund | None
 
     @property
     def passed_total(self) -> int:
@@ -89,7 +92,7 @@ class ReceiptView:
 
 def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Receipt]:
     """Newest first. `mine` is "paid" or "earned"; `model` is a slug."""
-    found = Receipt.objects.with_parts().seen_by(user)
+    found = Receipt.objects.with_parts().seen_by(user).with_refunds()
     if mine and not user.is_authenticated:
         return found.none()
     if mine == "paid":
@@ -120,6 +123,7 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
     is_private = Receipt.objects.private_to(user).filter(pk=receipt.pk).exists()
     influences = receipt.public["influence"]["groups"].values()
     capture = capture_url(receipt)
+    refund = refund_of(receipt.completion_id)
     return ReceiptView(
         shares=[ShareLine(share, 100 * share.share_ppb / largest) for share in shown],
         others=len(shares) - len(shown),
@@ -134,6 +138,7 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
         capture_url=capture,
         owner_parts=owner_parts_of(receipt, capture),
         passed_on=passed_on(receipt, user, capture),
+        refund=refund,
     )
 
 

@@ -8,6 +8,7 @@ from datanets.views import (
     review,
     slashes,
     staff,
+    treasury,
     uploads,
     versions,
 )
@@ -52,6 +53,7 @@ datanet_urls = [
     path("uploads/<uuid:upload_id>/discard/", uploads.discard, name="discard-upload"),
     path("records/", records.index, name="records"),
     path("stakes/", slashes.index, name="stakes"),
+    path("treasury/", treasury.pay_out, name="pay-out"),
     path("review/", review.queue, name="review"),
     path("review/all/", review.decide_all, name="review-all"),
     path("review/undo/", review.undo, name="review-undo"),

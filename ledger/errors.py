@@ -103,3 +103,15 @@ class SelfRoyalty(LedgerError):
     """Something would descend from itself, and so pay a royalty to itself."""
 
     code = "self_royalty"
+
+
+class NothingToRefund(LedgerError):
+    """Only a fee that was captured can be given back."""
+
+    code = "nothing_to_refund"
+
+
+class ReasonMissing(LedgerError):
+    """What is done to somebody else's money says why."""
+
+    code = "reason_missing"

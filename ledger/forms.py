@@ -8,6 +8,7 @@ from django import forms
 from django.core.validators import MaxValueValidator
 
 from accounts.ids import uuid7
+from accounts.models import User
 from ledger.errors import InvalidAmount
 from ledger.models import PayoutChoice
 from ledger.words import parse_open
@@ -132,3 +133,49 @@ class PoolSlashForm(LedgerForm):
     def clean_share(self) -> int:
         """Basis points."""
         return int(self.cleaned_data["share"] * 100)
+
+
+class PersonField(forms.CharField):
+    """A person by their handle; cleans to the User."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=60, **{"label": "To whom, by handle"} | options)
+
+    def clean(self, value: Any) -> Any:
+        handle = super().clean(value).removeprefix("@")
+        found = User.objects.filter(
+            handle__iexact=handle, kind=User.Kind.PERSON, is_active=True
+        ).first()
+        if found is None:
+            raise forms.ValidationError("Nobody here has this handle; look at their page.")
+        return found
+
+
+class RefundForm(LedgerForm):
+    """Which completion's fee is given back, and why."""
+
+    completion = forms.UUIDField(label="Completion", help_text="Its id stands on the receipt.")
+    reason = forms.CharField(
+        label="Why",
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="The payer reads it, and it is kept in the audit trail with your name.",
+    )
+
+
+class PayOutForm(LedgerForm):
+    """An amount out of an account that somebody keeps, to a person, with a reason."""
+
+    amount = OpenField(label="Amount in OPEN")
+    to = PersonField(help_text="It is added to their spendable balance.")
+    reason = forms.CharField(
+        label="What for", max_length=500, help_text="It is kept in the audit trail."
+    )
+    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid7)
+
+
+class AssignForm(LedgerForm):
+    """Whose a deposit is, and how that was found out."""
+
+    to = PersonField()
+    reason = forms.CharField(label="How you know", max_length=500)

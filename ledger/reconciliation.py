@@ -19,6 +19,7 @@ from ledger.models import (
     PayoutAddress,
     PoolFunding,
     Posting,
+    Refund,
     RelayReserve,
     Stake,
     Withdrawal,
@@ -216,6 +217,23 @@ def captured_fees_are_split() -> Finding:
     return Finding("captured fees", _sum(captured, "captured"), _sum(kept, "amount"))
 
 
+def refunds_are_given_back() -> Finding:
+    """What refunds say was given back is what their entries gave to payers."""
+    reversals = Refund.objects.values("entry")
+    given = Posting.objects.filter(
+        entry__in=reversals, account__kind__in=[Account.Kind.USER, Account.Kind.RECEIVABLE]
+    )
+    return Finding("refunded fees", _sum(Refund.objects.all(), "amount"), _sum(given, "amount"))
+
+
+def refunded_suspense_is_empty() -> Finding:
+    refunded = Refund.objects.filter(hold__cause_kind="completion")
+    left = Account.objects.filter(
+        kind=Account.Kind.SUSPENSE, owner_id__in=refunded.values("hold__cause_id")
+    )
+    return Finding("suspense of refunded completions", 0, _sum(left, "balance"))
+
+
 CHECKS: tuple[Callable[[], Finding], ...] = (
     entries_balance,
     balances_follow_postings,
@@ -228,6 +246,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     pools_have_intents,
     captured_fees_are_split,
     settled_suspense_is_empty,
+    refunds_are_given_back,
+    refunded_suspense_is_empty,
     suspense_does_not_stay,
     withdrawals_are_under_way,
     batches_are_whole,

@@ -20,6 +20,7 @@ from ledger.models import (
     Intent,
     PayoutAddress,
     Posting,
+    Refund,
     RelayReserve,
 )
 from ledger.truth import why_funding_waits
@@ -311,3 +312,10 @@ def why_not_active(distribution: Distribution) -> str:
         if held:
             return held
     return WHY.get(state, "")
+
+
+def refund_of(completion_id: UUID) -> Refund | None:
+    """The refund of the completion's fee, where it was given back."""
+    return Refund.objects.filter(
+        hold__cause_kind="completion", hold__cause_id=completion_id
+    ).first()

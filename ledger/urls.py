@@ -3,6 +3,7 @@ from django.urls import path, re_path
 from ledger.views import (
     earnings,
     explorer,
+    keepers,
     payouts,
     slashes,
     spending,
@@ -32,6 +33,10 @@ urlpatterns = [
     ),
     path("staking/<str:pool_id>/", staking.pool, name="stake_pool"),
     path("staking/<str:pool_id>/slash/", slashes.propose, name="propose_pool_slash"),
+    path("staff/money/", keepers.money, name="keepers"),
+    path("staff/money/refund/", keepers.refund, name="refund"),
+    path("staff/money/platform/", keepers.pay_platform, name="pay_platform"),
+    path("staff/money/deposits/<uuid:pk>/", keepers.assign, name="assign_deposit"),
     path("wallet/", wallet.wallet, name="wallet"),
     path("wallet/figures/", wallet.figures, name="wallet_figures"),
     path("wallet/holds/", spending.holds, name="holds"),

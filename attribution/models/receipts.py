@@ -6,7 +6,7 @@ import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.urls import reverse
 
 from accounts.fields import WeiField
@@ -14,6 +14,7 @@ from accounts.models import Blob
 from accounts.models.base import Entity, WorkItem
 from attribution.models.log import LogLeaf
 from datanets.models import Datanet, Record
+from ledger.models import Refund
 from modelfactory.models import Model
 
 
@@ -84,6 +85,13 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
 
     def with_parts(self) -> "ReceiptQuerySet":
         return self.select_related("model__base_model", "model__owner", "payer")
+
+    def with_refunds(self) -> "ReceiptQuerySet":
+        """With `refunded`: wei of the fee that were given back to the payer; None where none."""
+        given = Refund.objects.filter(
+            hold__cause_kind="completion", hold__cause_id=OuterRef("completion_id")
+        )
+        return self.annotate(refunded=Subquery(given.values("amount")[:1]))
 
 
 class Receipt(Entity):

@@ -4,8 +4,9 @@ An entry has seven legs, as a fee has. The ceiling is the product's own statemen
 (`ledger.services.writing`) sent by psycopg from 16 clients with nothing around it: same tables,
 same triggers, `fsync` on. Against it, 16 Django processes that do what a capture does (look the
 accounts up, post the entry, in a transaction), and settlement as the attribute worker does it
-(`settle_many`). Peers take turns; a ratio compares values of one round. The price of the triggers
-and of NUMERIC is measured on copies of the tables without them.
+(`settle_many`). Whole captures (`bench.ledger.captures`) stand beside them without a bar: they
+write hold, budget and audit as well. Peers take turns; a ratio compares values of one round. The
+price of the triggers and of NUMERIC is measured on copies of the tables without them.
 
 PostgreSQL is one of its own, which waits for the disk as a real one does.
 """

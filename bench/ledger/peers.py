@@ -15,9 +15,9 @@ from django.utils import timezone
 
 from accounts.ids import uuid7
 from accounts.models import User
-from bench.ledger import plain
+from bench.ledger import captures, plain
 from bench.ledger.clients import run_clients
-from ledger.models import Account, Entry
+from ledger.models import Account, Entry, Hold
 from ledger.reconciliation import check_ledger
 from ledger.services import writing
 from ledger.services.opening import Wanted, accounts_for, open_accounts
@@ -34,6 +34,9 @@ NUMERIC_AMOUNT = 10**15
 SUSPENDED_AT_ONCE = 2_000
 # Completions that a client may settle in a second: more than it can, so that none runs dry.
 SETTLED_A_SECOND = 600
+# Of all clients: as many as are held beforehand, and how many end together.
+CAPTURED_A_SECOND = 400
+CAPTURED_AT_ONCE = 10
 CONTRIBUTORS = LEGS - 1
 SHARES = (10**9 - 5 * (10**9 // 6), *[10**9 // 6] * 5)
 
@@ -60,6 +63,10 @@ class World:
         _fund(self.gateway, [accounts[owner] for owner in self.contributors], FUNDS)
         needed = int(min(SETTLED_A_SECOND * clients, 8_000) * seconds * rounds / clients)
         self.suspended = [self._suspend(needed) for _ in range(2 * clients)]
+        # For one by one and for together, of every client and round.
+        wanted = int(min(CAPTURED_A_SECOND * seconds, 4_000) * rounds / clients) + 40
+        holds = captures.hold_many(people, wanted * 2 * clients)
+        self.held = [holds[n * wanted : (n + 1) * wanted] for n in range(2 * clients)]
         self._live()
         plain.copy_tables(connection)
         connection.close()
@@ -92,6 +99,14 @@ class World:
             "Django, hot account": lambda: ask(lambda n: self._django(n, hot=True)),
             "ceiling, spread": lambda: ask(lambda n: self._raw(n, writing.POST)),
             "Django, spread": lambda: ask(lambda n: self._django(n)),
+            "Django, captures": lambda: ask(
+                lambda n: captures.one_by_one(self._round_of(self.held[n]))
+            ),
+            "Django, 10 captures at once": lambda: ask(
+                lambda n: captures.together(
+                    self._round_of(self.held[self.clients + n]), CAPTURED_AT_ONCE
+                )
+            ),
             "no triggers, spread": lambda: ask(lambda n: self._raw(n, plain.POST)),
             "no triggers and bigint, spread": lambda: ask(lambda n: self._raw(n, plain.BIGINT)),
             "ceiling, settlement": lambda: ask(lambda n: self._raw_settlement(n)),
@@ -101,6 +116,15 @@ class World:
                 lambda n: self._raw_batch(n, plain.BIGINT)
             ),
         }
+
+    def _round_of(self, holds: list[Hold]) -> list[Hold]:
+        """Those that no client of an earlier round took: a forked client empties its own copy."""
+        pending = set(
+            Hold.objects.filter(
+                pk__in=[hold.pk for hold in holds], state=Hold.State.PENDING
+            ).values_list("pk", flat=True)
+        )
+        return [hold for hold in holds if hold.pk in pending]
 
     def wrong(self) -> int:
         """How many of the ledger's comparisons differ after all that."""

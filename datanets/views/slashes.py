@@ -18,6 +18,7 @@ from datanets.forms import AppealForm, ReasonForm, SlashForm, StakeForm
 from datanets.models import Contribution, Datanet, Slash
 from datanets.services import slashing, staking
 from datanets.views.common import act, person, refused, tab_context, with_datanet
+from ledger.forms import PayOutForm
 from ledger.models import Account
 from ledger.selectors import account_of_owner, balance, owed
 from ledger.words import open_text
@@ -52,6 +53,7 @@ def index(request: HttpRequest, datanet: Datanet) -> HttpResponse:
         "treasury_total": treasury.shards.total() if treasury else 0,
         "page": Paginator(found, PAGE).get_page(request.GET.get("page")),
         "form": form,
+        "pay_form": PayOutForm(auto_id="id_pay_%s") if context["is_owner"] and treasury else None,
     }
     status = 422 if form.errors else 200
     return render(request, "datanets/stakes.html", context, status=status)

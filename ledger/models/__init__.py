@@ -26,6 +26,7 @@ from ledger.models.pools import (
     StakePool,
     StakePosition,
 )
+from ledger.models.refunds import Refund
 from ledger.models.relays import PayoutChoice, RelayReserve
 from ledger.models.spending import Budget, BudgetNotice, TopUpRule
 from ledger.models.stakes import Stake
@@ -55,6 +56,7 @@ __all__ = [
     "PoolMirror",
     "PoolSlash",
     "Posting",
+    "Refund",
     "RelayReserve",
     "SlashFile",
     "Stake",

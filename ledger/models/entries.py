@@ -42,6 +42,7 @@ class Entry(Entity):
         SLASH = "SLASH", "Slashed"
         POOLING = "POOLING", "On its way to a stake pool"
         POOLED = "POOLED", "Paid to a stake pool"
+        PAID_OUT = "PAID_OUT", "Paid out by its keeper"
         REVERSAL = "REVERSAL", "Reversal"
 
     kind = models.CharField(max_length=12, choices=Kind.choices)

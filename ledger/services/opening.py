@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, LiteralString
 from uuid import UUID
 
-from django.db.models import Q
+from django.db import connection
 
 from ledger.fees import Portion
 from ledger.models import Account
+from ledger.services import writing
 from ledger.services.posting import Leg
 
 # Kind, owner, shard
@@ -91,11 +93,34 @@ def _opened(places: set[Place]) -> dict[Place, Account]:
     return found
 
 
+# Each place by the unique index of accounts; what stands for OPEN of the house has no owner.
+FIND: Final[LiteralString] = """
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM unnest(%s::varchar[], %s::uuid[], %s::int[]) AS w (kind, owner_id, shard)
+)
+SELECT a.id, a.created_at, a.kind, a.owner_id, a.shard, a.overdraft, a.balance
+FROM wanted w JOIN ledger_account a
+    ON a.kind = w.kind AND a.owner_id = w.owner_id AND a.shard = w.shard
+UNION ALL
+SELECT a.id, a.created_at, a.kind, a.owner_id, a.shard, a.overdraft, a.balance
+FROM wanted w JOIN ledger_account a
+    ON a.kind = w.kind AND a.owner_id IS NULL AND w.owner_id IS NULL AND a.shard = w.shard
+"""
+COLUMNS = ("id", "created_at", "kind", "owner_id", "shard", "overdraft", "balance")
+
+
 def _find(places: set[Place]) -> dict[Place, Account]:
-    # By owner, which is indexed; the few accounts of the house have none.
-    owners = {owner for _, owner, _ in places if owner is not None}
-    kinds = {kind for kind, owner, _ in places if owner is None}
-    mine = Q(owner_id__in=owners) if owners else Q(pk__in=[])
-    house = Q(owner_id__isnull=True, kind__in=kinds) if kinds else Q(pk__in=[])
-    rows = Account.objects.filter(mine | house)
-    return {place: row for row in rows if (place := (row.kind, row.owner_id, row.shard)) in places}
+    """Prepared once for each connection: every entry begins with it."""
+    if not places:
+        return {}
+    wanted = list(places)
+    values = [
+        writing.array(kind for kind, _, _ in wanted),
+        writing.ids(owner for _, owner, _ in wanted),
+        writing.array(shard for _, _, shard in wanted),
+    ]
+    found = {}
+    for *known, balance in writing.fetch(FIND, values, prepare=True):
+        row = Account.from_db(connection.alias, COLUMNS, (*known, int(balance)))
+        found[row.kind, row.owner_id, row.shard] = row
+    return found

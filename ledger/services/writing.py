@@ -97,7 +97,7 @@ def write(rows: Sequence[Row]) -> set[UUID]:
     """
     if not rows:
         return set()
-    written = {UUID(found) for (found,) in _fetch(POST, parameters(rows), one=len(rows) == 1)}
+    written = {UUID(found) for (found,) in fetch(POST, parameters(rows), prepare=len(rows) == 1)}
     for row in rows:
         if row.entry.pk in written:
             row.entry._state.adding = False
@@ -111,35 +111,35 @@ def parameters(rows: Sequence[Row]) -> list[str]:
     legs = [(uuid7(), leg) for row in rows for leg in row.legs]
     now = timezone.now().isoformat()
     return [
-        _ids(entry.pk for entry in entries),
-        _array(entry.kind for entry in entries),
+        ids(entry.pk for entry in entries),
+        array(entry.kind for entry in entries),
         _texts(entry.idempotency_key for entry in entries),
-        _array(entry.body_hash for entry in entries),
-        _array(entry.legs for entry in entries),
+        array(entry.body_hash for entry in entries),
+        array(entry.legs for entry in entries),
         _texts(entry.cause_kind for entry in entries),
-        _ids(entry.cause_id for entry in entries),
-        _array(entry.parameter_version for entry in entries),
-        _ids(entry.reverses_id for entry in entries),
-        _ids(entry.actor_id for entry in entries),
+        ids(entry.cause_id for entry in entries),
+        array(entry.parameter_version for entry in entries),
+        ids(entry.reverses_id for entry in entries),
+        ids(entry.actor_id for entry in entries),
         _texts(entry.effective_at.isoformat() for entry in entries),
-        _ids(pk for pk, _ in legs),
+        ids(pk for pk, _ in legs),
         "{" + ",".join(row.entry.pk.hex for row in rows for _ in row.legs) + "}",
-        _ids(leg[0].pk for _, leg in legs),
-        _array(leg[1] for _, leg in legs),
-        _ids(leg[2] for _, leg in legs),
-        _ids(leg[3] for _, leg in legs),
-        _ids(leg[4] for _, leg in legs),
+        ids(leg[0].pk for _, leg in legs),
+        array(leg[1] for _, leg in legs),
+        ids(leg[2] for _, leg in legs),
+        ids(leg[3] for _, leg in legs),
+        ids(leg[4] for _, leg in legs),
         now,
         now,
     ]
 
 
-def _array(values: Iterable[object]) -> str:
+def array(values: Iterable[object]) -> str:
     """An array literal of values that need no quotes: ids, numbers, words."""
     return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
 
 
-def _ids(values: Iterable[UUID | None]) -> str:
+def ids(values: Iterable[UUID | None]) -> str:
     return "{" + ",".join("NULL" if value is None else value.hex for value in values) + "}"
 
 
@@ -148,10 +148,10 @@ def _texts(values: Iterable[str]) -> str:
     return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
-def _fetch(statement: LiteralString, values: Sequence[str], *, one: bool) -> list[Any]:
+def fetch(statement: LiteralString, values: Sequence[str], *, prepare: bool) -> list[Any]:
     """Run it. Django binds parameters itself; what is to be prepared goes to psycopg directly."""
     with connection.cursor() as cursor:
-        if not one or connection.connection.prepare_threshold is None:
+        if not prepare or connection.connection.prepare_threshold is None:
             cursor.execute(statement, values)
             return list(cursor.fetchall())
         connection.validate_no_broken_transaction()
