@@ -14,7 +14,7 @@ import accounts.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ledger", "0023_agreed_relay_fee"),
+        ("ledger", "0024_when_gathered"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ledger", "0024_refunds"),
+        ("ledger", "0025_refunds"),
     ]
 
     operations = [
