@@ -76,10 +76,14 @@ class WeiSerializerField(serializers.Field):
 
     def to_internal_value(self, data: Any) -> int:
         if not isinstance(data, str) or not data.isascii() or not data.isdigit():
-            raise serializers.ValidationError("Give an amount of wei as a string of digits.")
+            raise serializers.ValidationError(
+                "Give an amount of wei as a string of digits.", code="invalid_amount"
+            )
         # Python refuses to read some thousand digits with an error of its own.
         if len(data) > 78 or int(data) >= WEI_LIMIT:
-            raise serializers.ValidationError("An amount must stay below 2**256 wei.")
+            raise serializers.ValidationError(
+                "An amount must stay below 2**256 wei.", code="invalid_amount"
+            )
         return int(data)
 
 

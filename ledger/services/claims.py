@@ -59,7 +59,7 @@ def claim_proof(address: str) -> ClaimProof:
     """The proof of `address` under the root in force.
 
     Raises UnknownAccount (the address was never published), WaitingForChain (no root is in force
-    yet) and NothingToClaim (everything was claimed).
+    yet), NothingToClaim (everything was claimed) and WrongProof (the file of nodes is damaged).
     """
     payee = payee_by_address(address)
     if payee is None:
@@ -78,14 +78,22 @@ def claim_proof(address: str) -> ClaimProof:
         raise NothingToClaim(
             f"All {open_text(payee.claimed)} OPEN of this address were claimed already."
         )
+    proof = published.proof(
+        active.nodes_sha256, active.leaf_count, _leaf(active, payee.address, leaf.cumulative)
+    )
+    if _root(active, payee.address, leaf.cumulative, proof) != active.root:
+        # Shown or relayed it would only cost somebody their gas.
+        raise WrongProof(
+            f"The proof that is kept for {payee.address} does not lead to the root in force. "
+            "Nothing is lost; tell the operator that the file of nodes of epoch "
+            f"{active.epoch} is damaged."
+        )
     return ClaimProof(
         distribution=active,
         address=payee.address,
         cumulative=leaf.cumulative,
         claimable=leaf.cumulative - payee.claimed,
-        proof=published.proof(
-            active.nodes_sha256, active.leaf_count, _leaf(active, payee.address, leaf.cumulative)
-        ),
+        proof=proof,
     )
 
 
@@ -98,7 +106,7 @@ def check_proof(*, address: str, cumulative: int, proof: Sequence[bytes]) -> Non
     active = active_distribution()
     if active is None:
         raise WaitingForChain("No root is in force yet, so there is nothing to prove against.")
-    root = "0x" + trees.root_of(leaf=_leaf(active, address, cumulative), proof=proof).hex()
+    root = _root(active, address, cumulative, proof)
     if root == active.root:
         return
     earlier = Distribution.objects.filter(
@@ -270,6 +278,11 @@ def is_ours(claim: Claim, tx_hash: str) -> bool:
         return False
     tries = IntentAttempt.objects.filter(intent_id=claim.intent_id, tx_hash__iexact=tx_hash)
     return tries.exists()
+
+
+def _root(distribution: Distribution, address: str, cumulative: int, proof: Sequence[bytes]) -> str:
+    leaf = _leaf(distribution, address, cumulative)
+    return "0x" + trees.root_of(leaf=leaf, proof=proof).hex()
 
 
 def _leaf(distribution: Distribution, address: str, cumulative: int) -> bytes:
