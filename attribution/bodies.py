@@ -75,6 +75,9 @@ class Evidence:
     sketch_bits: int = 8
     sketch_step: float = 1.0
     has_answer: bool = True
+    # One signed weight for each token of the prompt; the payer's alone.
+    prompt_method: Mapping[str, Any] | None = None
+    prompt_weights: Sequence[int] = ()
     # Passages that stand verbatim in records; None for a base model.
     found: Found | None = None
 
@@ -94,7 +97,13 @@ def salted_sha256(salt: str, text: str) -> str:
 
 def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]:
     """The payer's salts, the answer's sketch by hash, the top records, and the passages."""
-    payer = {"prompt_salt": secrets.token_hex(32), "answer_salt": secrets.token_hex(32)}
+    payer: dict[str, Any] = {
+        "prompt_salt": secrets.token_hex(32),
+        "answer_salt": secrets.token_hex(32),
+    }
+    if evidence.prompt_method:
+        weights = list(evidence.prompt_weights)
+        payer["prompt_tokens"] = {**evidence.prompt_method, "weights": weights}
     return {
         "schema": SCHEMA,
         "completion": str(attribution.completion_id),

@@ -26,6 +26,7 @@ from attribution.services import span_indexes
 from attribution.spans import build, search
 from attribution.spans.errors import SpansError
 from attribution.spans.index import SpanIndex as OpenedIndex
+from datanets.models import Version
 from datanets.selectors import version_records, withheld_in
 from datanets.services.lifelines import lifeline
 from modelfactory.lineage import lineage_versions
@@ -44,6 +45,11 @@ CONFIG = search.SpanConfig()
 NO_CUTOFF = 2**31
 KEPT = 8
 
+# Which records are withheld is asked again after so many seconds: it may take long in a large
+# version. What is shown is filtered each time anyway.
+WITHHELD_FOR = 10.0
+
+_withheld: dict[UUID, tuple[float, frozenset[str]]] = {}
 _opened: OrderedDict[tuple[str, frozenset[str]], OpenedIndex] = OrderedDict()
 _lock = threading.Lock()
 
@@ -108,7 +114,7 @@ def find(attribution: Attribution) -> Found | None:
         try:
             if row is None:
                 raise SpansError("it is not built")
-            index = _open(row, frozenset(withheld_in(version)))
+            index = _open(row, _withheld_in(version))
             spans += search.find(index, attribution.answer_ids, CONFIG)
             used.append({"version": str(version.pk), "root": row.root})
         except (SpansError, OSError, ValueError) as error:
@@ -157,6 +163,22 @@ def _tokens_of(version_id: UUID, tokenizer: PromptTokenizer) -> Iterator[build.R
         except PromptError:
             continue
         yield build.RecordTokens(str(record_id), ids)
+
+
+def _withheld_in(version: Version) -> frozenset[str]:
+    now = time.monotonic()
+    known = _withheld.get(version.pk)
+    if known is None or known[0] < now:
+        known = (now + WITHHELD_FOR, frozenset(withheld_in(version)))
+        _withheld[version.pk] = known
+    return known[1]
+
+
+def forget() -> None:
+    """Drop what this process remembers."""
+    with _lock:
+        _opened.clear()
+        _withheld.clear()
 
 
 def _open(row: SpanIndex, removed: frozenset[str]) -> OpenedIndex:

@@ -142,6 +142,19 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
     )
 
 
+def prompt_weights_of(completion_id: UUID, user: Any) -> list[int]:
+    """How much each token of the prompt mattered, in parts of a thousand; for its payer alone.
+
+    Empty where that was not computed, or nothing is known yet.
+    """
+    found = Receipt.objects.filter(completion_id=completion_id, payer=user.pk).first()
+    if found is None or user.pk is None:
+        return []
+    payer = found.private.get("payer") or {}
+    weights: list[int] = (payer.get("prompt_tokens") or {}).get("weights", [])
+    return weights
+
+
 def bundle_of(receipt: Receipt) -> dict[str, Any] | None:
     """What a verifier reads; None while the receipt waits for its place in the log."""
     bundle = inclusion_bundle(receipt.pk)

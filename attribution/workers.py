@@ -29,6 +29,7 @@ from accounts import leases
 from accounts.ids import uuid7
 from attribution import index_files, passages, selectors
 from attribution.bodies import Evidence, TopRecord
+from attribution.influence import prompt_tokens
 from attribution.influence.build import build
 from attribution.influence.config import InfluenceConfig
 from attribution.influence.errors import InfluenceError
@@ -50,6 +51,8 @@ KEPT_SCORERS = 4
 # Receipts of one transaction, and how long the first of them waits for others to be scored.
 AT_ONCE = 64
 GATHERING = timedelta(milliseconds=250)
+# One more forward and backward for each answer; "0" where that is too much.
+PROMPT_TOKENS = os.environ.get("ATTRIBUTE_PROMPT_TOKENS", "1") != "0"
 THREADS = int(os.environ.get("ATTRIBUTE_THREADS", "1"))
 
 _scorers: OrderedDict[str, Scorer] = OrderedDict()
@@ -177,6 +180,14 @@ def find_evidence(attribution: Attribution) -> Evidence:
     ids = [*attribution.prompt_ids, *attribution.answer_ids]
     mask = [0] * len(attribution.prompt_ids) + [1] * len(attribution.answer_ids)
     scores = scorer.score(ids, mask)
+    if PROMPT_TOKENS:
+        known = replace(
+            known,
+            prompt_method={"method": prompt_tokens.METHOD, "version": prompt_tokens.VERSION},
+            prompt_weights=prompt_tokens.prompt_weights(
+                scorer.model, attribution.prompt_ids, attribution.answer_ids
+            ),
+        )
     top = scores.top_records(TOP_RECORDS)
     owners = selectors.contributors_of_records([UUID(record) for record, _ in top])
     return replace(

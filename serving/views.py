@@ -19,7 +19,7 @@ from accounts import spreadsheets
 from accounts.models import User
 from accounts.spreadsheets import Amount, Cell
 from ledger.words import open_text
-from serving import answering, selectors, usage
+from serving import answering, prompt_pieces, selectors, usage
 from serving.errors import Refusal
 from serving.forms import DeployForm, PriceForm, price_text
 from serving.limits import BASE_INPUT_PRICE, BASE_OUTPUT_PRICE
@@ -149,7 +149,8 @@ def completion(request: HttpRequest, pk: UUID) -> HttpResponse:
         ),
         pk=pk,
     )
-    return render(request, "serving/completion.html", {"completion": found})
+    context = {"completion": found, "pieces": prompt_pieces.pieces_of(found)}
+    return render(request, "serving/completion.html", context)
 
 
 @login_required

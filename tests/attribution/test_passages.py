@@ -28,7 +28,7 @@ PASSAGE = "The door 3 is a door of the house."
 
 @pytest.fixture(autouse=True)
 def forget_opened():
-    passages._opened.clear()
+    passages.forget()
 
 
 @pytest.fixture
@@ -122,8 +122,10 @@ def test_a_withdrawn_record_vanishes_at_once_and_its_words_with_the_next_task(
     assert verify_receipt(receipt).holds
 
 
-def test_a_withdrawn_record_is_in_no_later_answer(indexed, receipt):
+def test_a_withdrawn_record_is_in_no_later_answer(indexed, receipt, monkeypatch):
     withdraw_record(record=source(receipt), acting_user=indexed.alice, at=NOON)
+    monkeypatch.setattr(passages, "WITHHELD_FOR", -1.0)
+    passages._withheld.clear()
     assert not indexed.receipt(answer=ANSWER).passages.filter(text=PASSAGE).exists()
     assert SpanIndex.objects.count() == 1
 
@@ -203,7 +205,7 @@ def test_a_span_index_that_cannot_be_built_or_read_holds_up_no_payment(client, i
     row = SpanIndex.objects.get()
     cached = passages.span_files._cache() / row.root / layout.TOKENS
     indexed.receipt(answer=ANSWER)
-    passages._opened.clear()
+    passages.forget()
     cached.write_bytes(cached.read_bytes()[:-1])
     receipt = indexed.receipt(answer=ANSWER)
     assert receipt.amount > 0

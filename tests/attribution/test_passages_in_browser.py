@@ -7,9 +7,11 @@ import pytest
 from accounts.blobs import put_bytes
 from config.embedded.browser import find_chromium
 from datanets.models import Contribution
+from modelfactory.training.prompts import load_tokenizer, render_prompt
 from serving.models import Completion, Deployment
 from tests.attribution.test_receipt_in_browser import browser, signed_in
 from tests.attribution.world import NOON
+from tests.modelfactory.world import STARTER
 
 __all__ = ["browser"]
 
@@ -19,6 +21,9 @@ pytestmark = [
 ]
 ANSWER = (
     "The door 3 is a door of the house. 🚪 So they say, and the window 5 is a window of the house."
+)
+PROMPT_IDS = render_prompt(
+    [{"role": "user", "content": "What is door number 3?"}], load_tokenizer(STARTER)
 )
 FILE = b'{"text": "what alice once uploaded"}\n'
 
@@ -41,7 +46,7 @@ def completion_of(attribution, world):
         kind="CHAT",
         state="SUCCEEDED",
         messages=[{"role": "user", "content": "What is door number 3?"}],
-        prompt_ids=[1],
+        prompt_ids=PROMPT_IDS,
         answer=ANSWER,
         prompt_tokens=1,
         input_price=1,
@@ -70,6 +75,8 @@ def test_a_payer_sees_the_passages_marked_and_a_contributor_drops_a_file(
     page.locator("mark.passage").first.wait_for(timeout=20_000)
     marked = page.locator("mark.passage").all_text_contents()
     assert marked == [one.text for one in receipt.passages.all()]
+    assert "door" in page.locator(".pieces").text_content()
+    assert page.locator("mark.piece").count() > 0
     # The answer reads as before but for the numbers of its passages.
     page.locator(".passage__number").first.click()
     assert page.url.endswith(f"#passage-{receipt.passages.first().pk}")

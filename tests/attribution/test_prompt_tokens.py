@@ -1,0 +1,79 @@
+"""Which tokens of a prompt mattered: right by finite differences, and for the payer alone."""
+
+import pytest
+from django.urls import reverse
+
+from attribution import selectors
+from attribution.translog import canonical
+from attribution.verification import verify_receipt
+
+torch = pytest.importorskip("torch")
+
+from attribution.influence.model import load  # noqa: E402
+from attribution.influence.prompt_tokens import in_parts, prompt_weights  # noqa: E402
+from serving.prompt_pieces import shaded  # noqa: E402
+
+PROMPT, ANSWER = [7, 11, 200, 31, 5], [44, 9, 310]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folders):
+    return load(*tiny_folders, "cpu")
+
+
+def test_the_weights_are_the_derivatives_along_each_embedding(model):
+    """Scaling one token's embedding by 1 + t changes the answer's log-probability by weight · t."""
+    network = model.network
+    ids = torch.tensor([[*PROMPT, *ANSWER]])
+    embedded = network.get_input_embeddings()(ids).detach()
+
+    def value(at, scale):
+        changed = embedded.clone()
+        changed[0, at] *= scale
+        logits = network(inputs_embeds=changed).logits[0, len(PROMPT) - 1 : -1].double()
+        return logits.log_softmax(-1)[range(len(ANSWER)), ANSWER].sum().item()
+
+    step = 0.03  # norms are computed in fp32, so a smaller one drowns in rounding
+    with torch.no_grad():
+        slopes = [
+            (value(at, 1 + step) - value(at, 1 - step)) / (2 * step) for at in range(len(PROMPT))
+        ]
+    found = prompt_weights(model, PROMPT, ANSWER)
+    assert max(abs(one - other) for one, other in zip(found, in_parts(slopes), strict=True)) <= 2
+    assert sum(map(abs, found)) == pytest.approx(1000, abs=len(PROMPT))
+
+
+def test_it_leaves_the_network_as_it_was(model):
+    prompt_weights(model, PROMPT, ANSWER)
+    assert all(one.grad is None for one in model.network.parameters())
+    assert not any(one.requires_grad for one in model.network.parameters())
+    assert prompt_weights(model, PROMPT, ANSWER) == prompt_weights(model, PROMPT, ANSWER)
+
+
+def test_nothing_to_weigh_gives_nothing(model):
+    assert prompt_weights(model, [], ANSWER) == []
+    assert prompt_weights(model, PROMPT, []) == []
+    assert prompt_weights(model, [1] * 200, ANSWER) == []
+    assert in_parts([float("nan"), 1.0]) == in_parts([0.0]) == in_parts([float("inf")]) == []
+
+
+def test_the_strongest_token_has_the_strongest_shade():
+    pieces = shaded(["a", "b", "c"], [500, -250, 3])
+    assert [piece.shade for piece in pieces] == [4, -2, 0]
+
+
+@pytest.mark.django_db
+def test_they_are_the_payers_alone(client, indexed):
+    receipt = indexed.receipt()
+    stated = receipt.private["payer"]["prompt_tokens"]
+    assert stated["method"] == "captum-input-x-gradient"
+    assert sum(map(abs, stated["weights"])) > 900
+    assert receipt.private["payer_sha256"] == canonical.sha256(receipt.private["payer"])
+    assert verify_receipt(receipt).holds
+    weights = stated["weights"]
+    assert selectors.prompt_weights_of(receipt.completion_id, indexed.payer) == weights
+    for user in (indexed.alice, indexed.staff, indexed.stranger):
+        assert selectors.prompt_weights_of(receipt.completion_id, user) == []
+        client.force_login(user)
+        answer = client.get(reverse("attribution:private", args=[receipt.pk]))
+        assert "prompt_tokens" not in answer.content.decode()
