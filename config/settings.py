@@ -250,6 +250,9 @@ MANIFEST_KEY_PATH = Path(
     env("MANIFEST_KEY_PATH", default=str(DATA_DIR / "keys" / "manifest.ed25519"))
 )
 
+# Who sends it as a bearer token reads /metrics; empty, only staff do.
+METRICS_TOKEN = env("METRICS_TOKEN", default="")
+
 # What a key may ask for in a minute where it has no limits of its own.
 KEY_REQUESTS_PER_MINUTE = env.int("KEY_REQUESTS_PER_MINUTE", default=6_000)
 KEY_TOKENS_PER_MINUTE = env.int("KEY_TOKENS_PER_MINUTE", default=1_000_000)

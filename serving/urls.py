@@ -1,6 +1,6 @@
 from django.urls import include, path
 
-from serving import playground, views
+from serving import playground, views, views_engines
 
 app_name = "serving"
 urlpatterns = [
@@ -17,5 +17,7 @@ urlpatterns = [
     path("completions.csv", views.completions_csv, name="completions_csv"),
     path("completions/<uuid:pk>/", views.completion, name="completion"),
     path("completions/<uuid:pk>/cancel/", views.cancel, name="cancel"),
+    path("staff/engines/", views_engines.engines, name="engines"),
+    path("metrics", views_engines.metrics, name="metrics"),
     path("v1/", include("serving.openai_api.urls")),
 ]

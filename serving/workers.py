@@ -28,6 +28,7 @@ from serving.engine.adapters import adapter_name
 from serving.engine.engine import Engine
 from serving.engine.types import EngineError, Finish, Request
 from serving.models import Completion, Deployment
+from serving.reporting import Reporter
 from serving.services import deployments, running
 from serving.services.running import Answer, Ended
 from serving.together import Together
@@ -41,6 +42,7 @@ THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
 _engines: dict[str, Engine] = {}
 _engines_lock = threading.Lock()
 _watcher = Watcher()
+_reporter = Reporter(leases.worker_name(), lambda: dict(_engines))
 # Answers of one engine often end in the same step.
 _charge: Together[Ended, Completion | None] = Together(
     lambda ended: running.settle_many(ended=ended, at=timezone.now())
@@ -66,6 +68,7 @@ def engine_for(base: BaseModel) -> Engine:
                 adapter_folder=settings.DATA_DIR / "adapters" / base.weights_sha256[:32],
             )
             _engines[base.slug] = engine
+            _reporter.start()
             logger.info(
                 "engine for %s (%s) on %s (%s), %d threads, loaded in %.1f s",
                 base.slug,
@@ -157,17 +160,23 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
         owner=str(completion.payer_id),
         **_more_sampling(completion.sampling),
     )
+    if request.adapter is not None:
+        _reporter.names[request.adapter] = completion.deployment.name
     ids: list[int] = []
     pieces: list[str] = []
     told: list[Any] = []
     finish = ""
     streams.close_idle_connection()
     watched.engine = engine
+    shown = time.perf_counter()
     with engine.generate(request) as tokens:
         for token in tokens:
             if token.id is not None:
                 if not ids and not _may_show(completion, watched.owner):
                     return None
+                now = time.perf_counter()
+                (_reporter.between if ids else _reporter.first_token).add(now - shown)
+                shown = now
                 ids.append(token.id)
             place = logprobs.place(token.logprob) if token.logprob else None
             if place is not None:

@@ -5,6 +5,7 @@ from serving.models.completions import (
     CompletionState,
 )
 from serving.models.deployments import Deployment, DeploymentState
+from serving.models.engines import EngineReport
 
 __all__ = [
     "UNFINISHED",
@@ -13,4 +14,5 @@ __all__ = [
     "CompletionState",
     "Deployment",
     "DeploymentState",
+    "EngineReport",
 ]

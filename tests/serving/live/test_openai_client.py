@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 
 import httpx
@@ -15,7 +16,7 @@ from accounts.api_keys import Limits
 from accounts.models import Scope
 from attribution.models import Attribution
 from ledger.models import Account
-from serving.models import Completion
+from serving.models import Completion, EngineReport
 from tests.ledger.books import OPEN, balance_of
 
 MESSAGES = [{"role": "user", "content": "What does a contributor do?"}]
@@ -216,6 +217,19 @@ def test_an_answer_is_held_to_a_schema(client, live):
     said = json.loads(answer.choices[0].message.content)
     assert set(said) == {"sure", "word"}
     assert said["word"] in ("yes", "no")
+
+
+def test_the_worker_reports_what_its_engine_holds(client, live):
+    chat(client, max_tokens=3)
+    until = time.monotonic() + 20
+    while True:
+        found = EngineReport.objects.filter(base="starter").first()
+        if found and found.snapshot["engine"]["answer_tokens"] and found.snapshot["adapters"]:
+            break
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert "builder-tuned" in [one["name"] for one in found.snapshot["adapters"]]
+    assert sum(found.snapshot["first_token"]["counts"]) >= 1
 
 
 def test_a_receipt_s_event_comes_to_who_asks_for_it(house, live, secret):
