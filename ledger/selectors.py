@@ -184,9 +184,11 @@ def holds(user: User) -> QuerySet[Hold]:
 
 def addresses_of(user: User) -> list[PayoutAddress]:
     """Paid addresses that the user holds now, or that their earnings were ever published to."""
-    linked = user.wallets.values("address")
-    mine = Q(address__in=linked) | Q(credits__user=user)
-    return list(PayoutAddress.objects.filter(mine).distinct().order_by("id"))
+    # Read first: with subqueries in an OR the database would walk through all addresses.
+    linked = list(user.wallets.values_list("address", flat=True))
+    credited = DistributionCredit.objects.filter(user=user).values_list("payee", flat=True)
+    mine = Q(address__in=linked) | Q(pk__in=set(credited))
+    return list(PayoutAddress.objects.filter(mine).order_by("id"))
 
 
 def payout_wallet(user: User) -> Wallet | None:

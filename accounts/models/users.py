@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Upper
 from django.utils import timezone
 from django.utils.text import slugify
 
@@ -113,6 +113,11 @@ class Wallet(Entity):
     is_primary = models.BooleanField(default=False)
 
     class Meta:
+        indexes = [
+            # As it is spelt everywhere, and however somebody else spells it (`iexact`).
+            models.Index(fields=["address"], name="wallet_by_address"),
+            models.Index(Upper("address"), name="wallet_by_any_case"),
+        ]
         constraints = [
             models.UniqueConstraint(Lower("address"), name="wallet_address_unique"),
             models.UniqueConstraint(

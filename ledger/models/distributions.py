@@ -5,7 +5,7 @@ from __future__ import annotations
 import pgtrigger
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Upper
 
 from accounts.fields import WeiField
 from accounts.models.base import Entity
@@ -20,6 +20,11 @@ class PayoutAddress(Entity):
     claimed = WeiField(default=0)
 
     class Meta:
+        indexes = [
+            # As it is spelt everywhere, and however somebody else spells it (`iexact`).
+            models.Index(fields=["address"], name="ledger_payout_by_address"),
+            models.Index(Upper("address"), name="ledger_payout_by_any_case"),
+        ]
         constraints = [
             models.UniqueConstraint(Lower("address"), name="ledger_payout_address_once"),
             models.CheckConstraint(
