@@ -15,6 +15,7 @@ if (root) {
   let running = null; // the answers under way: an AbortController and their completions
   let quoteTimer = null;
   let quoteTurn = 0;
+  let quotedFor = "";
 
   const byName = (name) => deployments.find((one) => one.name === name);
   const csrfToken = () => JSON.parse(document.body.getAttribute("hx-headers:inherited"))["X-CSRFToken"];
@@ -90,7 +91,11 @@ if (root) {
   function scheduleQuote() {
     clearTimeout(quoteTimer);
     quoteTimer = setTimeout(showQuote, 350);
+    if (composer.question.value.trim()) quoteLine.textContent = "Computing what it costs at most…";
   }
+
+  // What a price is for: the same question to another model, or with more tokens, has another one.
+  const priced = (question) => JSON.stringify(panes.map((pane) => bodyFor(pane, question)));
 
   async function showQuote() {
     const question = composer.question.value.trim();
@@ -104,7 +109,12 @@ if (root) {
       if (!response.ok) return { pane, error: await errorOf(response) };
       return { pane, quote: await response.json() };
     })).catch(() => null);
-    if (turn !== quoteTurn || !parts) return;
+    if (turn !== quoteTurn) return;
+    if (!parts) {
+      quoteLine.textContent = "The price could not be computed. Look at your connection, then go on typing.";
+      return;
+    }
+    quotedFor = priced(question);
     quoteLine.textContent = parts.map(({ pane, quote, error }) => {
       if (error) return `${pane.deployment.title}: ${error.message}`;
       const words = `${pane.deployment.title}: at most ${quote.highest_fee} OPEN (${quote.prompt_tokens} tokens read, up to ${quote.max_tokens} written)`;
@@ -196,6 +206,13 @@ if (root) {
     window.htmx.process(turn.panel);
   }
 
+  // Whoever is quicker than the price sees it before anything is held.
+  async function quoteFirst() {
+    clearTimeout(quoteTimer);
+    quoteLine.textContent = "Computing what it costs at most…";
+    await showQuote();
+  }
+
   async function send() {
     const question = composer.question.value.trim();
     if (!question || running) return;
@@ -204,14 +221,18 @@ if (root) {
     running = { controller, signal: controller.signal, completions: new Set() };
     sendButton.disabled = true;
     stopButton.disabled = false;
-    composer.question.value = "";
-    const taken = await Promise.all(panes.map((pane) => ask(pane, question, running)));
+    if (quotedFor !== priced(question)) await quoteFirst();
+    const priceIsShown = quotedFor === priced(question) && !running.signal.aborted;
+    if (priceIsShown) composer.question.value = "";
+    const taken = priceIsShown
+      ? await Promise.all(panes.map((pane) => ask(pane, question, running)))
+      : [];
     running = null;
     // What no model took is given back to be changed.
     if (!taken.some(Boolean) && !composer.question.value) composer.question.value = question;
     sendButton.disabled = false;
     stopButton.disabled = true;
-    scheduleQuote();
+    if (priceIsShown) scheduleQuote();
   }
 
   // The answer's stream stays open: its end tells what the stopped answer cost.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import httpx
@@ -88,7 +89,9 @@ def test_a_question_is_priced_asked_of_both_and_paid(page, client_person):
     )
 
 
-def test_a_second_question_carries_the_conversation_on(page):
+def test_a_second_question_carries_the_conversation_on_and_each_is_quoted_first(page):
+    sent = []
+    page.on("request", lambda request: sent.append(request.url.rstrip("/").rpartition("/")[2]))
     page.get_by_label("Beside it").select_option("")
     page.get_by_label("Most tokens").fill("4")
     for number in range(2):
@@ -97,6 +100,8 @@ def test_a_second_question_carries_the_conversation_on(page):
         expect(page.locator(".turn__cost").nth(number)).to_contain_text("OPEN for", timeout=20_000)
     second = Completion.objects.order_by("id").last()
     assert [message["role"] for message in second.messages] == ["user", "assistant", "user"]
+    order = [name for name, _ in groupby(name for name in sent if name in ("quote", "ask"))]
+    assert order == ["quote", "ask"] * 2
 
 
 def test_stopping_ends_the_answer_and_its_cost(page):
