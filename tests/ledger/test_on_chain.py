@@ -8,13 +8,13 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from config.reconciliation import check_chain
-from ledger.models import Account, Claim, Distribution, Intent, RelayReserve
+from ledger.models import Account, Claim, Distribution, Intent, PayoutChoice, RelayReserve
 from ledger.reconciliation import check_ledger
 from ledger.services import chain as intents
 from ledger.services.claims import claim_proof, request_relayed_claim
 from ledger.services.distributions import publish_distribution
 from ledger.services.holds import Refs
-from ledger.services.relays import relay_fee
+from ledger.services.relays import choose_payouts, relay_fee
 from ledger.services.settlement import Credit, settle_suspense
 from tests.chain_fixtures import ALICE, OPEN, chain, chain_settings, deployed_chain, worker
 from tests.ledger.books import balance_of, capture, hold_for, link, person
@@ -66,6 +66,14 @@ def test_a_contributor_is_paid_in_a_wallet_without_gas(worker, payer, settings):
     contributor = person("contributor")
     answer(payer, contributor)
     link(contributor, FRESH)
+    choose_payouts(
+        user=contributor,
+        claims=PayoutChoice.Claims.ASK,
+        push=False,
+        shown_fee=relay_fee(),
+        acting_user=contributor,
+        at=timezone.now(),
+    )
     earned = balance_of(Account.Kind.EARNINGS, contributor.pk)
     distribution = publish()
 
