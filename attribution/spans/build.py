@@ -36,7 +36,7 @@ class RecordTokens:
     """A record's id and its token ids, as the model reads them."""
 
     record_id: str
-    ids: Sequence[int]
+    ids: Sequence[int] | NDArray[np.integer[Any]]
 
 
 def build(
@@ -98,7 +98,9 @@ def encode(ids: Sequence[int] | NDArray[np.int64], width: int) -> bytes:
     return wide.view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes()
 
 
-def checked(ids: Sequence[int], vocabulary: int, whose: str) -> NDArray[np.int64]:
+def checked(
+    ids: Sequence[int] | NDArray[np.integer[Any]], vocabulary: int, whose: str
+) -> NDArray[np.int64]:
     """The ids as an array. Raises TokenError."""
     found = np.asarray(ids, dtype=np.int64)
     if found.ndim != 1 or (found.size and not (found.min() >= 0 and found.max() < vocabulary)):
