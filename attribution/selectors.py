@@ -143,7 +143,7 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
 
 
 def prompt_weights_of(completion_id: UUID, user: Any) -> list[int]:
-    """How much each token of the prompt mattered, in parts of a thousand; for its payer alone.
+    """How much each token of the prompt mattered, in parts of a million; for its payer alone.
 
     Empty where that was not computed, or nothing is known yet.
     """

@@ -15,7 +15,7 @@ SHADES = 4
 
 @dataclass(frozen=True)
 class Piece:
-    """A token's text; `weight` in parts of a thousand, `shade` from -SHADES to SHADES."""
+    """A token's text; `weight` in parts of a million, `shade` from -SHADES to SHADES."""
 
     text: str
     weight: int
@@ -39,7 +39,8 @@ def pieces_of(completion: Completion) -> list[Piece]:
         tokenizer = load_tokenizer(completion.deployment.base_model.path)
     except PromptError:
         return []
-    return shaded(texts_of(tokenizer, completion.prompt_ids), weights)
+    ids = completion.prompt_ids
+    return shaded(texts_of(tokenizer, ids), weights, words_of(tokenizer, ids))
 
 
 def texts_of(tokenizer: PromptTokenizer, ids: Sequence[int]) -> list[str]:
@@ -48,10 +49,16 @@ def texts_of(tokenizer: PromptTokenizer, ids: Sequence[int]) -> list[str]:
     return [read([one], skip_special_tokens=False).replace("\ufffd", "·") for one in ids]
 
 
-def shaded(texts: Sequence[str], weights: Sequence[int]) -> list[Piece]:
-    """The strongest token has the strongest shade."""
-    largest = max(map(abs, weights), default=0) or 1
+def words_of(tokenizer: PromptTokenizer, ids: Sequence[int]) -> list[bool]:
+    """Which tokens are more than a marker of the template or blanks."""
+    return [bool(tokenizer.decode([one]).strip()) for one in ids]
+
+
+def shaded(texts: Sequence[str], weights: Sequence[int], words: Sequence[bool]) -> list[Piece]:
+    """The strongest word has the strongest shade. Markers, where the model gathers much of what it
+    read, have none: they would leave the words pale."""
+    largest = max((abs(one) for one, word in zip(weights, words, strict=True) if word), default=0)
     return [
-        Piece(text, weight, round(SHADES * weight / largest))
-        for text, weight in zip(texts, weights, strict=True)
+        Piece(text, weight, round(SHADES * weight / largest) if word and largest else 0)
+        for text, weight, word in zip(texts, weights, words, strict=True)
     ]
