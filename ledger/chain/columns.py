@@ -28,6 +28,11 @@ for _value, _digits in enumerate(zip("0123456789abcdef", "0123456789ABCDEF", str
 def parse_addresses(texts: list[str]) -> Bytes:
     """The (n, 20) bytes of addresses as text. Raises ValueError for the first that is none, or
     has a wrong checksum."""
+    return spell_addresses(texts)[0]
+
+
+def spell_addresses(texts: list[str]) -> tuple[Bytes, Bytes]:
+    """The same, and their (n, 42) letters with checksums, which checking them has made."""
     joined = "".join(texts).encode("ascii", "replace")
     if any(len(text) != ADDRESS_TEXT for text in texts):
         _refuse(texts)
@@ -36,11 +41,12 @@ def parse_addresses(texts: list[str]) -> Bytes:
     if (digits == _NO_DIGIT).any() or (rows[:, 0] != ord("0")).any():
         _refuse(texts)
     addresses: Bytes = ((digits[:, 0::2] << 4) | digits[:, 1::2]).astype(np.uint8, copy=False)
-    odd = (address_text(addresses) != rows).any(axis=1)
+    spelled = address_text(addresses)
+    odd = (spelled != rows).any(axis=1)
     # Other than the checksummed spelling: all of one case is one as well, and the rest is refused.
     for number in np.flatnonzero(odd):
         to_checksum(texts[number])
-    return addresses
+    return addresses, spelled
 
 
 def address_text(addresses: Bytes) -> Bytes:

@@ -6,9 +6,9 @@ directions. The tree is the complete binary tree of @openzeppelin/merkle-tree, i
 the root first and the leaves, sorted by hash, last and backwards; roots, proofs and dumps equal
 that library's. Source: https://github.com/OpenZeppelin/merkle-tree
 
-Building costs two hashes a leaf and one a node, level by level over columns: O(n) hashes, 150
-bytes of memory a leaf. `python -m ledger.chain.distribution verify FILE` rebuilds one from its
-published file and needs nothing of the web application.
+Building costs two hashes a leaf, one for its address's checksum and one a node, level by level over
+columns: O(n) hashes, 200 bytes of memory a leaf. `python -m ledger.chain.distribution verify FILE`
+rebuilds one from its published file and needs nothing of the web application.
 """
 
 from __future__ import annotations
@@ -56,12 +56,14 @@ class Claim:
 class Tree:
     """A published distribution. Leaf i is `accounts[i]`, `amounts[i]` and stands at `places[i]`.
 
-    accounts (n, 20) in ascending order, amounts (n, 16) big-endian wei, nodes (2n - 1, 32).
+    accounts (n, 20) in ascending order, spelled (n, 42) with their checksums, amounts (n, 16)
+    big-endian wei, nodes (2n - 1, 32).
     """
 
     chain_id: int
     distributor: str
     accounts: Bytes
+    spelled: Bytes
     amounts: Bytes
     nodes: Bytes
     places: np.ndarray[tuple[int], np.dtype[np.intp]]
@@ -82,7 +84,7 @@ class Tree:
         """Every account with its cumulative wei, in the order of the addresses."""
         for start in range(0, len(self), ROWS):
             part = slice(start, start + ROWS)
-            text = columns.address_text(self.accounts[part]).tobytes().decode("ascii")
+            text = self.spelled[part].tobytes().decode("ascii")
             width = columns.ADDRESS_TEXT
             for number, amount in enumerate(columns.amounts_of(self.amounts[part])):
                 yield text[number * width : (number + 1) * width], amount
@@ -129,14 +131,14 @@ def build(*, chain_id: int, distributor: str, amounts: Iterable[tuple[str, int]]
     The pairs are read once and need not fit into memory as objects. Raises DistributionError for
     nobody, an address twice, an amount not above zero or too large, ValueError for no address.
     """
-    accounts, wei, total = _checked(amounts)
+    accounts, spelled, wei, total = _checked(amounts)
     hashes = np.empty((len(accounts), NODE), dtype=np.uint8)
     prefix = _word(chain_id) + _word(int.from_bytes(address_bytes(distributor)))
     for start in range(0, len(accounts), ROWS):
         part = slice(start, start + ROWS)
         hashes[part] = _leaves(prefix, accounts[part], wei[part])
     nodes, places = merkle_tree(hashes)
-    return Tree(chain_id, to_checksum(distributor), accounts, wei, nodes, places, total)
+    return Tree(chain_id, to_checksum(distributor), accounts, spelled, wei, nodes, places, total)
 
 
 def leaf(*, chain_id: int, distributor: str, account: str, cumulative: int) -> bytes:
@@ -220,12 +222,14 @@ def _leaves(prefix: bytes, accounts: Bytes, amounts: Bytes) -> Bytes:
     return keccak256_many(keccak256_many(words))
 
 
-def _checked(amounts: Iterable[tuple[str, int]]) -> tuple[Bytes, Bytes, int]:
-    """Accounts in order, their amounts, and the sum."""
-    addresses, wei, total = [], bytearray(), 0
+def _checked(amounts: Iterable[tuple[str, int]]) -> tuple[Bytes, Bytes, Bytes, int]:
+    """Accounts in order, their letters, their amounts, and the sum."""
+    addresses, letters, wei, total = [], [], bytearray(), 0
     rest = iter(amounts)
     while part := list(islice(rest, ROWS)):
-        addresses.append(columns.parse_addresses([address for address, _ in part]))
+        found, spelled = columns.spell_addresses([address for address, _ in part])
+        addresses.append(found)
+        letters.append(spelled)
         for address, cumulative in part:
             if isinstance(cumulative, bool) or not isinstance(cumulative, int):
                 raise DistributionError(f"{address} has {cumulative!r}, which is not whole wei.")
@@ -244,7 +248,8 @@ def _checked(amounts: Iterable[tuple[str, int]]) -> tuple[Bytes, Bytes, int]:
     if len(twice):
         name = from_bytes(accounts[twice[0]].tobytes())
         raise DistributionError(f"{name} stands twice: one address has one leaf.")
-    return accounts, np.frombuffer(wei, dtype=np.uint8).reshape(-1, AMOUNT)[ranked], total
+    column = np.frombuffer(wei, dtype=np.uint8).reshape(-1, AMOUNT)
+    return accounts, np.concatenate(letters)[ranked], column[ranked], total
 
 
 def _word(number: int) -> bytes:
