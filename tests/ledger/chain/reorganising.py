@@ -244,6 +244,8 @@ class Campaign:
             self.dropped += raws[kept:]
             self.seen["moved"] += kept
             self.seen["dropped"] += whole - kept
+        # Else a block without transactions would come again as the very same one.
+        rpc("anvil_setCoinbase", f"0x{self.random.randrange(2**160):040x}")
         rpc("anvil_reorg", depth, [[raw, offset] for offset, _, raw in sorted(pairs)])
         # What is in the pool now is a chance of the node's; ours decides who comes again.
         rpc("anvil_dropAllTransactions")
