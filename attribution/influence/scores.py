@@ -10,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution.influence import native
 from attribution.influence.quantise import Query
 
 LIMB = 20  # bits; int16 query x 20 bits x up to 2**28 coordinates stays below 2**63
+NATIVE_FROM = 64  # sketches; for fewer no compiler is started
 ROWS = 512  # sketches scored at a time, and
 COLUMNS = 128  # their bytes: what both need of the table stays in a core's own cache
 
@@ -49,8 +51,16 @@ def record_scores(
     Shapes: codes (records, bytes), norms (records,), weights (sketch width,) -> (records,).
     Bound for an 8-bit query: 65,535 x 127 x 255 x width < 2**63 up to 4 x 10**9 coordinates.
     """
+    products = _products(weights, query, codes.shape[1])
+    found = native.kernel() if codes.shape[0] >= NATIVE_FROM else None
+    signed = found(codes, products) if found else portable_scores(codes, products)
+    return signed * norms.astype(np.int64)
+
+
+def portable_scores(codes: NDArray[np.uint8], products: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Sums of signed products, (records,): what the native kernel does, by numpy alone."""
     width = codes.shape[1]
-    table = _byte_table(weights, query, width)
+    table = _byte_table(products)
     offsets = np.arange(COLUMNS, dtype=np.intp) * 256
     scores = np.zeros(codes.shape[0], dtype=np.int64)
     for begin in range(0, codes.shape[0], ROWS):
@@ -61,18 +71,24 @@ def record_scores(
             places += offsets[: places.shape[1]]
             part = table[first * 256 : (first + COLUMNS) * 256]
             total += part.take(places).sum(axis=1, dtype=np.int64)
-    return scores * norms.astype(np.int64)
+    return scores
 
 
-def _byte_table(weights: NDArray[np.uint8], query: Query, width_bytes: int) -> NDArray[np.int32]:
+def _products(weights: NDArray[np.uint8], query: Query, width_bytes: int) -> NDArray[np.int32]:
+    """Query times weight for each bit of a sketch, zero for those that fill its last byte."""
+    products = np.zeros(width_bytes * 8, dtype=np.int32)
+    width = weights.shape[0]
+    products[:width] = query.codes[:width].astype(np.int32) * weights
+    return products
+
+
+def _byte_table(products: NDArray[np.int32]) -> NDArray[np.int32]:
     """For each byte of a sketch and each of its 256 values, what it adds to the score.
 
     At most 8 x 32,767 x 255 < 2**27, so floating point does it exactly, and faster.
     """
-    products = np.zeros(width_bytes * 8)
-    width = weights.shape[0]
-    products[:width] = query.codes[:width].astype(np.float64) * weights
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     signs = bits.astype(np.float64) * 2 - 1  # (256, 8)
-    table: NDArray[np.int32] = (products.reshape(width_bytes, 8) @ signs.T).astype(np.int32)
-    return table.reshape(-1)
+    whole = products.reshape(-1, 8).astype(np.float64) @ signs.T
+    table: NDArray[np.int32] = whole.astype(np.int32).reshape(-1)
+    return table

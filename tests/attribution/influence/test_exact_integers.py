@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attribution.influence import native
 from attribution.influence.quantise import (
     NORM_MAX,
     VECTOR_MAX,
@@ -19,7 +20,7 @@ from attribution.influence.quantise import (
     sketch,
 )
 from attribution.influence.recompute import differences
-from attribution.influence.scores import group_scores, record_scores
+from attribution.influence.scores import group_scores, portable_scores, record_scores
 from attribution.influence.shares import WHOLE, portion, shares
 
 # The sum of 10**8 records whose every coordinate is as large as can be.
@@ -71,16 +72,30 @@ def test_record_scores_equal_python_integers(width, records, seed):
     assert record_scores(codes, norms, weights, query).tolist() == expected
 
 
-def test_the_largest_sketch_score_does_not_overflow():
+@pytest.mark.skipif(native.kernel() is None, reason="no C compiler")
+@given(st.integers(1, 300), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_the_native_kernel_gives_the_portable_integers(rows, width, seed):
+    draw = np.random.default_rng(seed)
+    codes = draw.integers(0, 256, (rows, width), dtype=np.uint8)
+    largest = VECTOR_MAX * 255
+    products = draw.integers(-largest, largest + 1, 8 * width).astype(np.int32)
+    found = native.kernel()(codes, products)
+    assert np.array_equal(found, portable_scores(codes, products))
+    bits = np.unpackbits(codes[-1]).astype(np.int64) * 2 - 1
+    assert found[-1] == int(bits @ products.astype(np.int64))
+
+
+@pytest.mark.parametrize("rows", [1, 200])  # the portable loop, and the native one if there is one
+def test_the_largest_sketch_score_does_not_overflow(rows):
     width = 32_768
     query = Query(np.full(width, VECTOR_MAX, dtype=np.int16), 1.0, 16)
     found = record_scores(
-        np.full((1, width // 8), 255, dtype=np.uint8),
-        np.array([NORM_MAX], dtype=np.uint16),
+        np.full((rows, width // 8), 255, dtype=np.uint8),
+        np.full(rows, NORM_MAX, dtype=np.uint16),
         np.full(width, 255, dtype=np.uint8),
         query,
     )
-    assert found.tolist() == [NORM_MAX * VECTOR_MAX * 255 * width]
+    assert found.tolist() == [NORM_MAX * VECTOR_MAX * 255 * width] * rows
 
 
 def test_a_sketch_with_its_norm_takes_4098_bytes():
