@@ -205,5 +205,6 @@ def _header(
         "width": len(selection.coordinates),
         "sketch_width": len(selection.weights),
         "clip": repr(selection.clip),
+        "sketch_clip": repr(selection.sketch_clip),
         "record_count": len(ordered),
     }

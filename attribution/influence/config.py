@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 METHOD = "ekfac-lora"
-METHOD_VERSION = 1
+METHOD_VERSION = 2  # 1: covariances of 64 records, sketches clipped as sums are
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -23,7 +23,7 @@ class InfluenceConfig:
     )
     fit_min: int = _option(64, "At least so many records are in the fit sample, where there are.")
     fit_max: int = _option(2048, "At most so many records are in the fit sample.")
-    covariance_max: int = _option(64, "At most so many of them make the Kronecker factors.")
+    covariance_max: int = _option(128, "At most so many of them make the Kronecker factors.")
     damping: float = _option(
         0.1, "Added to each block's eigenvalues, in units of the block's mean eigenvalue."
     )
@@ -34,6 +34,11 @@ class InfluenceConfig:
         50.0,
         "A record's whitened gradient is scaled down to this percentile of the fit sample's "
         "norms, which bounds what one crafted record can earn.",
+    )
+    sketch_clip_percentile: float = _option(
+        95.0,
+        "The same for sketches, which show and do not pay: at the other percentile a twentieth of "
+        "their precision is lost.",
     )
     group_width: int = _option(
         65_536, "Coordinates that a group's sum and an answer's sketch keep, at most."
@@ -54,8 +59,9 @@ class InfluenceConfig:
     def __post_init__(self) -> None:
         if not 0 < self.fit_fraction <= 1:
             raise ValueError("fit_fraction lies in (0, 1].")
-        if not 0 < self.clip_percentile <= 100:
-            raise ValueError("clip_percentile lies in (0, 100].")
+        for name in ("clip_percentile", "sketch_clip_percentile"):
+            if not 0 < getattr(self, name) <= 100:
+                raise ValueError(f"{name} lies in (0, 100].")
         if self.damping <= 0 or self.damping_floor <= 0:
             raise ValueError("damping and damping_floor are positive.")
         if self.drift_max < 1:

@@ -27,21 +27,34 @@ from attribution.influence.quantise import quantise_weights
 @dataclass(frozen=True, slots=True)
 class Selection:
     """``coordinates`` (width,) of the flat vector, strongest first; ``weights`` (sketch width,)
-    for its first coordinates; ``clip`` is the norm at which records are cut."""
+    for its first coordinates; ``clip`` is the norm at which records are cut before they are added
+    up, ``sketch_clip`` that at which their sketches are."""
 
     coordinates: NDArray[np.int64]
     weights: NDArray[np.uint8]
     clip: float
+    sketch_clip: float
 
     def save(self, path: Path) -> None:
-        np.savez(path, coordinates=self.coordinates, weights=self.weights, clip=self.clip)
+        np.savez(
+            path,
+            coordinates=self.coordinates,
+            weights=self.weights,
+            clip=self.clip,
+            sketch_clip=self.sketch_clip,
+        )
 
     @classmethod
     def load(cls, path: Path) -> Selection:
         """Raises IndexFileError where the file is missing or damaged."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["coordinates"], arrays["weights"], float(arrays["clip"]))
+                return cls(
+                    arrays["coordinates"],
+                    arrays["weights"],
+                    float(arrays["clip"]),
+                    float(arrays["sketch_clip"]),
+                )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise IndexFileError(path, f"it cannot be read ({error}).") from error
 
@@ -87,12 +100,13 @@ def select(
         magnitude += np.abs(directions).sum(axis=0)
         beat()
     clip = float(np.percentile(norms, config.clip_percentile))
+    sketch_clip = float(np.percentile(norms, config.sketch_clip_percentile))
     if clip <= 0:
         raise InfluenceError("All gradients of the fit sample are zero.")
     width = group_width(model.dimension, groups, config)
     order = np.argsort(-strength, kind="stable")[:width].astype(np.int64)
     sketched = order[: min(config.sketch_width, width)]
-    return Selection(order, quantise_weights(magnitude[sketched]), clip)
+    return Selection(order, quantise_weights(magnitude[sketched]), clip, sketch_clip)
 
 
 def finite_gradients(

@@ -124,7 +124,12 @@ def _revise(
         return finished
     work = work_folder(out_folder, fingerprint)
     clip = float(index.manifest.header["clip"])
-    selection = Selection(np.asarray(index.coordinates), np.asarray(index.weights), clip)
+    selection = Selection(
+        np.asarray(index.coordinates),
+        np.asarray(index.weights),
+        clip,
+        float(index.manifest.header["sketch_clip"]),
+    )
     make_shards(model, factors, selection, ordered, config, work, on_progress)
 
     kept = [r for r, entry in enumerate(index.records) if entry.group_id not in anew]

@@ -88,12 +88,11 @@ def make_shard(
         chosen = [examples[place] for place in batch]
         whole = finite_gradients(model, factors, chosen)
         norms_before[batch] = np.linalg.norm(whole.astype(np.float64), axis=1)
-        clipped = clip_norms(whole, selection.clip)
-        vectors = whole[:, selection.coordinates] * clipped[:, None]
-        codes[batch], norms[batch] = sketch(
-            vectors[:, :sketch_width], selection.weights, selection.clip
-        )
-        whole_numbers = quantise_vectors(vectors, selection.clip)
+        chosen_only = whole[:, selection.coordinates]
+        shown = clip_norms(whole, selection.sketch_clip)[:, None] * chosen_only[:, :sketch_width]
+        codes[batch], norms[batch] = sketch(shown, selection.weights, selection.sketch_clip)
+        paid = clip_norms(whole, selection.clip)[:, None] * chosen_only
+        whole_numbers = quantise_vectors(paid, selection.clip)
         for place, numbers in zip(batch, whole_numbers, strict=True):
             hashes[place] = np.frombuffer(commit.vector_sha256(numbers), dtype=np.uint8)
             sums[row_of[examples[place].group_id]] += numbers

@@ -149,7 +149,7 @@ def _cost_bars(result: Attribution, judged: dict[str, Judged], peer: Judged, wor
     sketches, paid = judged[f"ours: {SKETCH}"].run, judged[f"ours: {PAID}"].run
     _say("three epochs of plain PEFT")
     epochs = 3 * statistics.median(runs.plain_epochs(world))
-    result.add("bytes a record", sketches.bytes_per_record, "B", at_most=4.1 * 1024)
+    result.add("bytes a record", sketches.bytes_per_record, "B", at_most=4_100)
     result.add("query / Kronfluence's, with gradient and rotation",
                sketches.query_s / peer.run.query_s, "x", at_most=0.1)  # fmt: skip
     result.add("scoring sums / Kronfluence's query", paid.scoring_s / peer.run.query_s, "x",

@@ -88,7 +88,7 @@ def _scored(world: World, made: Whitened) -> Iterator[dict[str, Any]]:
         clip = float(np.percentile(norms, percentile))
         cut = clip_norms(made.records, clip)[None, :]
         yield _line(world, f"{made.setting}, clip {percentile:g}: whole", plain * cut)
-    clip = float(np.percentile(norms, InfluenceConfig().clip_percentile))
+    clip = float(np.percentile(norms, InfluenceConfig().sketch_clip_percentile))
     clipped = made.records * clip_norms(made.records, clip)[:, None]
     directions = made.records[made.sample] / norms[:, None]
     order = np.argsort(-np.square(directions).sum(axis=0), kind="stable")
