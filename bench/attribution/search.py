@@ -52,7 +52,7 @@ def main(world: World) -> int:
     lines = [*_ours(world), *_kronfluence(world)]
     lines.sort(key=lambda line: -line["lds"])
     out = task.FOLDER / "search.json"
-    out.write_text(json.dumps(lines, indent=1) + "\n")
+    out.write_text("[\n" + ",\n".join(f" {json.dumps(line)}" for line in lines) + "\n]\n")
     for line in lines:
         sys.stdout.write(
             f"{line['lds']:.3f} {line['pearson']:.3f} {line['variation']:.3f}  {line['setting']}\n"
