@@ -65,7 +65,7 @@ def gather(
     *, minimum: int, fee: int, after: UUID | None, at_most: int, distribution_id: UUID | None
 ) -> Owed:
     """Lock the next `at_most` earnings accounts of `minimum` wei and more whose owners have a
-    wallet, from that `after` on.
+    wallet and owe the house nothing, from that `after` on.
 
     `fee` wei are set aside of those who chose to have claims sent in their stead for as much and
     have no fee set aside yet, where what is unclaimed then is worth at least twice as much.
@@ -86,6 +86,10 @@ def gather(
             ORDER BY w.is_primary DESC, w.created_at DESC LIMIT 1
         ) wallet
         WHERE a.kind = 'EARNINGS' AND a.balance >= %(minimum)s AND a.id > %(after)s
+          AND NOT EXISTS (
+              SELECT FROM ledger_account o
+              WHERE o.kind = 'RECEIVABLE' AND o.owner_id = a.owner_id AND o.balance < 0
+          )
         ORDER BY a.id LIMIT %(at_most)s FOR NO KEY UPDATE OF a
         """,
         {"minimum": max(1, minimum), "after": after or UUID(int=0), "at_most": at_most},
