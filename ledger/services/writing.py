@@ -55,7 +55,7 @@ WITH draft AS MATERIALIZED (
     JOIN fresh f ON f.id = l.entry_id
 ), locked AS MATERIALIZED (
     SELECT a.id, a.balance, a.overdraft FROM ledger_account a
-    WHERE a.id IN (SELECT account_id FROM leg)
+    WHERE a.id = ANY (ARRAY(SELECT account_id FROM leg))
     ORDER BY a.id FOR NO KEY UPDATE OF a
 ), moved AS (
     SELECT account_id, sum(sum(amount)) OVER (PARTITION BY account_id ORDER BY place) AS change

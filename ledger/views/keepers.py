@@ -7,6 +7,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -40,7 +41,7 @@ def money(request: HttpRequest) -> HttpResponse:
         "platform_total": platform.shards.total() if platform else 0,
         "pay_form": PayOutForm(),
         "deposits": [(one, AssignForm(auto_id=f"id_{one.pk}_%s")) for one in _unassigned()[:SHOWN]],
-        "paid": Entry.objects.filter(kind=Entry.Kind.PAID_OUT).order_by("-id")[:SHOWN],
+        "paid": _paid()[:SHOWN],
     }
     return render(request, "ledger/keepers.html", context)
 
@@ -104,6 +105,12 @@ def _done(
         except LedgerError as error:
             messages.error(request, error.message)
     return redirect("ledger:keepers")
+
+
+def _paid() -> Any:
+    """Payments of keepers, the newest first, each with its `total` in wei."""
+    total = Sum("postings__amount", filter=Q(postings__amount__gt=0))
+    return Entry.objects.filter(kind=Entry.Kind.PAID_OUT).annotate(total=total).order_by("-id")
 
 
 def _unassigned() -> Any:
