@@ -6,8 +6,11 @@ from accounts.models import AuditEvent, Notification
 from ledger import truth
 from ledger.errors import ClaimOnItsWay, NothingToClaim
 from ledger.models import Account, Claim, Distribution, Entry, Intent, PayoutAddress
+from ledger.models.pools import PoolFunding
 from ledger.reconciliation import check_ledger
-from ledger.services import claims, roots, vanished
+from ledger.services import claims, poolfunding, roots, vanished
+from ledger.services.opening import account_for
+from ledger.services.posting import Leg, post_entry
 from tests.ledger.books import (
     FIRST,
     NOON,
@@ -21,7 +24,7 @@ from tests.ledger.books import (
     publish,
     rooted,
 )
-from tests.ledger.mirror import attempt
+from tests.ledger.mirror import attempt, intent
 
 pytestmark = pytest.mark.django_db
 State = Distribution.State
@@ -227,3 +230,36 @@ def test_a_gift_that_is_gone_is_undone_and_booked_again(db):
         assert balance_of(Account.Kind.DISTRIBUTOR) == 0
     roots.on_gift(sender=FIRST, amount=7, **gift)
     assert balance_of(Account.Kind.UNASSIGNED) == 7
+
+
+def test_a_pool_that_was_funded_is_on_its_way_again_and_funded_once(payer):
+    pool, user = "0x" + "0f" * 32, account_for(Account.Kind.USER, payer.pk)
+    entry = post_entry(
+        kind=Entry.Kind.POOLING, key="pooling:one", at=NOON,
+        legs=[Leg(user, -5), Leg(account_for(Account.Kind.POOLING), 5)],
+    )  # fmt: skip
+    sent = intent(kind=Intent.Kind.STAKERS)
+    funding = PoolFunding.objects.create(
+        source_kind=Account.Kind.STAKERS, pool_id=pool, amount=5, entry=entry, intent_id=sent.pk
+    )
+    before = balance_of(Account.Kind.GATEWAY)
+
+    def paid_by(tx_hash):
+        return poolfunding.on_stakers_funded(
+            batch_id=funding.pk, pool_id=pool, amount=5, chain_id=31337, tx_hash=tx_hash,
+            log_index=0, at=NOON,
+        )  # fmt: skip
+
+    for tx_hash in ("0xa1", "0xa2"):
+        assert paid_by(tx_hash) == paid_by("0xa3")
+        assert balance_of(Account.Kind.GATEWAY) == before + 5
+        assert poolfunding.on_stakers_gone(batch_id=funding.pk, at=NOON) is not None
+        assert poolfunding.on_stakers_gone(batch_id=funding.pk, at=NOON) is None
+        funding.refresh_from_db()
+        assert (funding.state, funding.closed_by) == (PoolFunding.State.UNDER_WAY, None)
+        assert balance_of(Account.Kind.GATEWAY) == before
+        assert balance_of(Account.Kind.POOLING) == 5
+    paid_by("0xa1")
+    funding.refresh_from_db()
+    assert funding.state == PoolFunding.State.PAID
+    assert balance_of(Account.Kind.POOLING) == 0
