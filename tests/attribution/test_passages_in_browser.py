@@ -81,6 +81,19 @@ def test_a_payer_sees_the_passages_marked_and_a_contributor_drops_a_file(
     page.locator(".passage__number").first.click()
     assert page.url.endswith(f"#passage-{receipt.passages.first().pk}")
     page.screenshot(path=f"{folder}/passages-wide.png", full_page=True)
+    # The next answer of a page that is open already, as in the playground.
+    page.evaluate(
+        """([address, answer]) => {
+          const shown = document.querySelector("[data-answer]");
+          delete shown.dataset.marked;
+          shown.textContent = answer;
+          document.querySelector(".attribution-panel").replaceChildren();
+          htmx.ajax("GET", address, ".attribution-panel");
+        }""",
+        [f"/receipts/for/{completion.pk}/panel/", ANSWER],
+    )
+    page.locator("mark.passage").first.wait_for(timeout=20_000)
+    assert page.locator("mark.passage").all_text_contents() == marked
 
     Contribution.objects.filter(submitter=indexed.alice).update(file=put_bytes(FILE, "x/jsonl"))
     phone = signed_in(
