@@ -8,8 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from accounts.models import User
-from attribution.models import Passage, PassageRecord, Receipt
-from datanets.models import Datanet, Record
+from attribution.models import Passage, PassageRecord, Receipt, SpanIndex
+from datanets.models import Datanet, Record, Version
+from modelfactory.lineage import lineage_versions
+from modelfactory.models import Model
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ class Passages:
     lines: list[PassageLine]
     min_tokens: int
     answer_is_readable: bool
+
+
+def span_indexes_of(model: Model, user: Any) -> list[SpanIndex]:
+    """The span indexes that the model's answers are looked up in, of versions that `user` sees."""
+    versions = [version.pk for version in lineage_versions(model.run)]
+    return list(
+        SpanIndex.objects.filter(base_model=model.base_model_id, version__in=versions)
+        .filter(version__in=Version.objects.visible_to(user).values("pk"))
+        .select_related("version__datanet")
+        .order_by("version__datanet__name", "version__number")
+    )
 
 
 def passages_of(receipt: Receipt, user: Any) -> Passages:

@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from accounts.blobs import open_blob
-from attribution import selectors
+from attribution import passage_lines, selectors
 from attribution.influence.index import MANIFEST, IndexManifest
 from attribution.models import Index
 from modelfactory.models import Model
@@ -25,6 +25,7 @@ def index(request: HttpRequest, root: str) -> HttpResponse:
             "model": Model.objects.visible_to(request.user).filter(pk=found.model_id).first(),
             "header": found.manifest["header"],
             "groups": selectors.groups_of(found, request.user),
+            "span_indexes": passage_lines.span_indexes_of(found.model, request.user),
             "may_download": selectors.may_read_index(found, request.user),
         },
     )

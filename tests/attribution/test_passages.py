@@ -188,6 +188,22 @@ def test_the_index_of_a_version_is_built_once_beside_the_influence_index(indexed
     assert (again.root, again.ready_at) == (row.root, row.ready_at)
 
 
+def test_the_page_of_the_index_names_the_span_indexes(client, indexed):
+    from attribution.models import Index
+
+    row = SpanIndex.objects.get()
+    address = reverse("attribution:index", args=[Index.objects.get().root])
+    assert row.root[:16] in client.get(address).content.decode()
+    SpanIndex.objects.update(state="FAILED", root="", failure_reason="the disk is full")
+    # A reason may name files of the machine.
+    assert "the disk is full" not in client.get(address).content.decode()
+    client.force_login(indexed.staff)
+    assert "the disk is full" in client.get(address).content.decode()
+    client.logout()
+    Datanet.objects.update(state="DRAFT")
+    assert "No version that you may see" in client.get(address).content.decode()
+
+
 def test_an_attribution_waits_for_a_span_index_that_is_to_come(indexed):
     SpanIndex.objects.all().delete()
     attribution = indexed.ask(answer=ANSWER)
