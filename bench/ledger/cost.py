@@ -28,7 +28,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-ledger-") as folder, house.durable(Path(folder)):
         from bench.ledger import peers
 
-        world = peers.World(clients=2, batch=100, seconds=2.0, rounds=1)
+        world = peers.World(clients=2, batch=100, seconds=3.0, rounds=1)
         for name, calls, write, backend in _peers(world):
             ours, theirs = _cost(write, calls, backend)
             result.add(f"{name}: client", 1_000 * ours, "ms CPU")
