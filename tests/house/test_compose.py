@@ -105,6 +105,7 @@ def test_the_worker_of_the_chain_gets_every_way_to_a_key_and_the_caps(compose: d
     asked = {"CHAIN_KEYSTORE", "CHAIN_KEYSTORE_PASSWORD", "CHAIN_KMS", "CHAIN_KMS_TOKEN"}
     asked |= {"CHAIN_CAP_TRANSACTION_WEI", "CHAIN_CAP_DAY_WEI"}
     asked |= {"CHAIN_FEE_CAP_WEI", "CHAIN_LOW_FUNDS_WEI", "CHAIN_STUCK_SECONDS"}
+    asked |= {"CHAIN_STALE_SECONDS", "CHAIN_CONFIRMATIONS"}
     assert asked <= set(compose["services"]["chain"]["environment"])
 
 
