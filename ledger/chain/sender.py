@@ -205,7 +205,7 @@ class Sender:
         if not jobs:
             return 0
         hashes = [attempt.tx_hash for job in jobs for attempt in job.attempts]
-        receipts = self.client.receipts(hashes)
+        receipts = self.client.receipts(hashes, logs=False)
         mined = [
             Mined(job, attempt, receipts[attempt.tx_hash])
             for job in jobs

@@ -48,7 +48,7 @@ def confirm(client: ChainClient, wallet: ChainWallet, *, at: datetime) -> int:
     )
     if not waiting:
         return 0
-    receipts = client.receipts([intent.tx_hash for intent in waiting])
+    receipts = client.receipts([intent.tx_hash for intent in waiting], logs=False)
     gone = _gone(client, [one for one in waiting if one.tx_hash not in receipts])
     reasons = {
         one.pk: _why(client, one, wallet.address)

@@ -177,7 +177,7 @@ def test_a_stale_node_never_makes_a_paid_one_look_unpaid(node, payer) -> None:
     payer.step()
     payer.mine(3)
     real = payer.client.receipts
-    payer.client.receipts = lambda hashes: {}
+    payer.client.receipts = lambda hashes, **_: {}
     for _ in range(5):
         payer.step()
         payer.clock.pass_(60)
