@@ -11,6 +11,7 @@ The peers are installed by `bench/attribution/peers/install.sh`. One thread.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -114,7 +115,8 @@ def _bars(result: Attribution, judged: dict[str, Judged], world: World) -> None:
     for what, part in (("held-out", HELD_OUT), ("generated", GENERATED)):
         result.add(f"queries, {what}", known.of(part).full_losses.shape[1], "", at_least=40)
         for name, value in metrics.ceilings(known.of(part)).items():
-            result.add(f"noise ceiling of {name}, {what}", value, "")
+            if math.isfinite(value):
+                result.add(f"noise ceiling of {name}, {what}", value, "")
     if EKFAC not in judged:
         result.add("peer for the ratios", 0, "", at_least=1, note="Kronfluence is not installed")
         return
