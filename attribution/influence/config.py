@@ -37,8 +37,8 @@ class InfluenceConfig:
     )
     sketch_clip_percentile: float = _option(
         95.0,
-        "The same for sketches, which show and do not pay: at the other percentile a twentieth of "
-        "their precision is lost.",
+        "The same for sketches, which show and do not pay: at the other percentile they lose a "
+        "fiftieth of their precision.",
     )
     group_width: int = _option(
         65_536, "Coordinates that a group's sum and an answer's sketch keep, at most."
