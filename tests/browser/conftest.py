@@ -86,7 +86,7 @@ class Cast:
 
     def _hear(self, handle: str, message: Any) -> None:
         if message.type == "error":
-            self.problems.append(f"{handle}: {message.text}")
+            self.problems.append(f"{handle}: {message.text} {message.location}")
 
 
 @pytest.fixture(scope="package")

@@ -44,6 +44,7 @@ POSTED = {
     "publish-version": (302, 403),
     "review-all": (302, 403),
     "review-undo": (302, 403),
+    "pay-out": (302, 403),
 }
 
 

@@ -165,7 +165,7 @@ def test_a_nonce_that_another_used_is_signed_anew(worker: Worker, monkeypatch) -
             worker.send()
     worker.chain.transfer(OPERATOR, ALICE, 1)
 
-    worker.run()
+    worker.run(rounds=8)  # one to see that the nonce is gone, one to sign anew, and the usual five
 
     intent.refresh_from_db()
     assert intent.state == State.FINAL

@@ -86,8 +86,9 @@ def database_url() -> str:
     return f"postgresql://{who}@{host}:{found['PORT'] or 5432}/{name}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Up for this folder's tests alone: its worker answers whatever the database is asked for."""
     folder = tmp_path_factory.mktemp("house")
     redis_port, web_port = free_port(6700), free_port(8700)
     made = House(
@@ -205,6 +206,14 @@ def live(house: House, make_model, live_worker, builder) -> Deployment:
     _wait_for(is_live, 60, house, "generate")
     made.refresh_from_db()
     return made
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something to become true of the database."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
 
 
 def ended(completion_id: str, seconds: float = 30) -> Completion:
