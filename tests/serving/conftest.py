@@ -28,6 +28,12 @@ RANK = 4
 
 
 @pytest.fixture(autouse=True)
+def no_reporter(monkeypatch):
+    """The thread that writes an engine's report would outlive the test, and its database."""
+    monkeypatch.setattr("serving.reporting.Reporter.start", lambda self: None)
+
+
+@pytest.fixture(autouse=True)
 def own_blobs(settings, tmp_path):
     """A test keeps its blobs to itself and has no chain."""
     settings.CHAIN_ENABLED = False
