@@ -23,16 +23,15 @@ from accounts.ids import uuid7
 from modelfactory.models import BaseModel, Model
 from modelfactory.training.devices import choose_device
 from modelfactory.workers import materialise_adapter
-from serving import logprobs, streams
-from serving.engine.adapters import adapter_name
+from serving import carrying, logprobs, streams
 from serving.engine.engine import Engine
+from serving.engine.names import adapter_name
 from serving.engine.types import EngineError, Finish, Request
 from serving.models import Completion, Deployment
 from serving.reporting import Reporter
-from serving.services import deployments, running
-from serving.services.running import Answer, Ended
-from serving.together import Together
-from serving.watching import Watched, Watcher
+from serving.services import deployments
+from serving.services.running import Answer
+from serving.watching import Watched
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +40,7 @@ THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
 
 _engines: dict[str, Engine] = {}
 _engines_lock = threading.Lock()
-_watcher = Watcher()
 _reporter = Reporter(leases.worker_name(), lambda: dict(_engines))
-# Answers of one engine often end in the same step.
-_charge: Together[Ended, Completion | None] = Together(
-    lambda ended: running.settle_many(ended=ended, at=timezone.now())
-)
 
 
 def engine_for(base: BaseModel) -> Engine:
@@ -97,7 +91,7 @@ def load_deployment(deployment_id: UUID) -> None:
     if deployment is None:
         return
     try:
-        with _watcher.watch(Watched(Deployment, deployment_id, owner)):
+        with carrying.watcher.watch(Watched(Deployment, deployment_id, owner)):
             ensure_adapter(engine_for(deployment.base_model), deployment.model)
     except (EngineError, OSError, ValueError) as error:
         logger.warning("deployment %s refused: %s", deployment.name, error)
@@ -117,32 +111,8 @@ def ensure_adapter(engine: Engine, model: Model | None) -> str | None:
 
 
 def run_completion(completion_id: UUID) -> None:
-    """Claim, generate, charge. Called once for each message; only the claim's winner works."""
-    owner = f"{leases.worker_name()}:{uuid7()}"
-    completion = running.claim(completion_id=completion_id, owner=owner, at=timezone.now())
-    if completion is None:
-        return
-    writer = streams.Writer(completion_id)
-    try:
-        writer.begin()
-        watched = Watched(Completion, completion_id, owner, completion.deadline)
-        with _watcher.watch(watched):
-            answer = _generate(completion, watched, writer)
-        if answer is not None:
-            # What costs nothing gives its hold back, which touches accounts in an order of its own.
-            settle = _charge if answer.ids else _settle_alone
-            settle(Ended(completion_id, owner, answer))
-    except EngineError as error:
-        running.fail(completion_id=completion_id, owner=owner, reason=str(error), at=timezone.now())
-    except Exception as error:
-        logger.exception("completion %s failed", completion_id)
-        reason = f"The worker failed ({type(error).__name__}). You were not charged."
-        running.fail(completion_id=completion_id, owner=owner, reason=reason, at=timezone.now())
-    writer.end()
-
-
-def _settle_alone(ended: Ended) -> Completion | None:
-    return running.settle_many(ended=[ended], at=timezone.now())[0]
+    """Answer a completion with this process's engine."""
+    carrying.carry(completion_id, _generate)
 
 
 def _generate(completion: Completion, watched: Watched, writer: streams.Writer) -> Answer | None:
@@ -172,7 +142,7 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
     with engine.generate(request) as tokens:
         for token in tokens:
             if token.id is not None:
-                if not ids and not _may_show(completion, watched.owner):
+                if not ids and not carrying.may_show(completion, watched.owner):
                     return None
                 now = time.perf_counter()
                 (_reporter.between if ids else _reporter.first_token).add(now - shown)
@@ -209,9 +179,3 @@ def _more_sampling(kept: dict[str, Any]) -> dict[str, Any]:
         "json_schema": kept.get("json_schema"),
         "prompt_logprobs": bool(kept.get("echo")) and kept.get("logprobs") is not None,
     }
-
-
-def _may_show(completion: Completion, owner: str) -> bool:
-    shown = running.note_first_token(completion_id=completion.pk, owner=owner, at=timezone.now())
-    streams.close_idle_connection()
-    return shown

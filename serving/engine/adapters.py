@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from attribution.translog import canonical
+from serving.engine.names import adapter_name as adapter_name
 from serving.engine.types import AdapterRejected
 
 CONFIG_FILE = "adapter_config.json"
@@ -131,12 +131,6 @@ def _check_files(folder: Path, weights_file: Path) -> None:
         raise AdapterRejected(f"The adapter has no {CONFIG_FILE}.")
     if not weights_file.is_file():
         raise AdapterRejected(f"The adapter has no {WEIGHTS_FILE}; only safetensors are loaded.")
-
-
-def adapter_name(weights_sha256: str, config: Mapping[str, Any]) -> str:
-    """Content hash of an adapter: the same weights compute something else with another config."""
-    identity = {"config": dict(config), "weights_sha256": weights_sha256}
-    return hashlib.sha256(canonical.dumps(identity)).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
