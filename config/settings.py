@@ -253,6 +253,15 @@ MANIFEST_KEY_PATH = Path(
 # Who sends it as a bearer token reads /metrics; empty, only staff do.
 METRICS_TOKEN = env("METRICS_TOKEN", default="")
 
+# Whether servers of models elsewhere are asked; then a worker of the queue `external` runs.
+EXTERNAL_ENGINES = env.bool("EXTERNAL_ENGINES", default=False)
+# Private networks, or this machine, where servers of models may stand (CIDR, with commas).
+EXTERNAL_ENGINE_NETWORKS = env.list("EXTERNAL_ENGINE_NETWORKS", default=[])
+# Where adapters are written for servers elsewhere to read: a folder that both see.
+EXTERNAL_ADAPTER_DIR = Path(
+    env("EXTERNAL_ADAPTER_DIR", default=str(DATA_DIR / "external-adapters"))
+)
+
 # What a key may ask for in a minute where it has no limits of its own.
 KEY_REQUESTS_PER_MINUTE = env.int("KEY_REQUESTS_PER_MINUTE", default=6_000)
 KEY_TOKENS_PER_MINUTE = env.int("KEY_TOKENS_PER_MINUTE", default=1_000_000)

@@ -84,3 +84,11 @@ class NoWorker(Refusal):
 
 class NotDeployable(Refusal):
     """The deployment cannot be made or changed, and why."""
+
+
+class BadAddress(Refusal):
+    """A replica's address that the house does not call, and why."""
+
+
+class ReplicaRefused(Refusal):
+    """The replica cannot be registered or changed, and why."""

@@ -1,4 +1,6 @@
-"""What Celery runs for serving. `load` and `generate` run on the queue of a base."""
+"""What Celery runs for serving. `load` and `generate` run on the queue of a base,
+`load_elsewhere`, `ask_elsewhere` and `check_replicas` on the queue `external`.
+"""
 
 from uuid import UUID
 
@@ -17,6 +19,27 @@ def generate(completion_id: str) -> None:
     from serving import workers
 
     workers.run_completion(UUID(completion_id))
+
+
+@shared_task
+def load_elsewhere(deployment_id: str) -> None:
+    from serving.external import worker
+
+    worker.load_deployment(UUID(deployment_id))
+
+
+@shared_task
+def ask_elsewhere(completion_id: str) -> None:
+    from serving.external import worker
+
+    worker.run_completion(UUID(completion_id))
+
+
+@shared_task
+def check_replicas() -> None:
+    from serving.external import worker
+
+    worker.check_replicas()
 
 
 @shared_task

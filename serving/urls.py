@@ -1,6 +1,6 @@
 from django.urls import include, path
 
-from serving import playground, views, views_engines
+from serving import playground, views, views_engines, views_replicas
 
 app_name = "serving"
 urlpatterns = [
@@ -18,6 +18,10 @@ urlpatterns = [
     path("completions/<uuid:pk>/", views.completion, name="completion"),
     path("completions/<uuid:pk>/cancel/", views.cancel, name="cancel"),
     path("staff/engines/", views_engines.engines, name="engines"),
+    path("staff/replicas/", views_replicas.replicas, name="replicas"),
+    path("staff/replicas/new/", views_replicas.new, name="new_replica"),
+    path("staff/replicas/<slug:name>/", views_replicas.replica, name="replica"),
+    path("staff/replicas/<slug:name>/remove/", views_replicas.remove, name="remove_replica"),
     path("metrics", views_engines.metrics, name="metrics"),
     path("v1/", include("serving.openai_api.urls")),
 ]

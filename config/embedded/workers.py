@@ -15,6 +15,7 @@ from config.embedded.supervisor import Service
 
 STARTER = "starter"
 WEB_WORKERS = 2
+TRUE = ("1", "true", "yes", "on")
 # A run takes long to end by itself; its lease and its checkpoint bring it back instead.
 GRACE_SECONDS = 6.0
 
@@ -60,6 +61,9 @@ def services(*, host: str, port: int, environment: Mapping[str, str]) -> list[Se
     }
     if not environment.get("CHAIN_RPC_URL"):
         del commands["chain"]
+    if environment.get("EXTERNAL_ENGINES", "").lower() in TRUE:
+        # A thread waits for each answer of a server elsewhere.
+        commands["external"] = worker("external", "external", pool="threads", slots=64)
     return [
         Service(
             name=name,

@@ -6,6 +6,7 @@ from serving.models.completions import (
 )
 from serving.models.deployments import Deployment, DeploymentState
 from serving.models.engines import EngineReport
+from serving.models.replicas import Replica, ReplicaAdapter, ReplicaKind, ReplicaState
 
 __all__ = [
     "UNFINISHED",
@@ -15,4 +16,8 @@ __all__ = [
     "Deployment",
     "DeploymentState",
     "EngineReport",
+    "Replica",
+    "ReplicaAdapter",
+    "ReplicaKind",
+    "ReplicaState",
 ]

@@ -14,6 +14,7 @@ from django.urls import reverse
 from accounts.fields import WeiField
 from accounts.models import ApiKey, User, WorkItem
 from serving.models.deployments import Deployment
+from serving.models.replicas import Replica
 
 
 class CompletionState(models.TextChoices):
@@ -71,6 +72,10 @@ class Completion(WorkItem):
     )
     api_key = models.ForeignKey(
         ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="completions"
+    )
+    # The server elsewhere that answers it, or answered it last; empty for a worker's own engine.
+    replica = models.ForeignKey(
+        Replica, null=True, blank=True, on_delete=models.SET_NULL, related_name="completions"
     )
     kind = models.CharField(max_length=4, choices=CompletionKind.choices)
     state = models.CharField(

@@ -28,6 +28,7 @@ from serving.errors import (
     PromptTooLong,
     TooManyRequests,
 )
+from serving.external.routing import QUEUE, queue_of, refuses
 from serving.limits import (
     DEADLINE,
     DEFAULT_MAX_TOKENS,
@@ -91,6 +92,14 @@ def check_tokens(sampling: Sampling, base: BaseModel) -> None:
         )
 
 
+def _check_told(sampling: Sampling, base: BaseModel, at: datetime) -> None:
+    """Raises InvalidRequest where who answers cannot tell the probabilities that are asked for."""
+    told = sampling.logprobs is not None
+    reason = refuses(base, logprobs=told, prompt_logprobs=told and sampling.echo, at=at)
+    if reason:
+        raise InvalidRequest(reason, parameter="logprobs")
+
+
 def refusal_of(*, payer: User, offer: Quote, at: datetime) -> LedgerError | None:
     """Why the ledger would not hold the highest price now; None where it would."""
     return spending.would_refuse(payer, offer.highest_fee, at) if offer.highest_fee else None
@@ -121,6 +130,7 @@ def start_completion(
         prompt_is_paid=prompt_is_paid,
     )
     check_tokens(sampling, deployment.base_model)
+    _check_told(sampling, deployment.base_model, at)
     input_price = 0 if prompt_is_paid else deployment.input_price
     check_base_is_served(deployment.base_model, at=at)
     unfinished = Completion.objects.unfinished().filter(payer=payer).count()
@@ -213,12 +223,9 @@ def _count_for_key(completion: Completion, at: datetime) -> None:
 
 
 def enqueue(completion: Completion, at: datetime) -> None:
-    outbox.enqueue(
-        task="serving.tasks.generate",
-        args=[str(completion.pk)],
-        queue=completion.deployment.queue,
-        at=at,
-    )
+    queue = queue_of(completion.deployment.base_model, at=at)
+    task = "ask_elsewhere" if queue == QUEUE else "generate"
+    outbox.enqueue(task=f"serving.tasks.{task}", args=[str(completion.pk)], queue=queue, at=at)
 
 
 def _hold(completion: Completion, terms: Terms, acting_user: User, at: datetime) -> Hold:

@@ -17,6 +17,7 @@ from modelfactory.limits import HIGHEST_PRICE
 from modelfactory.models import BaseModel, Model
 from modelfactory.selectors import may_have_price
 from serving.errors import NotDeployable, NoWorker
+from serving.external.routing import QUEUE, queue_of
 from serving.limits import BASE_INPUT_PRICE, BASE_OUTPUT_PRICE
 from serving.models import Deployment, DeploymentState
 
@@ -199,11 +200,11 @@ def fail_request(pk: UUID, reason: str, at: datetime) -> None:
 
 
 def check_base_is_served(base: BaseModel, *, at: datetime) -> None:
-    """Raises NoWorker where no live worker holds this base."""
-    if not live_workers(queue=f"generate.{base.slug}", at=at).exists():
+    """Raises NoWorker where no live worker holds this base, or asks the servers that do."""
+    queue = queue_of(base, at=at)
+    if not live_workers(queue=queue, at=at).exists():
         raise NoWorker(
-            f"No live worker serves {base.name}. Start one on the queue generate.{base.slug}, "
-            "then try again."
+            f"No live worker serves {base.name}. Start one on the queue {queue}, then try again."
         )
 
 
@@ -263,9 +264,9 @@ def _restart(deployment: Deployment, prices: tuple[int, int] | None, at: datetim
 
 
 def _enqueue(deployment: Deployment, at: datetime) -> None:
-    outbox.enqueue(
-        task="serving.tasks.load", args=[str(deployment.pk)], queue=deployment.queue, at=at
-    )
+    queue = queue_of(deployment.base_model, at=at)
+    task = "load_elsewhere" if queue == QUEUE else "load"
+    outbox.enqueue(task=f"serving.tasks.{task}", args=[str(deployment.pk)], queue=queue, at=at)
 
 
 def _check_model(model: Model, acting_user: User) -> None:

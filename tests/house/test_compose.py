@@ -65,6 +65,17 @@ def test_its_workers_take_from_the_queues_of_the_demo(compose: dict) -> None:
             assert queues_of(command) == queues_of(list(service.command)), service.name
 
 
+def test_servers_elsewhere_are_asked_where_that_is_switched_on(compose: dict) -> None:
+    switched_on = {
+        service.name: queues_of(list(service.command))
+        for service in workers.services(
+            host="127.0.0.1", port=8000, environment={"EXTERNAL_ENGINES": "1"}
+        )
+    }
+    assert switched_on["external"] == "external"
+    assert queues_of(compose["services"]["external"]["command"]) == "external"
+
+
 def test_the_gpu_profile_has_the_workers_that_compute(compose: dict) -> None:
     on_gpu = {
         queues_of(service["command"])

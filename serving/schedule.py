@@ -1,0 +1,12 @@
+"""What beat starts for this app."""
+
+from django.conf import settings
+
+SCHEDULE: dict[str, dict[str, object]] = {}
+if settings.EXTERNAL_ENGINES:
+    # Without a worker of that queue nobody would take them.
+    SCHEDULE["check-replicas"] = {
+        "task": "serving.tasks.check_replicas",
+        "schedule": 10.0,
+        "options": {"queue": "external", "expires": 10},
+    }
