@@ -5,7 +5,7 @@ float32 with a stated number of threads. transformers is its decode step with Dy
 PEFT is its mixed batch (`adapter_names=`); ours is the scheduler's whole turn. All peers of a batch
 decode the same contexts (32 to 96 tokens, and from 512), a few steps in turn, each round another
 order; a figure is the median of the rounds' ratios, where each pair met the same machine.
-`--parts` picks some of: steps, long, resident, one, memory, arrivals.
+`--parts` picks some of: steps, long, resident, one, memory, arrivals, http.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from bench import report
-from bench.serving import arrivals, memory
+from bench.serving import arrivals, http, memory
 from bench.serving.peers import Ours, Peer, Transformers, mixed_peft, prompts_of
 from bench.serving.shape import make_adapter, make_base
 from serving.engine.adapters import adapter_name, file_sha256, read_config
@@ -30,7 +30,7 @@ from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose
 from serving.engine.native.backend import NativeBackend
 
-PARTS = ("steps", "long", "resident", "one", "memory", "arrivals")
+PARTS = ("steps", "long", "resident", "one", "memory", "arrivals", "http")
 STEPS = 8  # of a peer's turn
 BASE, ADAPTED, HUGGING, PEFT = (
     "engine, base",
@@ -89,6 +89,8 @@ def main() -> int:
     parser.add_argument("--registered", type=int, default=10_000, help="of a page, for memory")
     parser.add_argument("--served", type=int, default=10_000, help="of full size, for arrivals")
     parser.add_argument("--seconds", type=float, default=40.0, help="of each trace of arrivals")
+    parser.add_argument("--http-rounds", type=int, default=7, help="through HTTP beside alone")
+    parser.add_argument("--http-seconds", type=float, default=8.0, help="of each of the two")
     parser.add_argument("--parts", default=",".join(PARTS))
     options = parser.parse_args()
     parts = options.parts.split(",")
@@ -113,6 +115,8 @@ def main() -> int:
             memory.measure(result, house, options.registered)
         if "arrivals" in parts:
             arrivals.measure(result, house, options.served, options.seconds)
+        if "http" in parts:
+            http.measure(result, house, options.http_rounds, options.http_seconds)
     return result.finish()
 
 

@@ -11,6 +11,7 @@ transformers a near tie may fall differently in other company.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -80,6 +81,7 @@ class Engine:
         cache_bytes: int = GIB,
         adapter_folder: Path | None = None,
         adapter_bytes: int = 2 * GIB,
+        cpus: frozenset[int] = frozenset(),
     ) -> None:
         """Load the base and start the scheduler's thread.
 
@@ -88,11 +90,13 @@ class Engine:
         `base_weights_sha256` than `base_sha256` are refused. `backend` is "native" or
         "transformers", None for the better one. Packed adapters are kept in `adapter_folder`
         (None: until the engine is closed), of which `adapter_bytes` stay in memory; without the
-        native step `max_adapters` do.
+        native step `max_adapters` do. The steps are computed on `cpus`, where Linux binds
+        threads; none leaves that to the system.
         """
         if threads < 1 or max_active < 1 or max_adapters < 1:
             raise ValueError("threads, max_active and max_adapters are at least 1.")
         self.threads = threads
+        self.cpus = cpus
         self.max_active = max_active
         self.device = device
         self.base_sha256 = base_sha256
@@ -245,6 +249,8 @@ class Engine:
     def _run(self) -> None:
         # OpenMP keeps the number per thread, so it is set where the work is done.
         torch.set_num_threads(self.threads)
+        if self.cpus and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, self.cpus)  # this thread alone, and those that it starts
         with torch.inference_mode():
             while self._wait_for_work():
                 self._scheduler.turn()
