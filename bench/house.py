@@ -13,13 +13,13 @@ from config.embedded import postgres
 
 
 @contextmanager
-def durable(folder: Path) -> Iterator[str]:
+def durable(folder: Path, *, connections: int = 60) -> Iterator[str]:
     """Serves a cluster under `folder` with `fsync` on and the product's tables; yields its URL.
 
     Django is set up inside, so that it reads this database's address.
     """
     folder.chmod(0o755)
-    cluster = postgres.prepare(folder, max_connections=60, durable=True, buffers="256MB")
+    cluster = postgres.prepare(folder, max_connections=connections, durable=True, buffers="256MB")
     with (folder / "postgres.log").open("wb") as log:
         server = subprocess.Popen(
             cluster.command, stdout=log, stderr=log, cwd="/", **postgres.as_user(cluster)

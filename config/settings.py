@@ -107,6 +107,12 @@ if env.bool("DATABASE_PREPARE", default=True):
     _database.setdefault("OPTIONS", {})["prepare_threshold"] = 5
 _database["CONN_HEALTH_CHECKS"] = True
 _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=0)
+# A process of many threads that each ask briefly (web, generate) keeps this many connections at
+# most and lends them; a thread waits for one rather than be refused by a full server. Not for a
+# worker that forks: a child cannot use its parent's.
+if _pooled := env.int("DATABASE_POOL", default=0):
+    _database["CONN_MAX_AGE"] = 0
+    _database.setdefault("OPTIONS", {})["pool"] = {"min_size": 2, "max_size": _pooled}
 
 REDIS_URL = env("REDIS_URL", default="redis://localhost:6379/0")
 CACHES = {

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 from bench import house as durable_house
 from config.embedded import redis as embedded_redis
 from config.embedded.paths import REPOSITORY, free_port
-from config.embedded.workers import worker
+from config.embedded.workers import POOLED, worker
 
 if TYPE_CHECKING:
     from bench.serving.__main__ import House
@@ -55,7 +55,7 @@ def running(house: House, folder: Path) -> Iterator[Product]:
     bind(OTHER_CPU)
     started: list[subprocess.Popen[bytes]] = []
     try:
-        with durable_house.durable(folder):
+        with durable_house.durable(folder, connections=100):
             yield _start(house, folder, started)
             _stop(started)
     finally:
@@ -77,6 +77,7 @@ def _start(house: House, folder: Path, started: list[subprocess.Popen[bytes]]) -
         "ENGINE_CPUS": ENGINE_CPU,
         "OPENLEDGER_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
+        "DATABASE_POOL": POOLED["web"],
         "CHAIN_ENABLED": "0",
         "KEY_REQUESTS_PER_MINUTE": "1000000",
         "KEY_TOKENS_PER_MINUTE": "1000000000",

@@ -14,6 +14,8 @@ from config.embedded.paths import REPOSITORY
 from config.embedded.supervisor import Service
 
 STARTER = "starter"
+# Connections to PostgreSQL that a process of many threads lends among them; see DATABASE_POOL.
+POOLED = {"web": "24", "generate": "20"}
 WEB_WORKERS = 2
 TRUE = ("1", "true", "yes", "on")
 # A run takes long to end by itself; its lease and its checkpoint bring it back instead.
@@ -29,6 +31,10 @@ def worker(name: str, queues: str, *, pool: str, slots: int) -> tuple[str, ...]:
         *("worker", "--hostname", f"{name}@%h", "--queues", queues, "--loglevel", "INFO"),
         *("--pool", pool, "--concurrency", str(slots), "--without-gossip", "--without-mingle"),
     )
+
+
+def _pool_of(name: str) -> dict[str, str]:
+    return {"DATABASE_POOL": POOLED[name]} if name in POOLED else {}
 
 
 def generate_queues(environ: Mapping[str, str] = os.environ) -> str:
@@ -68,7 +74,7 @@ def services(*, host: str, port: int, environment: Mapping[str, str]) -> list[Se
         Service(
             name=name,
             command=command,
-            environment=environment,
+            environment={**_pool_of(name), **environment},
             folder=REPOSITORY,
             grace=GRACE_SECONDS,
             # The web process prints nothing but the e-mails of the console backend.

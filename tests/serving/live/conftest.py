@@ -104,6 +104,7 @@ def house(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> It
             "WORK_LEASE_SECONDS": str(LEASE_SECONDS),
             "WORKER_HEARTBEAT_SECONDS": "1",
             "CHAIN_ENABLED": "0",
+            "DATABASE_POOL": "16",
             "OMP_NUM_THREADS": "1",
             "OPENLEDGER_DEVICE": "cpu",
         },
