@@ -58,6 +58,11 @@ def prepare(question: Question, base: BaseModel) -> Prompt:
     return prompt
 
 
+def storable(text: str) -> str:
+    """What a model's tokens spell, as the database can hold it: as long, without U+0000."""
+    return text.replace("\0", "\ufffd")
+
+
 def _text_prompt(question: Question, tokenizer: PromptTokenizer) -> Prompt:
     if question.token_ids is not None:
         ids = list(question.token_ids)
@@ -65,7 +70,7 @@ def _text_prompt(question: Question, tokenizer: PromptTokenizer) -> Prompt:
             raise InvalidRequest(
                 "The prompt holds a token that this model does not have.", parameter="prompt"
             )
-        return Prompt(question.kind, [], tokenizer.decode(ids), ids)
+        return Prompt(question.kind, [], storable(tokenizer.decode(ids)), ids)
     begin = tokenizer.special_id("bos_token")
     ids = ([] if begin is None else [begin]) + tokenizer.encode(question.text)
     if not question.text:

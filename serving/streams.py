@@ -27,6 +27,7 @@ from django.utils import timezone
 
 from serving.limits import HOLD_SLACK
 from serving.models import Completion, CompletionState
+from serving.prompts import storable
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Writer:
         """Append a piece, with its place in the answer so that a reader sees a gap."""
         if not self._broken:
             told = {} if logprob is None else {"logprob": json.dumps(logprob)}
-            self._add({"text": text, "at": self._written} | told)
+            self._add({"text": storable(text), "at": self._written} | told)
         self._written += len(text)
 
     def end(self) -> None:

@@ -22,7 +22,6 @@ class Answer:
     first: float
     whole: float
     tokens: int
-    completion_id: str
 
 
 class Stream:
@@ -69,4 +68,4 @@ class Stream:
             if END not in chunk or chunk.count(b"\n\n") > 1:
                 last = chunk
         usage = json.loads(last.split(b"\n\n")[-2 if END not in last else -3][6:])["usage"]
-        return Answer(first, time.perf_counter() - began, usage["completion_tokens"], "")
+        return Answer(first, time.perf_counter() - began, usage["completion_tokens"])

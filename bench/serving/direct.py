@@ -24,9 +24,7 @@ from serving.engine.types import Request
 class Direct:
     def __init__(self, folder: Path, streams: int) -> None:
         bind(OTHER_CPU)
-        self.engine = Engine(
-            folder / "base", max_active=streams, cpus=frozenset({int(ENGINE_CPU)})
-        )
+        self.engine = Engine(folder / "base", max_active=streams, cpus=frozenset({int(ENGINE_CPU)}))
         self.names = []
         for number in range(streams):
             source = folder / f"adapter{number}"

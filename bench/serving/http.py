@@ -1,4 +1,4 @@
-"""What the product costs around the engine: tokens through HTTP and Celery against the engine alone.
+"""What the product costs around the engine: tokens through HTTP and Celery against it alone.
 
 All that a paid answer needs is on: key check, limits, committed hold, metering, capture, the
 receipt's row, `fsync`. The engine's thread has one core, and everything else with the load's client
@@ -71,7 +71,9 @@ def _firsts(result: report.Report, product: Product, direct: Any, rounds: int) -
         told = statistics.median(_ask(direct, 1, ALONE_TOKENS, 2.0)["firsts"])
         seen = [one.first for one in asyncio.run(_one_by_one(product, 12))]
         added.append((statistics.median(seen) - told) * 1000)
-    result.add("1 stream: added to the first token, p50", statistics.median(added), "ms", at_most=25)
+    result.add(
+        "1 stream: added to the first token, p50", statistics.median(added), "ms", at_most=25
+    )
 
 
 async def _load(product: Product, seconds: float) -> float:
@@ -111,9 +113,7 @@ async def _one_by_one(product: Product, count: int) -> list[Answer]:
     stream = Stream(product.port, product.secret)
     await stream.open()
     draw = random.Random(time.time())
-    found = [
-        await stream.ask(product.models[0], _prompt(draw), ALONE_TOKENS) for _ in range(count)
-    ]
+    found = [await stream.ask(product.models[0], _prompt(draw), ALONE_TOKENS) for _ in range(count)]
     await stream.close()
     return found
 

@@ -1,5 +1,5 @@
-"""The product's processes for a benchmark: PostgreSQL that waits for the disk, Redis, web, relay and
-a generate worker, each started as in production and bound to stated cores.
+"""The product's processes for a benchmark: PostgreSQL that waits for the disk, Redis, web, relay
+and a generate worker, each started as in production and bound to stated cores.
 
 The engine's thread has a core of its own; all else, the load's client too, shares the other.
 """
@@ -24,7 +24,9 @@ from config.embedded.paths import REPOSITORY, free_port
 from config.embedded.workers import POOLED, worker
 
 if TYPE_CHECKING:
+    from accounts.models import User
     from bench.serving.__main__ import House
+    from modelfactory.models import BaseModel, Model
 
 STREAMS = 32
 SLUG = "bench"
@@ -147,7 +149,7 @@ def _fill(house: House) -> tuple[str, list[str]]:
     return secret, names
 
 
-def _base(folder: Path):
+def _base(folder: Path) -> BaseModel:
     from modelfactory.models import BaseModel
     from modelfactory.services.bases import columns
     from modelfactory.training.bases import inspect
@@ -163,7 +165,7 @@ def _base(folder: Path):
     )
 
 
-def _model(base, builder, source: Path, number: int):
+def _model(base: BaseModel, builder: User, source: Path, number: int) -> Model:
     from accounts.blobs import put_bytes
     from modelfactory.models import Model, Run
 

@@ -28,6 +28,7 @@ from serving.models import CompletionKind
 from serving.questions import Question, Sampling
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _BRACKET = re.compile(rb"[\[\]{}]")
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _TEXT_PART = "text"
@@ -214,6 +215,8 @@ def read(raw: bytes, kind: type[Body]) -> Body:
     if len(raw) > BODY_BYTES:
         raise InvalidRequest(f"The body is larger than {BODY_BYTES} bytes.")
     _check_depth(raw)
+    if _NUL.search(raw):
+        raise InvalidRequest("The body holds the character U+0000, which cannot be kept.")
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:

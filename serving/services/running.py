@@ -23,6 +23,7 @@ from ledger.models import Hold
 from ledger.services.holds import Capture, Refs, capture_many, terms_of
 from serving import splits
 from serving.models import Completion, CompletionState
+from serving.prompts import storable
 from serving.services.completions import enqueue, give_back_to_key, release
 
 
@@ -171,7 +172,7 @@ def _owned_of(ended: Sequence[Ended]) -> dict[UUID, Completion]:
 
 
 def _keep(completion: Completion, answer: Answer) -> None:
-    completion.answer, completion.answer_ids = answer.text, answer.ids
+    completion.answer, completion.answer_ids = storable(answer.text), answer.ids
     completion.completion_tokens = len(answer.ids)
     completion.finish_reason = answer.finish_reason
     completion.logprobs, completion.cached_tokens = answer.logprobs, answer.cached_tokens

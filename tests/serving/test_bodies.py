@@ -211,6 +211,16 @@ def test_a_broken_or_hostile_body_is_refused(raw):
         read(raw, ChatBody).question()
 
 
+@pytest.mark.parametrize("raw", [b"\\u0000", b"a\\\\\\u0000"], ids=["alone", "behind a backslash"])
+def test_a_character_that_the_database_cannot_keep_is_refused(raw):
+    with pytest.raises(InvalidRequest, match=r"U\+0000"):
+        read(b'{"model": "m", "prompt": "' + raw + b'"}', TextBody)
+
+
+def test_the_spelling_of_that_character_is_no_such_character():
+    assert text(prompt="\\u0000").questions()[0].text == "\\u0000"
+
+
 def test_brackets_inside_a_string_are_no_nesting():
     chat(messages=[{"role": "user", "content": "[" * 5_000 + '"' + "{" * 5_000}])
 

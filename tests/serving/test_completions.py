@@ -22,6 +22,7 @@ from serving.errors import (
     TooManyRequests,
 )
 from serving.models import Completion, CompletionKind, CompletionState
+from serving.prompts import tokenizer_of
 from serving.questions import Question, Sampling
 from serving.services import completions, running
 from serving.services.running import Answer, Ended
@@ -360,3 +361,12 @@ def test_a_key_over_its_cap_holds_nothing(ask, key, client_person):
     assert "may spend" in str(refused.value)
     assert (spendable(client_person), spent_by(key)) == (before, once.highest_fee)
     assert Completion.objects.count() == 1
+
+
+def test_a_byte_that_the_database_cannot_keep_is_replaced_and_paid_like_another(ask, base):
+    nul = tokenizer_of(base).encode("\0")
+    made = ask(Question(CompletionKind.TEXT, token_ids=[*nul, 70]))
+    assert made.prompt == tokenizer_of(base).decode([*nul, 70]).replace("\0", "\ufffd")
+    claimed(made)
+    done = settled(made, text="It\0is")
+    assert (done.answer, done.completion_tokens) == ("It\ufffdis", 3)

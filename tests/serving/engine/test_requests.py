@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -188,6 +189,26 @@ def test_the_step_runs_with_the_stated_number_of_threads(base_folder, monkeypatc
         made.close()
         assert set(seen) == {threads}
         seen.clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_the_step_runs_on_the_stated_core_and_nothing_else_of_the_process_does(
+    base_folder, monkeypatch
+):
+    seen: list[set[int]] = []
+    plain, before = Scheduler.turn, os.sched_getaffinity(0)
+
+    def spied(self):
+        seen.append(os.sched_getaffinity(0))
+        plain(self)
+
+    monkeypatch.setattr(Scheduler, "turn", spied)
+    core = max(before)
+    made = Engine(base_folder, cpus=frozenset({core}))
+    tokens_of(made, request("one", prompt_of(3), max_tokens=2))
+    made.close()
+    assert {frozenset(one) for one in seen} == {frozenset({core})}
+    assert os.sched_getaffinity(0) == before
 
 
 def wait_until(condition, seconds: float = 5.0) -> bool:
