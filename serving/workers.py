@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MAX_ACTIVE = int(os.environ.get("ENGINE_MAX_ACTIVE", "16"))
 THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
+INT8 = os.environ.get("ENGINE_INT8", "0") == "1"
 # Cores that the engine keeps to itself where the rest of the process is bound to others.
 CPUS = frozenset(int(one) for one in os.environ.get("ENGINE_CPUS", "").split(",") if one.strip())
 
@@ -63,6 +64,7 @@ def engine_for(base: BaseModel) -> Engine:
                 # What was packed outlives the process; another base's adapters are other blobs.
                 adapter_folder=settings.DATA_DIR / "adapters" / base.weights_sha256[:32],
                 cpus=CPUS,
+                int8=INT8,
             )
             _engines[base.slug] = engine
             _reporter.start()

@@ -5,7 +5,8 @@ float32 with a stated number of threads. transformers is its decode step with Dy
 PEFT is its mixed batch (`adapter_names=`); ours is the scheduler's whole turn. All peers of a batch
 decode the same contexts (32 to 96 tokens, and from 512), a few steps in turn, each round another
 order; a figure is the median of the rounds' ratios, where each pair met the same machine.
-`--parts` picks some of: steps, long, resident, one, memory, arrivals, http.
+`--parts` picks some of: steps, int8, long, resident, one, memory, arrivals, http. In int8 the
+base's weights are bytes; whether they may be is judged on the starter, never on random weights.
 """
 
 from __future__ import annotations
@@ -24,17 +25,21 @@ from bench import report
 from bench.serving import arrivals, http, memory
 from bench.serving.peers import Ours, Peer, Transformers, mixed_peft, prompts_of
 from bench.serving.shape import make_adapter, make_base
+from config.embedded.paths import REPOSITORY
 from serving.engine.adapters import adapter_name, file_sha256, read_config
 from serving.engine.backend import Batch
 from serving.engine.base import load_base
-from serving.engine.choosing import Needs, choose
+from serving.engine.choosing import Needs, choose, native_of
 from serving.engine.native.backend import NativeBackend
+from serving.engine.quality import compare, evaluation_of
 
-PARTS = ("steps", "long", "resident", "one", "memory", "arrivals", "http")
+PARTS = ("steps", "int8", "long", "resident", "one", "memory", "arrivals", "http")
 STEPS = 8  # of a peer's turn
-BASE, ADAPTED, HUGGING, PEFT = (
+STARTER = REPOSITORY / "modelfactory" / "starter"
+BASE, ADAPTED, BYTES, HUGGING, PEFT = (
     "engine, base",
     "engine, adapters",
+    "engine, adapters, int8",
     "transformers, base",
     "PEFT mixed",
 )
@@ -58,7 +63,7 @@ class House:
             self.adapters.append((adapter_name(sha256, config), made))
         return self.adapters[:count]
 
-    def backend(self, name: str, slots: int = 32) -> NativeBackend:
+    def backend(self, name: str, slots: int = 32, *, int8: bool = False) -> NativeBackend:
         needs = Needs(
             slots=slots,
             context=self.base.context,
@@ -69,12 +74,14 @@ class House:
             max_adapters=64,
             base_sha256=None,
         )
-        found = choose(self.model, needs, "native")
+        found = (
+            native_of(self.model, needs, int8=True) if int8 else choose(self.model, needs, "native")
+        )
         assert isinstance(found, NativeBackend)
         return found
 
-    def ours(self, name: str, adapters: int) -> Ours:
-        backend = self.backend(name)
+    def ours(self, name: str, adapters: int, *, int8: bool = False) -> Ours:
+        backend = self.backend(name, int8=int8)
         chosen = self.grow(adapters)
         for one, source in chosen:
             backend.load(one, source)
@@ -104,6 +111,8 @@ def main() -> int:
         if "steps" in parts:
             for batch in (8, 32):
                 decode(result, house, batch, 32, options.rounds, bars=True)
+        if "int8" in parts:
+            in_bytes(result, house, options.rounds)
         if "long" in parts:
             for batch in (8, 32):
                 decode(result, house, batch, 512, max(options.rounds // 2, 2), bars=False)
@@ -152,6 +161,35 @@ def decode(
                 b / a for a, b in zip(seconds[ours], seconds[peer], strict=True)
             )
             result.add(f"{place}: {ours} / {peer}", ratio, "x", at_least=bar if bars else None)
+
+
+def in_bytes(result: report.Report, house: House, rounds: int) -> None:
+    """The gate on the starter, then rates at batch 32 of the same random base as everywhere."""
+    model, base = load_base(STARTER, device="cpu", dtype="float32")
+    starter = House.__new__(House)
+    starter.folder, starter.threads, starter.model, starter.base = house.folder, 1, model, base
+    told = compare(
+        starter.backend("starter"),
+        starter.backend("starter", int8=True),
+        evaluation_of(STARTER),
+        base.context,
+    )
+    note = f"{told.tokens:,} tokens"
+    result.add("starter: perplexity, int8 / float32", told.perplexity, "x", at_most=1.01, note=note)
+    result.add("starter: the same best token", told.agreement, "of tokens", at_least=0.98)
+    rows = house.grow(32)
+    separate, _ = load_base(house.folder / "base", device="cpu", dtype="float32")
+    peers: dict[str, Peer] = {
+        BYTES: house.ours("packed", 32, int8=True),
+        ADAPTED: house.ours("packed", 32),
+        HUGGING: Transformers(house.model),
+        PEFT: mixed_peft(separate, [folder for _, folder in rows]),
+    }
+    seconds = _rounds(peers, 32, 32, rounds)
+    for peer, bar in ((ADAPTED, None), (HUGGING, 1.7), (PEFT, 9.0)):
+        pairs = zip(seconds[BYTES], seconds[peer], strict=True)
+        ratio = statistics.median(theirs / ours for ours, theirs in pairs)
+        result.add(f"batch 32, context 32: {BYTES} / {peer}", ratio, "x", at_least=bar)
 
 
 def _rounds(

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from serving.engine import quality
 from serving.engine.backend import Backend, Batch
 from serving.engine.module import PAGE, ModuleBackend, page_bytes
 from serving.engine.native.backend import NativeBackend
 from serving.engine.native.build import library
+from serving.engine.native.build import name as build_name
 from serving.engine.native.program import NotLlamaLike, read_program
+from serving.engine.quality import Texts
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ class Needs:
     warm_bytes: int
     max_adapters: int
     base_sha256: str | None
+    # The base's own evaluation; with it the weights are kept in 8 bits where that changes little.
+    int8: Texts = ()
 
     def pages(self, size: int) -> int:
         """Of `size` bytes: room for all slots, at most the budget, at least one whole row."""
@@ -59,20 +64,52 @@ def choose(model: Any, needs: Needs, wanted: str | None = None) -> Backend:
         if wanted == "transformers":
             return plain
         try:
-            native = _native(model, needs)
+            native = native_of(model, needs)
         except NotLlamaLike as reason:
             if wanted == "native":
                 raise ValueError(f"The native step does not serve this base: {reason}") from reason
             logger.info("transformers computes the base: %s", reason)
             return plain
-        return native if _is_better(native, plain, needs, wanted) else plain
+        if not _is_better(native, plain, needs, wanted):
+            return plain
+        return _in_bytes(model, native, needs) if needs.int8 else native
 
 
-def _native(model: Any, needs: Needs) -> NativeBackend:
+def _in_bytes(model: Any, native: NativeBackend, needs: Needs) -> NativeBackend:
+    """The same in 8 bits, where its quality passes; else `native`. Costs the evaluation, once."""
+    try:
+        small = native_of(model, needs, int8=True)
+    except NotLlamaLike as reason:
+        logger.warning("the base stays in float32: %s", reason)
+        return native
+    about = {
+        "base": needs.base_sha256 or "",
+        "texts": quality.digest(needs.int8),
+        "library": build_name(),
+    }
+    file = needs.store / "int8.json"
+    found = quality.kept(file, about) if needs.base_sha256 else None
+    if found is None:
+        found = quality.compare(native, small, needs.int8, needs.context)
+        quality.keep(file, about, found)
+    said = f"perplexity x {found.perplexity:.4f}, {found.agreement:.2%} the same best tokens"
+    if not found.passes:
+        logger.warning("the base stays in float32: in 8 bits %s", said)
+        small.close()
+        return native
+    logger.info("the base is kept in 8 bits: %s", said)
+    native.close()
+    return small
+
+
+def native_of(model: Any, needs: Needs, *, int8: bool = False) -> NativeBackend:
+    """Without any check. Raises NotLlamaLike."""
     found = library()
     if found is None:
         raise NotLlamaLike("the native step is not built on this machine.")
-    program = read_program(model, needs.context)
+    if int8 and not found.openledger_int8():
+        raise NotLlamaLike("this processor has no products of bytes (AVX-512 VNNI).")
+    program = read_program(model, needs.context, int8=int8)
     size = 2 * 4 * program.model.kv_heads * program.model.size * PAGE * program.layers
     return NativeBackend(
         found,
@@ -84,6 +121,7 @@ def _native(model: Any, needs: Needs) -> NativeBackend:
         threads=needs.threads,
         warm_bytes=needs.warm_bytes,
         base_sha256=needs.base_sha256,
+        kind="native, 8 bits" if int8 else "native",
     )
 
 

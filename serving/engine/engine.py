@@ -24,6 +24,7 @@ from serving.engine.backend import Resident
 from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose
 from serving.engine.constraint import Constraints
+from serving.engine.quality import evaluation_of
 from serving.engine.row import Row, TokenStream
 from serving.engine.scheduler import Scheduler
 from serving.engine.types import (
@@ -82,6 +83,7 @@ class Engine:
         adapter_folder: Path | None = None,
         adapter_bytes: int = 2 * GIB,
         cpus: frozenset[int] = frozenset(),
+        int8: bool = False,
     ) -> None:
         """Load the base and start the scheduler's thread.
 
@@ -91,7 +93,8 @@ class Engine:
         "transformers", None for the better one. Packed adapters are kept in `adapter_folder`
         (None: until the engine is closed), of which `adapter_bytes` stay in memory; without the
         native step `max_adapters` do. The steps are computed on `cpus`, where Linux binds
-        threads; none leaves that to the system.
+        threads; none leaves that to the system. With `int8` the base's weights are kept in 8 bits
+        where the base brings an evaluation and passes it (`quality`).
         """
         if threads < 1 or max_active < 1 or max_adapters < 1:
             raise ValueError("threads, max_active and max_adapters are at least 1.")
@@ -117,6 +120,7 @@ class Engine:
             warm_bytes=adapter_bytes,
             max_adapters=max_adapters,
             base_sha256=base_sha256,
+            int8=evaluation_of(base_folder) if int8 else (),
         )
         before = torch.get_num_threads()
         torch.set_num_threads(threads)

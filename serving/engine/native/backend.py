@@ -22,7 +22,6 @@ from serving.engine.store import AdapterStore
 class NativeBackend:
     """See `backend.Backend`."""
 
-    kind = "native"
     page_size = PAGE
 
     def __init__(
@@ -37,7 +36,9 @@ class NativeBackend:
         threads: int,
         warm_bytes: int,
         base_sha256: str | None = None,
+        kind: str = "native",
     ) -> None:
+        self.kind = kind
         model = program.model
         self._library, self._program = library, program
         self._threads, self._base_sha256 = threads, base_sha256
@@ -48,9 +49,10 @@ class NativeBackend:
         self.always_adapt = False  # for measurements: base rows too ask for their adapter
         # What a step reads of the base at least: all but the embeddings of other tokens.
         panels = {id(one): one for one, _, _ in program.packed.values()}
-        self.weight_bytes = sum(one.nbytes for one in panels.values()) + 4 * padded(
-            self.vocabulary_size
-        ) * padded(model.hidden)
+        head = 4 if model.head.packed else 1.125
+        self.weight_bytes = sum(one.nbytes for one in panels.values()) + int(
+            head * padded(self.vocabulary_size) * padded(model.hidden)
+        )
         self.page_count = pages
         floats = model.kv_heads * model.size * PAGE
         self.page_bytes = 2 * 4 * floats * model.layers

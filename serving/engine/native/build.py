@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 SOURCE = "step.cpp"
-VERSION = 1  # of the structures in `layout`; the library says its own
+VERSION = 2  # of the structures in `layout`; the library says its own
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno", "-Wno-psabi")
 # Tried in this order: without OpenMP a step has one thread, without -march it is slower.
 CHOICES = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native", "-fopenmp"), ())
@@ -41,10 +41,10 @@ def build() -> Path:
     if sys.byteorder != "little":
         raise NotBuilt("The packed formats are little-endian.")
     for folder in _folders():
-        found = folder / _name()
+        found = folder / name()
         if found.is_file():
             return found
-    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    compiler = next((path for one in COMPILERS if (path := shutil.which(one))), None)
     if compiler is None:
         raise NotBuilt(f"None of {', '.join(COMPILERS)} is installed.")
     for folder in _folders():
@@ -68,7 +68,7 @@ def library() -> ctypes.CDLL | None:
     return found if found.openledger_version() == VERSION else None
 
 
-def _name() -> str:
+def name() -> str:
     """Of the source, the flags and the processor: a copied environment builds its own."""
     digest = hashlib.sha256(repr((FLAGS, CHOICES, _processor())).encode())
     for path in sorted([*HERE.glob("*.h"), HERE / SOURCE]):
@@ -98,7 +98,7 @@ def _compiled_into(folder: Path, compiler: str) -> Path | None:
             made = Path(work) / "made.so"
             _compile(compiler, made)
             # Two processes may build at once; whoever is last replaces the same bytes.
-            return made.replace(folder / _name())
+            return made.replace(folder / name())
     except (PermissionError, FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

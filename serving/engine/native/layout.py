@@ -18,6 +18,7 @@ class Weights(Structure):
         ("bias", c_void_p),
         ("inputs", c_int32),
         ("outputs", c_int32),
+        ("bytes", c_void_p),
     )
 
 
@@ -87,12 +88,42 @@ def pack(weight: torch.Tensor) -> torch.Tensor:
     """(outputs, inputs) -> (padded outputs / 32, padded inputs, 32), zeros where it pads."""
     outputs, inputs = weight.shape
     whole = functional.pad(
-        weight.float(), (0, padded(inputs) - inputs, 0, padded(outputs) - outputs)
+        weight.detach().float(), (0, padded(inputs) - inputs, 0, padded(outputs) - outputs)
     )
     return whole.reshape(-1, PANEL, whole.shape[1]).transpose(1, 2).contiguous()
 
 
+def quantise(weight: torch.Tensor) -> torch.Tensor:
+    """(outputs, inputs) -> (padded outputs / 32, padded inputs / 32, 1152) bytes.
+
+    A group is 32 outputs by 32 inputs: 8 x 32 outputs x 4 inputs as bytes with 128 for nought,
+    then 32 float scales, so that an output's largest weight in the group is 127 scales.
+    """
+    outputs, inputs = weight.shape
+    whole = functional.pad(
+        weight.detach().float(), (0, padded(inputs) - inputs, 0, padded(outputs) - outputs)
+    ).reshape(-1, PANEL, padded(inputs) // PANEL, PANEL)  # (panels, outputs, groups, inputs)
+    scales = whole.abs().amax(-1) / 127
+    steps = torch.where(scales > 0, scales, 1.0)[..., None]
+    values = (whole / steps).round().add(128).to(torch.uint8)
+    values = values.reshape(*values.shape[:3], -1, 4).permute(0, 2, 3, 1, 4)
+    kept = scales.transpose(1, 2).contiguous().view(torch.uint8)
+    return torch.cat([values.flatten(2), kept], -1).contiguous()
+
+
+def dequantise(groups: torch.Tensor, outputs: int, inputs: int) -> torch.Tensor:
+    """The weights that `quantise` left: (outputs, inputs)."""
+    panels, count, _ = groups.shape
+    values = groups[..., : PANEL * PANEL].reshape(panels, count, -1, PANEL, 4)
+    scales = groups[..., PANEL * PANEL :].contiguous().view(torch.float32)
+    whole = (values.float() - 128) * scales[:, :, None, :, None]
+    rows = whole.permute(0, 3, 1, 2, 4).reshape(panels * PANEL, count * PANEL)
+    return rows[:outputs, :inputs].contiguous()
+
+
 def unpack(packed: torch.Tensor, outputs: int, inputs: int) -> torch.Tensor:
-    """`pack` undone: (outputs, inputs)."""
+    """`pack` or `quantise` undone: (outputs, inputs)."""
+    if packed.dtype == torch.uint8:
+        return dequantise(packed, outputs, inputs)
     whole = packed.transpose(1, 2).reshape(-1, packed.shape[1])
     return whole[:outputs, :inputs].contiguous()

@@ -10,6 +10,7 @@ struct Weights {
     const float *bias;    // (outputs) or null
     int32_t inputs;
     int32_t outputs;  // a multiple of 32
+    const void *bytes;  // instead of `packed`: groups of 8 bits, see quantised.h
 };
 
 template <int ROWS>

@@ -22,6 +22,7 @@ from serving.engine.native.layout import (
     Weights,
     pack,
     padded,
+    quantise,
     unpack,
 )
 
@@ -63,14 +64,15 @@ class Program:
         return unpack(panels, outputs, inputs)
 
 
-def read_program(model: Any, context: int) -> Program:
-    """Pack the weights of a float32 model on the CPU. Raises NotLlamaLike."""
-    return _Reader(model, context).read()
+def read_program(model: Any, context: int, *, int8: bool = False) -> Program:
+    """Pack the weights of a float32 model on the CPU, with `int8` in bytes. Raises NotLlamaLike."""
+    return _Reader(model, context, int8).read()
 
 
 class _Reader:
-    def __init__(self, model: Any, context: int) -> None:
+    def __init__(self, model: Any, context: int, int8: bool) -> None:
         self.causal, self.config = model, model.config
+        self.pack = quantise if int8 else pack
         self.inside: Any = getattr(model, "model", None)
         self.context = context
         self.held: list[Any] = []
@@ -170,8 +172,8 @@ class _Reader:
         self, prefix: str, linears: list[nn.Linear], names: tuple[str, ...] = ()
     ) -> Weights:
         """Several layers with the same input as one product, each padded to whole panels."""
-        panels = torch.cat([pack(linear.weight) for linear in linears])
-        self._keep(panels)
+        panels = torch.cat([self.pack(linear.weight) for linear in linears])
+        self._hold(panels)
         place = 0
         for linear, name in zip(linears, names, strict=False):
             count = padded(linear.out_features) // 32
@@ -189,16 +191,20 @@ class _Reader:
                     part[: linear.out_features] = linear.bias
                 parts.append(part)
             bias = self._keep(torch.cat(parts))
+        is_int8 = panels.dtype == torch.uint8
         return Weights(
-            packed=panels.data_ptr(),
+            packed=None if is_int8 else panels.data_ptr(),
             bias=bias,
-            inputs=panels.shape[1],
+            inputs=padded(linears[0].in_features),
             outputs=panels.shape[0] * 32,
+            bytes=panels.data_ptr() if is_int8 else None,
         )
 
     def _keep(self, tensor: torch.Tensor) -> int:
         """The address of a contiguous float32 copy or view that lives as long as the program."""
-        kept = tensor.detach().float().contiguous()
+        return self._hold(tensor.detach().float().contiguous())
+
+    def _hold(self, kept: torch.Tensor) -> int:
         self.held.append(kept)
         self.bytes += kept.nbytes
         return kept.data_ptr()

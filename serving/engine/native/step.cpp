@@ -12,6 +12,7 @@
 #include "adapters.h"
 #include "attention.h"
 #include "products.h"
+#include "quantised.h"
 
 struct Layer {
     const float *before_attention, *before_mlp;  // RMSNorm weights (hidden)
@@ -207,12 +208,15 @@ static void run(const Model &model, const Cache &cache, const Step &step, Buffer
     const int wide = qkv_width > 2 * inner ? qkv_width : 2 * inner;
     const int64_t room = int64_t(step.page_columns) * PAGE * 4;
     const int64_t width = 2 * int64_t(hidden) + heads + hidden + wide;
-    float *x = buffers.take(tokens * width + threads * room);
+    const int widest = hidden > heads ? (hidden > inner ? hidden : inner)
+                                      : (heads > inner ? heads : inner);
+    float *x = buffers.take(tokens * width + threads * room + bytes_floats(tokens, widest));
     float *normed = x + int64_t(tokens) * hidden;
     float *attended = normed + int64_t(tokens) * hidden;
     float *added = attended + int64_t(tokens) * heads;
     float *work = added + int64_t(tokens) * hidden;
     float *scores = work + int64_t(tokens) * wide;
+    float *bytes = scores + threads * room;
 
     for (int t = 0; t < tokens; t++) {
         const float *from = model.embedding + int64_t(step.ids[t]) * model.hidden;
@@ -237,7 +241,7 @@ static void run(const Model &model, const Cache &cache, const Step &step, Buffer
         const Layer &layer = model.layer[number];
         now.layer = number;
         normalise_all(layer.before_attention);
-        product(layer.qkv, normed, hidden, work, qkv_width, tokens, threads);
+        multiply(layer.qkv, normed, hidden, work, qkv_width, tokens, threads, bytes);
         {
             const int modules[] = {0, 1, 2}, offsets[] = {0, heads, heads + kv};
             const int widths[] = {heads, kv, kv};
@@ -245,7 +249,7 @@ static void run(const Model &model, const Cache &cache, const Step &step, Buffer
                             qkv_width);
         }
         now.attention(layer, work, qkv_width, scores, attended, heads);
-        product(layer.output, attended, heads, added, hidden, tokens, threads);
+        multiply(layer.output, attended, heads, added, hidden, tokens, threads, bytes);
         {
             const int modules[] = {3}, offsets[] = {0}, widths[] = {hidden};
             now.adapt_group(modules, offsets, widths, 1, layer.output, attended, heads, added,
@@ -253,7 +257,7 @@ static void run(const Model &model, const Cache &cache, const Step &step, Buffer
         }
         add_all();
         normalise_all(layer.before_mlp);
-        product(layer.gate_up, normed, hidden, work, 2 * inner, tokens, threads);
+        multiply(layer.gate_up, normed, hidden, work, 2 * inner, tokens, threads, bytes);
         {
             const int modules[] = {4, 5}, offsets[] = {0, inner}, widths[] = {inner, inner};
             now.adapt_group(modules, offsets, widths, 2, layer.gate_up, normed, hidden, work,
@@ -263,7 +267,7 @@ static void run(const Model &model, const Cache &cache, const Step &step, Buffer
             float *gate = work + int64_t(t) * 2 * inner;
             activate(gate, gate + inner, inner, model.activation);
         }
-        product(layer.down, work, 2 * inner, added, hidden, tokens, threads);
+        multiply(layer.down, work, 2 * inner, added, hidden, tokens, threads, bytes);
         {
             const int modules[] = {6}, offsets[] = {0}, widths[] = {hidden};
             now.adapt_group(modules, offsets, widths, 1, layer.down, work, 2 * inner, added,
@@ -275,7 +279,7 @@ static void run(const Model &model, const Cache &cache, const Step &step, Buffer
     for (int w = 0; w < step.wanted; w++)
         normalise(x + int64_t(step.outputs[w]) * hidden, model.norm, model.hidden, model.epsilon,
                   normed + int64_t(w) * hidden);
-    product(model.head, normed, hidden, step.logits, model.head.outputs, step.wanted, threads);
+    multiply(model.head, normed, hidden, step.logits, model.head.outputs, step.wanted, threads, bytes);
 }
 
 extern "C" {
@@ -295,5 +299,14 @@ int openledger_step(void *engine, const Model *model, const Cache *cache, const 
 }
 
 // The layout's version, which the caller compares with its own.
-int openledger_version() { return 1; }
+int openledger_version() { return 2; }
+
+// Whether weights in 8 bits are computed with here.
+int openledger_int8() {
+#ifdef OPENLEDGER_INT8
+    return 1;
+#else
+    return 0;
+#endif
+}
 }

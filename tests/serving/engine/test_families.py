@@ -169,8 +169,8 @@ def test_a_native_step_that_is_wrong_is_not_chosen(
 ) -> None:
     from serving.engine import choosing
 
-    def spoiled(model: Any, context: int) -> Any:
-        program = read_program(model, context)
+    def spoiled(model: Any, context: int, **options: Any) -> Any:
+        program = read_program(model, context, **options)
         program.model.epsilon = ctypes.c_float(0.5)
         return program
 

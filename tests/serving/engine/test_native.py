@@ -22,14 +22,19 @@ pytestmark = pytest.mark.skipif(build.library() is None, reason="needs a C++ com
 
 
 def backend_of(
-    base_folder: Path, folder: Path, library: ctypes.CDLL | None = None, threads: int = 1
+    base_folder: Path,
+    folder: Path,
+    library: ctypes.CDLL | None = None,
+    threads: int = 1,
+    *,
+    int8: bool = False,
 ) -> NativeBackend:
     model = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
     found = library or build.library()
     assert found is not None
     return NativeBackend(
         found,
-        read_program(model, CONTEXT),
+        read_program(model, CONTEXT, int8=int8),
         folder,
         slots=6,
         context=CONTEXT,
