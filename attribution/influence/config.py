@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from attribution.influence.rotation import check_block
+
 METHOD = "ekfac-lora"
-METHOD_VERSION = 2  # 1: covariances of 64 records, sketches clipped as sums are
+# 1: covariances of 64 records, sketches clipped as sums are. 2: sketches not turned.
+METHOD_VERSION = 3
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -47,6 +50,9 @@ class InfluenceConfig:
         2**28, "Bytes for the sums of all groups; narrows the sums where groups are many."
     )
     sketch_width: int = _option(32_768, "Coordinates that a record's one-bit sketch keeps.")
+    sketch_block: int = _option(
+        256, "Coordinates that a sketch mixes before it keeps a bit of each: a power of four."
+    )
     query_bits: int = _option(8, "Bits for each coordinate of an answer's sketch: 8 or 16.")
     drift_max: float = _option(
         2.0,
@@ -66,6 +72,7 @@ class InfluenceConfig:
             raise ValueError("damping and damping_floor are positive.")
         if self.drift_max < 1:
             raise ValueError("drift_max is at least 1.")
+        check_block(self.sketch_block)
         if self.query_bits not in (8, 16):
             raise ValueError("query_bits is 8 or 16.")
         positive = (

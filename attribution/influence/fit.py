@@ -22,6 +22,7 @@ from attribution.influence.examples import IndexedExample
 from attribution.influence.gradients import batches
 from attribution.influence.model import AdaptedModel
 from attribution.influence.quantise import quantise_weights
+from attribution.influence.rotation import usual_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,6 @@ def select(
     Raises RecordError for a gradient that is not finite, InfluenceError where all are zero.
     """
     strength = np.zeros(model.dimension)
-    magnitude = np.zeros(model.dimension)
     norms: list[float] = []
     lengths = [len(example.input_ids) for example in examples]
     for batch in batches(lengths, range(len(examples)), config.batch_tokens):
@@ -97,7 +97,6 @@ def select(
         # Each record counts the same here, so that a few loud ones do not choose for all.
         directions = vectors / np.maximum(lengths_of, np.finfo(np.float64).tiny)[:, None]
         strength += np.square(directions).sum(axis=0)
-        magnitude += np.abs(directions).sum(axis=0)
         beat()
     clip = float(np.percentile(norms, config.clip_percentile))
     sketch_clip = float(np.percentile(norms, config.sketch_clip_percentile))
@@ -106,7 +105,8 @@ def select(
     width = group_width(model.dimension, groups, config)
     order = np.argsort(-strength, kind="stable")[:width].astype(np.int64)
     sketched = order[: min(config.sketch_width, width)]
-    return Selection(order, quantise_weights(magnitude[sketched]), clip, sketch_clip)
+    sizes = usual_sizes(strength[sketched], config.sketch_block)
+    return Selection(order, quantise_weights(sizes), clip, sketch_clip)
 
 
 def finite_gradients(

@@ -149,7 +149,9 @@ class Index:
                 f"{self.coordinates.shape[0]}."
             )
         by_group = scores.group_scores(self.sums, query)
-        by_record = scores.record_scores(self.codes, self.norms, self.weights, query)
+        by_record = scores.record_scores(
+            self.codes, self.norms, self.weights, query, self.sketch_block
+        )
         return Scores(
             groups=dict(zip(self.manifest.group_ids, by_group, strict=True)),
             records=[
@@ -158,6 +160,11 @@ class Index:
             ],
             query=query,
         )
+
+    @property
+    def sketch_block(self) -> int:
+        """How many coordinates the sketches mix; 1 in indexes of methods before version 3."""
+        return int(self.manifest.header["parameters"].get("sketch_block", 1))
 
     def committed_root(self) -> str:
         """The root made again from the published files: records, sketches, norms and sums."""

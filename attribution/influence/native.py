@@ -23,15 +23,14 @@ from numpy.typing import NDArray
 Kernel = Callable[[NDArray[np.uint8], NDArray[np.int32]], NDArray[np.int64]]
 
 # Products of the bits that are set are added up eight at a time; the score is twice that less all
-# of them. 64 x 32,767 x 255 < 2**31, so a lane holds the sum of 64 bytes before it is widened.
+# of them. A lane holds the sum of ``run`` bytes before it is widened, as many as fit 2**31.
 SOURCE = """
 #include <stdint.h>
 #include <string.h>
-#define RUN 64
 typedef int32_t lanes __attribute__((vector_size(32)));
 
 void sketch_scores(const uint8_t *codes, const int32_t *products,
-                   int64_t rows, int64_t width, int64_t *out)
+                   int64_t rows, int64_t width, int64_t run, int64_t *out)
 {
     const lanes bit = {128, 64, 32, 16, 8, 4, 2, 1};
     int64_t all = 0;
@@ -39,8 +38,8 @@ void sketch_scores(const uint8_t *codes, const int32_t *products,
     for (int64_t row = 0; row < rows; row++) {
         const uint8_t *code = codes + row * width;
         int64_t set = 0;
-        for (int64_t first = 0; first < width; first += RUN) {
-            int64_t last = width - first < RUN ? width : first + RUN;
+        for (int64_t first = 0; first < width; first += run) {
+            int64_t last = width - first < run ? width : first + run;
             lanes sum = {0};
             for (int64_t j = first; j < last; j++) {
                 lanes product;
@@ -60,7 +59,7 @@ OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC")
 def kernel() -> Kernel | None:
     """``codes`` (rows, bytes) and ``products`` (8 x bytes,) to the sums of signed products (rows,).
 
-    A product is at most 32,767 x 255 in size.
+    Products may be any but the least of 32 bits.
     """
     compiler = shutil.which("cc")
     if compiler is None or os.environ.get("OPENLEDGER_NATIVE") == "0":
@@ -76,7 +75,7 @@ def kernel() -> Kernel | None:
         return None
     function.restype = None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [pointer, pointer, size, size, pointer]
+    function.argtypes = [pointer, pointer, size, size, size, pointer]
 
     def scores(codes: NDArray[np.uint8], products: NDArray[np.int32]) -> NDArray[np.int64]:
         codes = np.ascontiguousarray(codes)
@@ -85,7 +84,9 @@ def kernel() -> Kernel | None:
         if products.shape != (8 * width,):
             raise ValueError(f"{width} bytes need {8 * width} products, not {products.shape}.")
         out = np.zeros(rows, dtype=np.int64)
-        function(codes.ctypes.data, products.ctypes.data, rows, width, out.ctypes.data)
+        largest = int(np.abs(products).max(initial=1))
+        run = max(1, (2**31 - 1) // max(1, largest))
+        function(codes.ctypes.data, products.ctypes.data, rows, width, run, out.ctypes.data)
         return out
 
     return scores

@@ -6,10 +6,13 @@ record's vector is clipped to a known norm before, and no coordinate exceeds a n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from attribution.influence.rotation import turn
 
 VECTOR_MAX = 32_767
 NORM_MAX = 65_535
@@ -54,20 +57,23 @@ def quantise_vectors(vectors: Floats, clip: float) -> NDArray[np.int16]:
 
 
 def quantise_weights(magnitudes: Doubles) -> NDArray[np.uint8]:
-    """How much each sketched coordinate counts: its mean magnitude, 1 to 255."""
+    """How much each sketched coordinate counts: its usual size, 1 to 255."""
     top = float(magnitudes.max(initial=0.0)) or 1.0
     return np.clip(np.rint(magnitudes / top * WEIGHT_MAX), 1, WEIGHT_MAX).astype(np.uint8)
 
 
 def sketch(
-    vectors: Floats, weights: NDArray[np.uint8], clip: float
+    vectors: Floats, weights: NDArray[np.uint8], clip: float, block: int = 1
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """One bit a coordinate (set where it is not negative) and a norm for each row.
 
-    The norm is the least-squares factor of ``norm * weight * sign`` to the row; by
-    Cauchy-Schwarz it is at most ``clip / |weights|``, which is NORM_MAX.
+    Rows are turned in blocks of ``block`` before, which makes them ``sqrt(block)`` times as long.
+    The norm is the least-squares factor of ``norm * weight * sign`` to the row; by Cauchy-Schwarz
+    it is at most ``sqrt(block) * clip / |weights|``, which is NORM_MAX.
     Shapes: vectors (records, width) -> codes (records, ceil(width / 8)), norms (records,).
     """
+    vectors = turn(vectors, block)
+    clip *= math.sqrt(block)
     codes = np.packbits(vectors >= 0, axis=1)
     length = float(np.linalg.norm(weights.astype(np.float64)))
     projected = np.abs(vectors.astype(np.float64)) @ weights.astype(np.float64) / length

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from attribution.influence import native
 from attribution.influence.quantise import Query
+from attribution.influence.rotation import turn
 
 LIMB = 20  # bits; int16 query x 20 bits x up to 2**28 coordinates stays below 2**63
 NATIVE_FROM = 64  # sketches; for fewer no compiler is started
@@ -45,13 +46,15 @@ def record_scores(
     norms: NDArray[np.uint16],
     weights: NDArray[np.uint8],
     query: Query,
+    block: int = 1,
 ) -> NDArray[np.int64]:
-    """Scores of all sketches: ``norm * sum(±query * weight)``.
+    """Scores of all sketches: ``norm * sum(±query * weight)``, the query turned as they were.
 
     Shapes: codes (records, bytes), norms (records,), weights (sketch width,) -> (records,).
-    Bound for an 8-bit query: 65,535 x 127 x 255 x width < 2**63 up to 4 x 10**9 coordinates.
+    Turned in blocks of B, a query of b at most has B coordinates that add up to B * sqrt(B) * b at
+    most in size. Bound: 65,535 x 32,767 x sqrt(256) x 255 x width < 2**63 up to 10**6 coordinates.
     """
-    products = _products(weights, query, codes.shape[1])
+    products = _products(weights, query, codes.shape[1], block)
     found = native.kernel() if codes.shape[0] >= NATIVE_FROM else None
     signed = found(codes, products) if found else portable_scores(codes, products)
     return signed * norms.astype(np.int64)
@@ -74,21 +77,26 @@ def portable_scores(codes: NDArray[np.uint8], products: NDArray[np.int32]) -> ND
     return scores
 
 
-def _products(weights: NDArray[np.uint8], query: Query, width_bytes: int) -> NDArray[np.int32]:
-    """Query times weight for each bit of a sketch, zero for those that fill its last byte."""
+def _products(
+    weights: NDArray[np.uint8], query: Query, width_bytes: int, block: int
+) -> NDArray[np.int32]:
+    """Query times weight for each bit of a sketch, zero for those that fill its last byte.
+
+    At most 32,767 x 256 x 255 in size, which is less than 2**31.
+    """
     products = np.zeros(width_bytes * 8, dtype=np.int32)
     width = weights.shape[0]
-    products[:width] = query.codes[:width].astype(np.int32) * weights
+    products[:width] = turn(query.codes[:width].astype(np.int32), block) * weights
     return products
 
 
-def _byte_table(products: NDArray[np.int32]) -> NDArray[np.int32]:
+def _byte_table(products: NDArray[np.int32]) -> NDArray[np.int64]:
     """For each byte of a sketch and each of its 256 values, what it adds to the score.
 
-    At most 8 x 32,767 x 255 < 2**27, so floating point does it exactly, and faster.
+    At most 8 x 2**31, so floating point does it exactly, and faster.
     """
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     signs = bits.astype(np.float64) * 2 - 1  # (256, 8)
     whole = products.reshape(-1, 8).astype(np.float64) @ signs.T
-    table: NDArray[np.int32] = whole.astype(np.int32).reshape(-1)
+    table: NDArray[np.int64] = whole.astype(np.int64).reshape(-1)
     return table

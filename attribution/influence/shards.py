@@ -90,7 +90,9 @@ def make_shard(
         norms_before[batch] = np.linalg.norm(whole.astype(np.float64), axis=1)
         chosen_only = whole[:, selection.coordinates]
         shown = clip_norms(whole, selection.sketch_clip)[:, None] * chosen_only[:, :sketch_width]
-        codes[batch], norms[batch] = sketch(shown, selection.weights, selection.sketch_clip)
+        codes[batch], norms[batch] = sketch(
+            shown, selection.weights, selection.sketch_clip, config.sketch_block
+        )
         paid = clip_norms(whole, selection.clip)[:, None] * chosen_only
         whole_numbers = quantise_vectors(paid, selection.clip)
         for place, numbers in zip(batch, whole_numbers, strict=True):

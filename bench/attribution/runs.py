@@ -109,7 +109,7 @@ def ours(world: World, config: InfluenceConfig, label: str = "ours") -> list[Run
         by_groups = time.process_time() - began
         began = time.process_time()
         rows = [
-            scores.record_scores(index.codes, index.norms, index.weights, query)
+            scores.record_scores(index.codes, index.norms, index.weights, query, index.sketch_block)
             for query in queries
         ]
         by_records = time.process_time() - began
