@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from uuid import UUID
 
 from django.utils import timezone
@@ -19,6 +20,7 @@ from serving.models import Completion
 from serving.services import running
 from serving.services.running import Answer, Ended
 from serving.together import Together
+from serving.turns import Turns
 from serving.watching import Watched, Watcher
 
 logger = logging.getLogger(__name__)
@@ -33,12 +35,31 @@ _charge: Together[Ended, Completion | None] = Together(
 )
 
 
-def carry(completion_id: UUID, answering: Answering) -> None:
+def carry_in_turn(completion_id: UUID, answering: Answering, turns: Turns) -> None:
+    """Answer what is next when the message of this completion came, and so on while there is more.
+
+    Which one that is `turns` says; a message is no promise to the request that it names.
+    """
+    chosen = turns.first(completion_id)
+    while chosen is not None:
+        carry(chosen, answering, turns)
+        chosen = turns.following(completion_id)
+
+
+def carry(completion_id: UUID, answering: Answering, turns: Turns | None = None) -> None:
     """Claim, answer, charge. Called once for each message; only the claim's winner works."""
     owner = f"{leases.worker_name()}:{uuid7()}"
     completion = running.claim(completion_id=completion_id, owner=owner, at=timezone.now())
     if completion is None:
+        if turns is not None:
+            turns.missed()
         return
+    with turns.taken(completion) if turns is not None else nullcontext():
+        _carry(completion, owner, answering)
+
+
+def _carry(completion: Completion, owner: str, answering: Answering) -> None:
+    completion_id = completion.pk
     writer = streams.Writer(completion_id)
     try:
         writer.begin()

@@ -31,6 +31,7 @@ from serving.models import Completion, Deployment
 from serving.reporting import Reporter
 from serving.services import deployments
 from serving.services.running import Answer
+from serving.turns import Turns, Waker
 from serving.watching import Watched
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,14 @@ INT8 = os.environ.get("ENGINE_INT8", "0") == "1"
 # Cores that the engine keeps to itself where the rest of the process is bound to others.
 CPUS = frozenset(int(one) for one in os.environ.get("ENGINE_CPUS", "").split(",") if one.strip())
 
+# Places beside those that one key may have, so that another's request begins at once.
+RESERVED = max(1, MAX_ACTIVE // 4)
+
 _engines: dict[str, Engine] = {}
 _engines_lock = threading.Lock()
 _reporter = Reporter(leases.worker_name(), lambda: dict(_engines))
+_turns = Turns(most=MAX_ACTIVE)
+_waker = Waker(_turns, lambda: list(_engines))
 
 
 def engine_for(base: BaseModel) -> Engine:
@@ -58,7 +64,7 @@ def engine_for(base: BaseModel) -> Engine:
                 device=device,
                 dtype=dtype,
                 threads=THREADS,
-                max_active=MAX_ACTIVE,
+                max_active=MAX_ACTIVE + RESERVED,
                 max_context=base.context_length,
                 base_sha256=base.weights_sha256,
                 # What was packed outlives the process; another base's adapters are other blobs.
@@ -68,6 +74,7 @@ def engine_for(base: BaseModel) -> Engine:
             )
             _engines[base.slug] = engine
             _reporter.start()
+            _waker.start()
             logger.info(
                 "engine for %s (%s) on %s (%s), %d threads, loaded in %.1f s",
                 base.slug,
@@ -116,8 +123,8 @@ def ensure_adapter(engine: Engine, model: Model | None) -> str | None:
 
 
 def run_completion(completion_id: UUID) -> None:
-    """Answer a completion with this process's engine."""
-    carrying.carry(completion_id, _generate)
+    """Answer with this process's engine: this completion, or whatever is next in turn."""
+    carrying.carry_in_turn(completion_id, _generate, _turns)
 
 
 def _generate(completion: Completion, watched: Watched, writer: streams.Writer) -> Answer | None:

@@ -61,7 +61,7 @@ def services(*, host: str, port: int, environment: Mapping[str, str]) -> list[Se
         "beat": beat,
         "worker": worker("worker", "default,ingest", pool="prefork", slots=2),
         "chain": worker("chain", "chain", pool="threads", slots=2),
-        "generate": worker("generate", generate_queues(environment), pool="threads", slots=16),
+        "generate": worker("generate", generate_queues(environment), pool="threads", slots=20),
         "attribute": worker("attribute", "attribute", pool="threads", slots=2),
         "train": worker("train", "train", pool="threads", slots=1),
     }

@@ -29,8 +29,9 @@ RANK = 4
 
 @pytest.fixture(autouse=True)
 def no_reporter(monkeypatch):
-    """The thread that writes an engine's report would outlive the test, and its database."""
+    """Threads of a worker's process would outlive the test, and its database."""
     monkeypatch.setattr("serving.reporting.Reporter.start", lambda self: None)
+    monkeypatch.setattr("serving.turns.Waker.start", lambda self: None)
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,7 @@ def house(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> It
         embedded_redis.wait_until_ready(embedded_redis.url(redis_port))
         made.start("web", _web(web_port))
         made.start("relay", (sys.executable, "manage.py", "relay"))
-        made.start("generate", worker("g", "generate.starter", pool="threads", slots=16))
+        made.start("generate", worker("g", "generate.starter", pool="threads", slots=20))
         _wait_for(lambda: _answers(made.address), 60, made, "web")
         yield made
     finally:

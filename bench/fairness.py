@@ -1,0 +1,230 @@
+"""Beside a key that floods: how long another key waits for its first token, against its wait alone.
+
+The product's own processes, on a database of their own: web, relay, a generate worker with the starter
+base. One key keeps 100 streams asked (64 of a person are let in, the rest are refused and ask again);
+another person's key asks one after the other. Alone and beside are measured in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from bench import house, report
+from config.embedded import redis as embedded_redis
+from config.embedded.paths import REPOSITORY, free_port
+from config.embedded.temporary import temporary_folder
+from config.embedded.workers import worker
+
+FLOOD = 100
+WARM_SECONDS = 3.0
+
+
+def main() -> int:
+    parser = report.parser(__doc__)
+    parser.add_argument("--asked", type=int, default=20, help="requests of the other key a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--flood-tokens", type=int, default=128)
+    options = parser.parse_args()
+    result = report.Report("fairness", options)
+    alone: list[float] = []
+    beside: list[float] = []
+    answered = 0
+    with temporary_folder() as folder, _product(folder) as (address, keys):
+        _first_tokens(address, keys[1], 5)
+        for _ in range(options.rounds):
+            alone += _first_tokens(address, keys[1], options.asked)
+            with _flooded(address, keys[0], options.flood_tokens) as count:
+                time.sleep(WARM_SECONDS)
+                beside += _first_tokens(address, keys[1], options.asked)
+            answered += count.value
+            time.sleep(WARM_SECONDS)
+    ratio = _quantile(beside, 0.95) / _quantile(alone, 0.95)
+    for name, found in (("alone", alone), ("beside a flood", beside)):
+        result.add(f"first token {name}, half", _quantile(found, 0.5) * 1e3, "ms")
+        result.add(f"first token {name}, 95 %", _quantile(found, 0.95) * 1e3, "ms")
+    result.add("the flood's answers", answered, "answers")
+    result.add("95 % beside / 95 % alone", ratio, "x", at_most=2.0)
+    return result.finish()
+
+
+def _first_tokens(address: str, key: str, count: int) -> list[float]:
+    """Seconds to the first text of each of `count` streams, one after the other."""
+    found = []
+    with httpx.Client(base_url=address, headers=_bearer(key), timeout=60) as client:
+        for number in range(count):
+            began = time.perf_counter()
+            with client.stream("POST", "/v1/chat/completions", json=_body(f"q{number}", 8)) as one:
+                for line in one.iter_lines():
+                    if line.startswith("data: {") and _text(line):
+                        found.append(time.perf_counter() - began)
+                        break
+                for _ in one.iter_lines():
+                    pass
+    return found
+
+
+@contextmanager
+def _flooded(address: str, key: str, tokens: int) -> Iterator[object]:
+    """FLOOD streams are asked in a process of their own for as long as the block runs."""
+    context = multiprocessing.get_context("spawn")
+    count = context.Value("i", 0)
+    flood = context.Process(target=_flood, args=(address, key, tokens, count), daemon=True)
+    flood.start()
+    try:
+        yield count
+    finally:
+        flood.terminate()
+        flood.join()
+
+
+def _flood(address: str, key: str, tokens: int, count) -> None:
+    async def one(client: httpx.AsyncClient, number: int) -> None:
+        for turn in itertools.count():
+            body = _body(f"flood {number} {turn}", tokens)
+            async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+                async for _ in answer.aiter_bytes():
+                    pass
+            if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
+            else:
+                count.value += 1
+
+    async def all_of_them() -> None:
+        limits = httpx.Limits(max_connections=FLOOD)
+        headers = _bearer(key)
+        async with httpx.AsyncClient(
+            base_url=address, headers=headers, timeout=120, limits=limits
+        ) as client:
+            async with asyncio.TaskGroup() as group:
+                for number in range(FLOOD):
+                    group.create_task(one(client, number))
+
+    asyncio.run(all_of_them())
+
+
+def _body(text: str, tokens: int) -> dict:
+    return {
+        "model": "starter",
+        "messages": [{"role": "user", "content": f"What does a contributor do? {text}"}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "stream": True,
+    }
+
+
+def _text(line: str) -> bool:
+    chunk = json.loads(line[6:])
+    return bool(chunk.get("choices") and chunk["choices"][0]["delta"].get("content"))
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _quantile(found: list[float], part: float) -> float:
+    ordered = sorted(found)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+@contextmanager
+def _product(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        with house.durable(folder):
+            yield _start(folder, started)
+            _stop(started)
+    finally:
+        _stop(started)
+
+
+def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> tuple[str, list[str]]:
+    from django.conf import settings
+
+    redis_port, web_port = free_port(6950), free_port(8950)
+    environment = {
+        **os.environ,
+        "REDIS_URL": embedded_redis.url(redis_port),
+        "DATA_DIR": str(settings.DATA_DIR),
+        "OPENLEDGER_DEVICE": "cpu",
+        "OMP_NUM_THREADS": "1",
+        "CHAIN_ENABLED": "0",
+        "KEY_REQUESTS_PER_MINUTE": "1000000",
+        "KEY_TOKENS_PER_MINUTE": "1000000000",
+    }
+
+    def start(name: str, *command: str) -> None:
+        with (folder / f"{name}.log").open("wb") as log:
+            started.append(
+                subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+            )
+
+    start("redis", *embedded_redis.command(folder, port=redis_port))
+    embedded_redis.wait_until_ready(environment["REDIS_URL"])
+    web = (sys.executable, "-m", "uvicorn", "config.asgi:application", "--lifespan", "off")
+    start("web", *web, "--port", str(web_port), "--log-level", "warning")
+    start("relay", sys.executable, "manage.py", "relay")
+    start("generate", *worker("g", "generate.starter", pool="threads", slots=20))
+    return f"http://127.0.0.1:{web_port}", _fill()
+
+
+def _stop(started: list[subprocess.Popen[bytes]]) -> None:
+    for process in reversed(started):
+        process.terminate()
+    for process in started:
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    started.clear()
+
+
+def _fill() -> list[str]:
+    """Two people with money and a key each, and the base in service."""
+    from django.utils import timezone
+
+    from accounts import api_keys
+    from accounts.models import User
+    from accounts.workers import live_workers
+    from modelfactory.services.bases import register_starter
+    from serving.models import Deployment
+    from serving.services.deployments import deploy
+    from tests.ledger.books import OPEN, fund
+
+    base = register_starter(at=timezone.now())
+    _wait_for(lambda: live_workers(queue="generate.starter", at=timezone.now()).exists())
+    secrets = []
+    for name in ("flood", "other"):
+        user = User.objects.create_user(f"{name}@bench.test", handle=name, is_staff=True)
+        fund(user, 1_000_000 * OPEN)
+        _, secret = api_keys.create_key(
+            user=user, name="bench", acting_user=user, at=timezone.now()
+        )
+        secrets.append(secret)
+    deploy(base_model=base, acting_user=user, at=timezone.now())
+    _wait_for(lambda: Deployment.objects.filter(state="LIVE").exists())
+    return secrets
+
+
+def _wait_for(holds) -> None:
+    until = time.monotonic() + 120
+    while not holds():
+        if time.monotonic() > until:
+            raise TimeoutError("The product did not start.")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
