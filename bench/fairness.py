@@ -1,8 +1,8 @@
 """Beside a key that floods: how long another key waits for its first token, against its wait alone.
 
-The product's own processes, on a database of their own: web, relay, a generate worker with the starter
-base. One key keeps 100 streams asked (64 of a person are let in, the rest are refused and ask again);
-another person's key asks one after the other. Alone and beside are measured in turn.
+The product's own processes, on a database of their own: web, relay, a generate worker with the
+starter base. One key keeps 100 streams asked (64 of a person are let in, the rest are refused and
+ask again); another person's key asks one after the other. Both are measured in turn.
 """
 
 from __future__ import annotations
@@ -66,12 +66,11 @@ def _first_tokens(address: str, key: str, count: int) -> list[float]:
         for number in range(count):
             began = time.perf_counter()
             with client.stream("POST", "/v1/chat/completions", json=_body(f"q{number}", 8)) as one:
+                is_first = True
                 for line in one.iter_lines():
-                    if line.startswith("data: {") and _text(line):
+                    if is_first and line.startswith("data: {") and _text(line):
                         found.append(time.perf_counter() - began)
-                        break
-                for _ in one.iter_lines():
-                    pass
+                        is_first = False
     return found
 
 
@@ -104,12 +103,10 @@ def _flood(address: str, key: str, tokens: int, count) -> None:
     async def all_of_them() -> None:
         limits = httpx.Limits(max_connections=FLOOD)
         headers = _bearer(key)
-        async with httpx.AsyncClient(
-            base_url=address, headers=headers, timeout=120, limits=limits
-        ) as client:
-            async with asyncio.TaskGroup() as group:
-                for number in range(FLOOD):
-                    group.create_task(one(client, number))
+        client = httpx.AsyncClient(base_url=address, headers=headers, timeout=120, limits=limits)
+        async with client, asyncio.TaskGroup() as group:
+            for number in range(FLOOD):
+                group.create_task(one(client, number))
 
     asyncio.run(all_of_them())
 

@@ -9,9 +9,9 @@ class ServingConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events, leases, pages
-        from serving.models import UNFINISHED, Completion, Deployment, DeploymentState
+        from serving.models import UNFINISHED, Completion, Deployment, DeploymentState, Embedding
         from serving.selectors import deployment_url, model_deployment_url
-        from serving.services import deployments, running
+        from serving.services import deployments, embeddings, running
 
         leases.register(
             Deployment,
@@ -24,6 +24,12 @@ class ServingConfig(AppConfig):
             running_states=UNFINISHED,
             requeue=running.run_again,
             fail=running.give_up,
+        )
+        leases.register(
+            Embedding,
+            running_states=Embedding.UNFINISHED,
+            requeue=embeddings.run_again,
+            fail=embeddings.give_up,
         )
         events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
         pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))

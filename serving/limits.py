@@ -12,6 +12,7 @@ CHOICES = 16  # prompts times `n` of one request
 LOGPROBS = 20  # likely tokens told for each place
 BIASES = 300
 TOOLS = 64
+EMBEDDED_TEXTS = 64  # of one request
 SCHEMA_LENGTH = 10_000  # characters
 
 # What a request gets that does not say `max_tokens`; less where the context ends before.

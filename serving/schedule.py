@@ -2,7 +2,9 @@
 
 from django.conf import settings
 
-SCHEDULE: dict[str, dict[str, object]] = {}
+SCHEDULE: dict[str, dict[str, object]] = {
+    "forget-unfetched-vectors": {"task": "serving.tasks.forget_unfetched", "schedule": 3600.0},
+}
 if settings.EXTERNAL_ENGINES:
     # Without a worker of that queue nobody would take them.
     SCHEDULE["check-replicas"] = {

@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -151,6 +151,21 @@ async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
                 if len(completion.answer) > shown:
                     yield Piece(completion.answer[shown:])
                 yield End(completion)
+                return
+    finally:
+        await client.aclose()
+
+
+async def wait_for_end(identifier: UUID | str, is_final: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a stream's end was written and the database says so too, or it alone does."""
+    client = redis.asyncio.Redis.from_url(settings.REDIS_URL)
+    last = "0"
+    try:
+        while True:
+            for entry, _ in await _next_entries(client, key_of(identifier), last):
+                last = entry
+            _be_cancelled()
+            if await is_final():
                 return
     finally:
         await client.aclose()

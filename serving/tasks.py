@@ -1,4 +1,4 @@
-"""What Celery runs for serving. `load` and `generate` run on the queue of a base,
+"""What Celery runs for serving. `load`, `generate` and `embed` run on the queue of a base,
 `load_elsewhere`, `ask_elsewhere` and `check_replicas` on the queue `external`.
 """
 
@@ -33,6 +33,22 @@ def ask_elsewhere(completion_id: str) -> None:
     from serving.external import worker
 
     worker.run_completion(UUID(completion_id))
+
+
+@shared_task
+def embed(embedding_id: str) -> None:
+    from serving import embedding_work
+
+    embedding_work.run_embedding(UUID(embedding_id))
+
+
+@shared_task
+def forget_unfetched() -> None:
+    from django.utils import timezone
+
+    from serving.services import embeddings
+
+    embeddings.forget_unfetched(at=timezone.now())
 
 
 @shared_task

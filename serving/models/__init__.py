@@ -5,6 +5,7 @@ from serving.models.completions import (
     CompletionState,
 )
 from serving.models.deployments import Deployment, DeploymentState
+from serving.models.embeddings import Embedding, EmbeddingState
 from serving.models.engines import EngineReport
 from serving.models.replicas import Replica, ReplicaAdapter, ReplicaKind, ReplicaState
 
@@ -15,6 +16,8 @@ __all__ = [
     "CompletionState",
     "Deployment",
     "DeploymentState",
+    "Embedding",
+    "EmbeddingState",
     "EngineReport",
     "Replica",
     "ReplicaAdapter",

@@ -207,7 +207,7 @@ class TextBody(Common, kw_only=True):
         return self.sampling(self.max_tokens, logprobs=told, echo=bool(self.echo))
 
 
-Body = TypeVar("Body", ChatBody, TextBody)
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 def read(raw: bytes, kind: type[Body]) -> Body:

@@ -1,4 +1,5 @@
-"""The OpenAI-compatible API: /v1/chat/completions, /v1/completions, /v1/models.
+"""The OpenAI-compatible API: /v1/chat/completions, /v1/completions, /v1/embeddings,
+/v1/models.
 
 Async views, because an answer is waited for by many clients at once. Each maps a request to one
 service call; every refusal leaves in OpenAI's error shape.
@@ -24,6 +25,7 @@ from serving.answering import all_of, off_loop
 from serving.errors import InvalidRequest, Refusal, ScopeMissing, TooManyRequests, UnknownKey
 from serving.models import Completion
 from serving.openai_api import asking, bodies, shapes, streaming
+from serving.openai_api import embeddings as vectors
 from serving.openai_api.streaming import check_answered
 
 Response = TypeVar("Response", bound=HttpResponseBase)
@@ -72,6 +74,11 @@ async def chat_completions(request: HttpRequest, key: ApiKey) -> HttpResponseBas
 @openai_view("POST")
 async def completions(request: HttpRequest, key: ApiKey) -> HttpResponseBase:
     return await _complete(request, key, bodies.read(_raw(request), bodies.TextBody))
+
+
+@openai_view("POST")
+async def embeddings(request: HttpRequest, key: ApiKey) -> HttpResponse:
+    return await vectors.answer(_raw(request), key)
 
 
 @openai_view("GET")

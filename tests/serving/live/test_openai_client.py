@@ -16,7 +16,7 @@ from accounts.api_keys import Limits
 from accounts.models import Scope
 from attribution.models import Attribution
 from ledger.models import Account
-from serving.models import Completion, EngineReport
+from serving.models import Completion, Embedding, EngineReport
 from tests.ledger.books import OPEN, balance_of
 
 MESSAGES = [{"role": "user", "content": "What does a contributor do?"}]
@@ -327,3 +327,20 @@ def test_many_at_once_are_all_answered_and_paid_exactly(client, live, client_per
     assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - sum(
         row.fee for row in made.values()
     )
+
+
+def test_texts_become_vectors_of_the_base(client, live, client_person):
+    answer = client.embeddings.create(model="starter", input=["A record.", "A file."])
+    made = Embedding.objects.get()
+    assert [one.index for one in answer.data] == [0, 1]
+    assert {len(one.embedding) for one in answer.data} == {made.dimensions}
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens == made.prompt_tokens
+    assert answer.openledger == {
+        "embedding_id": str(made.pk), "entry_id": str(made.entry_id), "fee_wei": str(made.fee),
+    }  # fmt: skip
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - made.fee
+    plain = client.embeddings.create(model="starter", input="A file.", encoding_format="float")
+    assert plain.data[0].embedding == pytest.approx(answer.data[1].embedding, abs=1e-5)
+    for wrong in ({"model": "builder-tuned"}, {"dimensions": 8}, {"input": ""}):
+        with pytest.raises(openai.BadRequestError):
+            client.embeddings.create(**{"model": "starter", "input": "a", **wrong})
