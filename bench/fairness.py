@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -25,7 +26,7 @@ from bench import house, report
 from config.embedded import redis as embedded_redis
 from config.embedded.paths import REPOSITORY, free_port
 from config.embedded.temporary import temporary_folder
-from config.embedded.workers import worker
+from config.embedded.workers import POOLED, worker
 
 FLOOD = 100
 WARM_SECONDS = 3.0
@@ -75,7 +76,7 @@ def _first_tokens(address: str, key: str, count: int) -> list[float]:
 
 
 @contextmanager
-def _flooded(address: str, key: str, tokens: int) -> Iterator[object]:
+def _flooded(address: str, key: str, tokens: int) -> Iterator[Any]:
     """FLOOD streams are asked in a process of their own for as long as the block runs."""
     context = multiprocessing.get_context("spawn")
     count = context.Value("i", 0)
@@ -139,7 +140,7 @@ def _quantile(found: list[float], part: float) -> float:
 def _product(folder: Path) -> Iterator[tuple[str, list[str]]]:
     started: list[subprocess.Popen[bytes]] = []
     try:
-        with house.durable(folder):
+        with house.durable(folder, connections=100):
             yield _start(folder, started)
             _stop(started)
     finally:
@@ -157,6 +158,7 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> tuple[str, l
         "OPENLEDGER_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
         "CHAIN_ENABLED": "0",
+        "DATABASE_POOL": POOLED["web"],
         "KEY_REQUESTS_PER_MINUTE": "1000000",
         "KEY_TOKENS_PER_MINUTE": "1000000000",
     }

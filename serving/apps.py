@@ -10,7 +10,7 @@ class ServingConfig(AppConfig):
     def ready(self) -> None:
         from accounts import events, leases, pages
         from serving.models import UNFINISHED, Completion, Deployment, DeploymentState, Embedding
-        from serving.selectors import deployment_url, model_deployment_url
+        from serving.selectors import deployment_url, model_deployment_url, pin_url
         from serving.services import deployments, embeddings, running
 
         leases.register(
@@ -34,6 +34,7 @@ class ServingConfig(AppConfig):
         events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
         pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))
         pages.register("deployment", deployment_url)
+        pages.register("pin", pin_url)
         pages.register("spending_of_key", lambda pk: f"{reverse('serving:completions')}?key={pk}")
         pages.register("deployment_of_model", model_deployment_url)
         pages.register("deploy", lambda pk: f"{reverse('serving:deploy')}?model={pk}")

@@ -86,6 +86,10 @@ class NotDeployable(Refusal):
     """The deployment cannot be made or changed, and why."""
 
 
+class NotPinnable(Refusal):
+    """The adapter is not pinned now, and why."""
+
+
 class BadAddress(Refusal):
     """A replica's address that the house does not call, and why."""
 

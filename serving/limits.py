@@ -25,6 +25,12 @@ DEADLINE = timedelta(minutes=10)
 # The hold outlives the deadline, so that the last token can still be captured.
 HOLD_SLACK = timedelta(minutes=5)
 
+# Keeping an adapter in memory: wei per mebibyte and day, days at most, and how many bytes of a
+# worker may be pinned together (half of what its adapters have).
+PIN_PRICE = 10**15
+PIN_DAYS = 30
+PINNED_BYTES = 1 << 30
+
 # Wei per token of a base that nobody has priced: 1 OPEN for a million tokens read.
 BASE_INPUT_PRICE = 10**12
 BASE_OUTPUT_PRICE = 3 * 10**12

@@ -1,4 +1,5 @@
-"""The generate worker tells the database what its engines hold and how fast they are.
+"""The generate worker tells the database what its engines hold and how fast they are, and before it
+tells so keeps in memory what is pinned.
 
 Imported by workers alone; pages and metrics read what it wrote.
 """
@@ -29,10 +30,15 @@ ADAPTERS = 500  # shown of one engine, those asked for last
 class Reporter:
     """One thread of the process. `names` maps an adapter's name to its deployment's."""
 
-    def __init__(self, worker: str, engines: Callable[[], Mapping[str, Engine]]) -> None:
+    def __init__(
+        self,
+        worker: str,
+        engines: Callable[[], Mapping[str, Engine]],
+        keep_pins: Callable[[str, Engine], None],
+    ) -> None:
         self.first_token, self.between = Histogram(), Histogram()
         self.names: dict[str, str] = {}
-        self._worker, self._engines = worker, engines
+        self._worker, self._engines, self._keep_pins = worker, engines, keep_pins
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -45,6 +51,7 @@ class Reporter:
     def report(self) -> None:
         at = timezone.now()
         for base, engine in self._engines().items():
+            self._keep_pins(base, engine)
             EngineReport.objects.update_or_create(
                 worker=self._worker,
                 base=base,

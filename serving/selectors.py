@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from modelfactory.models import Model
 from serving.errors import UnknownModel
-from serving.models import Completion, CompletionState, Deployment, DeploymentState
+from serving.models import Completion, CompletionState, Deployment, DeploymentState, Pin
 from serving.models.deployments import Viewer
 
 
@@ -48,6 +48,12 @@ def base_deployment_of(deployment: Deployment) -> Deployment | None:
 def deployment_url(identifier: UUID | str) -> str:
     name = Deployment.objects.filter(pk=identifier).values_list("name", flat=True).first()
     return reverse("serving:deployment", args=[name]) if name else ""
+
+
+def pin_url(identifier: UUID | str) -> str:
+    """The page of the deployment that a pin is of."""
+    name = Pin.objects.filter(pk=identifier).values_list("deployment__name", flat=True).first()
+    return reverse("serving:pin", args=[name]) if name else ""
 
 
 def model_deployment_url(model_id: UUID | str) -> str:

@@ -1,4 +1,4 @@
-"""What Celery runs for serving. `load`, `generate` and `embed` run on the queue of a base,
+"""What Celery runs for serving. `load`, `generate`, `embed` and `pin` run on the queue of a base,
 `load_elsewhere`, `ask_elsewhere` and `check_replicas` on the queue `external`.
 """
 
@@ -40,6 +40,22 @@ def embed(embedding_id: str) -> None:
     from serving import embedding_work
 
     embedding_work.run_embedding(UUID(embedding_id))
+
+
+@shared_task
+def pin(base_id: str) -> None:
+    from serving import workers
+
+    workers.keep_pins(UUID(base_id))
+
+
+@shared_task
+def end_pins() -> None:
+    from django.utils import timezone
+
+    from serving.services import pins
+
+    pins.end_pins(at=timezone.now())
 
 
 @shared_task

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 from accounts.models import User
 from serving import residency
 from serving.metrics import exposition
+from serving.models import Pin
 
 
 @login_required
@@ -24,8 +25,11 @@ def engines(request: HttpRequest) -> HttpResponse:
     """Which adapter is on which worker, and how the engines do."""
     if not _is_staff(request):
         raise PermissionDenied
-    found = residency.live_engines(timezone.now())
-    return render(request, "serving/engines.html", {"engines": found})
+    context = {
+        "engines": residency.live_engines(timezone.now()),
+        "pins": Pin.objects.current().select_related("deployment__base_model", "payer"),
+    }
+    return render(request, "serving/engines.html", context)
 
 
 @never_cache

@@ -23,7 +23,7 @@ from accounts.ids import uuid7
 from modelfactory.models import BaseModel, Model
 from modelfactory.training.devices import choose_device
 from modelfactory.workers import materialise_adapter
-from serving import carrying, logprobs, streams
+from serving import carrying, logprobs, pinning, streams
 from serving.engine.engine import Engine
 from serving.engine.names import adapter_name
 from serving.engine.types import EngineError, Finish, Request
@@ -47,7 +47,11 @@ RESERVED = max(1, MAX_ACTIVE // 4)
 
 _engines: dict[str, Engine] = {}
 _engines_lock = threading.Lock()
-_reporter = Reporter(leases.worker_name(), lambda: dict(_engines))
+_reporter = Reporter(
+    leases.worker_name(),
+    lambda: dict(_engines),
+    lambda base, engine: pinning.keep(engine, base, ensure_adapter, at=timezone.now()),
+)
 _turns = Turns(most=MAX_ACTIVE)
 _waker = Waker(_turns, lambda: list(_engines))
 
@@ -110,6 +114,12 @@ def load_deployment(deployment_id: UUID) -> None:
         deployments.refuse(deployment_id=deployment_id, reason=str(error), at=timezone.now())
     else:
         deployments.mark_live(deployment_id=deployment_id, at=timezone.now())
+
+
+def keep_pins(base_id: UUID) -> None:
+    """Have in memory what is pinned of a base, at once; the reporter does so at each report."""
+    base = BaseModel.objects.get(pk=base_id)
+    pinning.keep(engine_for(base), base.slug, ensure_adapter, at=timezone.now())
 
 
 def ensure_adapter(engine: Engine, model: Model | None) -> str | None:

@@ -7,6 +7,7 @@ from serving.models.completions import (
 from serving.models.deployments import Deployment, DeploymentState
 from serving.models.embeddings import Embedding, EmbeddingState
 from serving.models.engines import EngineReport
+from serving.models.pins import Pin, PinState
 from serving.models.replicas import Replica, ReplicaAdapter, ReplicaKind, ReplicaState
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "Embedding",
     "EmbeddingState",
     "EngineReport",
+    "Pin",
+    "PinState",
     "Replica",
     "ReplicaAdapter",
     "ReplicaKind",
