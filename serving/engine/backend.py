@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+if TYPE_CHECKING:
+    from serving.engine.merging import Merge
 
 Ints = npt.NDArray[np.int32]
 
@@ -69,6 +72,12 @@ class Backend(Protocol):
 
     def adapter(self, name: str) -> object | None:
         """What `place` takes; None where the adapter is not there."""
+
+    def merge(self, merge: Merge) -> None:
+        """Have a merge of loaded adapters in memory under its name.
+
+        Raises UnknownAdapter where a parent is not loaded, BadRequest where they do not fit.
+        """
 
     def pin(self, name: str, pinned: bool) -> None: ...
 

@@ -74,6 +74,53 @@ def check_blob(blob: bytes | memoryview, shapes: Mapping[tuple[int, int], tuple[
             raise AdapterRejected("The packed adapter is of another base, or cut off.")
 
 
+def unpack_adapter(
+    name: str, blob: memoryview, shapes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]]
+) -> Adapter:
+    """`pack_adapter` undone, of a blob that `check_blob` let pass.
+
+    `shapes` says for each linear layer's path its place and its (inputs, outputs).
+    """
+    found: dict[str, LoraWeights] = {}
+    for module, ((layer, kind), (inputs, outputs)) in shapes.items():
+        entry = HEADER.size + ENTRY.size * (layer * len(MODULES) + kind)
+        rank, scaling, down, up, rescale = ENTRY.unpack_from(blob, entry)
+        if not rank:
+            continue
+        sizes = [min(CHUNK, rank - begin) for begin in range(0, rank, CHUNK)]
+        words = torch.split(
+            _read(blob, down, rank * padded(inputs)), [n * padded(inputs) for n in sizes]
+        )
+        downs = [_rows(one.view(-1, n, PANEL // 2, 2)) for one, n in zip(words, sizes, strict=True)]
+        ups = _rows(_read(blob, up, rank * padded(outputs)).view(-1, rank, PANEL // 2, 2))
+        magnitudes = None
+        if rescale:
+            magnitudes = _read(blob, rescale, 2 * outputs).view(torch.float32)
+        found[module] = LoraWeights(
+            torch.cat(downs)[:, :inputs].contiguous(),
+            ups[:, :outputs].T.contiguous(),
+            scaling,
+            magnitudes,
+        )
+    return Adapter(
+        name=name,
+        rank=max((len(layer.down) for layer in found.values()), default=0),
+        layers=found,
+        bytes=len(blob),
+    )
+
+
+def _read(blob: memoryview, offset: int, words: int) -> torch.Tensor:
+    return torch.frombuffer(bytearray(blob[offset : offset + 2 * words]), dtype=torch.int16)
+
+
+def _rows(words: torch.Tensor) -> torch.Tensor:
+    """`_words` undone: (blocks, rows, 16, 2) -> bfloat16 (rows, padded width)."""
+    blocks, rows = words.shape[:2]
+    whole = words.transpose(0, 1).transpose(2, 3).reshape(rows, blocks * PANEL)
+    return whole.contiguous().view(torch.bfloat16)
+
+
 def _words(matrix: torch.Tensor) -> torch.Tensor:
     """bfloat16 (rows, width) -> int16 pairs (rows, blocks, 16, 2): element j with 16 + j."""
     rows, width = matrix.shape

@@ -24,6 +24,7 @@ from serving.engine.backend import Resident
 from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose
 from serving.engine.constraint import Constraints
+from serving.engine.merging import Merge
 from serving.engine.quality import evaluation_of
 from serving.engine.row import Row, TokenStream
 from serving.engine.scheduler import Scheduler
@@ -143,6 +144,16 @@ class Engine:
         Raises AdapterRejected.
         """
         self.backend.load(name, source)
+
+    def ensure_merged(self, merge: Merge) -> str:
+        """Have a merge of loaded adapters in memory; returns the name that a request asks for.
+
+        It is computed on the caller's thread, once: other rows keep running, and the next that
+        asks the same finds it. Raises UnknownAdapter and BadRequest.
+        """
+        merge.check()
+        self.backend.merge(merge)
+        return merge.name
 
     def pin_adapter(self, name: str, pinned: bool = True) -> None:
         """Keep an adapter in memory whatever else is asked for. Raises UnknownAdapter."""

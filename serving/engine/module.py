@@ -18,6 +18,8 @@ from serving.engine.adapters import Adapter, Linear, read_adapter
 from serving.engine.backend import Batch, Resident, Residents
 from serving.engine.cache import PagedCache
 from serving.engine.lora import RowAdapters
+from serving.engine.merging import Merge, merged
+from serving.engine.types import UnknownAdapter
 
 PAGE = 16
 
@@ -78,12 +80,28 @@ class ModuleBackend:
             started = time.perf_counter()
             folder = source if isinstance(source, Path) else source()
             adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
-            with self._lock:
-                self._seconds[name] = time.perf_counter() - started
-                self._hits[name] = 0
-                self._adapters[name] = adapter
-                self._loading.pop(name, None)
-                self._make_room(name)
+            self._add(adapter, time.perf_counter() - started)
+
+    def merge(self, merge: Merge) -> None:
+        if self.adapter(merge.name) is not None:
+            return
+        started = time.perf_counter()
+        made = merged(merge, [self._parent(name) for name, _ in merge.parents], [*self._linears])
+        self._add(made, time.perf_counter() - started)
+
+    def _parent(self, name: str) -> Adapter:
+        with self._lock:
+            if name not in self._adapters:
+                raise UnknownAdapter(f"The adapter {name[:12]}… is not loaded.")
+            return self._adapters[name]
+
+    def _add(self, adapter: Adapter, seconds: float) -> None:
+        name = adapter.name
+        with self._lock:
+            self._seconds[name], self._hits[name] = seconds, 0
+            self._adapters[name] = adapter
+            self._loading.pop(name, None)
+            self._make_room(name)
 
     def _make_room(self, kept: str) -> None:
         """The oldest go; a row that still runs keeps its own reference, so this never hurts one."""

@@ -130,6 +130,7 @@ class AdapterStore:
             address, size = self._mapped(pack, offset, size)
             view = memoryview(self._maps[pack])[offset : offset + size]
         started = time.perf_counter()
+        self._ask_for(pack, offset, size)
         if self._check is not None:
             self._check(view)
         _touch(address, size)
@@ -231,6 +232,11 @@ class AdapterStore:
             self._maps[pack] = found
             self._addresses[pack] = int(np.frombuffer(found, np.uint8).ctypes.data)
         return self._addresses[pack] + offset, size
+
+    def _ask_for(self, pack: int, offset: int, size: int) -> None:
+        """One read of the disk for all pages rather than one for each few of them."""
+        with contextlib.suppress(OSError, AttributeError):
+            self._maps[pack].madvise(mmap.MADV_WILLNEED, offset, -(-size // PAGE) * PAGE)
 
     def _make_room(self, kept: str) -> None:
         for name in list(self._warm):

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from serving.engine.adapters import Linear, read_adapter
+from serving.engine.adapters import Adapter, Linear, read_adapter
 from serving.engine.backend import Batch, Resident, Residents
-from serving.engine.blob import check_blob, pack_adapter
+from serving.engine.blob import check_blob, pack_adapter, unpack_adapter
+from serving.engine.merging import Merge, merged
 from serving.engine.native.layout import MODULES, PAGE, Cache, Step, padded
 from serving.engine.native.program import Program
 from serving.engine.store import AdapterStore
+from serving.engine.types import UnknownAdapter
 
 
 class NativeBackend:
@@ -70,10 +72,11 @@ class NativeBackend:
             name: (int(name.split(".")[2]), MODULES.index(name.rsplit(".", 1)[1]))
             for name in program.packed
         }
-        shapes = {
-            self._places[name]: (inputs, outputs)
+        self._shapes = {
+            name: (self._places[name], (inputs, outputs))
             for name, (_, outputs, inputs) in program.packed.items()
         }
+        shapes = dict(self._shapes.values())
         self._store = AdapterStore(
             folder, warm_bytes=warm_bytes, check=partial(check_blob, shapes=shapes)
         )
@@ -96,6 +99,19 @@ class NativeBackend:
             self._store.warm(name)
         with self._lock:
             self._loading.pop(name, None)
+
+    def merge(self, merge: Merge) -> None:
+        if merge.name not in self._store:
+            made = merged(merge, [self._parent(name) for name, _ in merge.parents], [*self._places])
+            self._store.add(merge.name, pack_adapter(made, self._places, self._program.layers))
+        self._store.warm(merge.name)
+
+    def _parent(self, name: str) -> Adapter:
+        try:
+            self._store.warm(name)  # checked
+            return unpack_adapter(name, self._store.view(name), self._shapes)
+        except KeyError:
+            raise UnknownAdapter(f"The adapter {name[:12]}… is not loaded.") from None
 
     def adapter(self, name: str) -> object | None:
         try:
