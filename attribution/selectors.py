@@ -18,6 +18,7 @@ from attribution.models import Attribution, ContributorShare, Index, Receipt, Re
 from attribution.passage_lines import Passages, passages_of
 from attribution.royalties import OwnerPart, Passed, capture_url, owner_parts_of, passed_on
 from attribution.services.log import inclusion_bundle
+from datanets import clusters
 from datanets.models import Datanet, Record, VersionRecord
 from ledger.models import Refund
 from ledger.selectors import refund_of
@@ -35,16 +36,23 @@ def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Gro
     """The model's training records, each with who is paid for it.
 
     A record that stands in several of the run's versions counts for the first of them, as in
-    training; those of the models that it was made from come after its own.
+    training; those of the models that it was made from come after its own. Of a cluster of
+    near-duplicates one record counts, and pays the contributor of the cluster's origin, in the
+    name of the Datanet and version by which it came into the model.
     """
     version_of: dict[UUID, UUID] = {}
     for learnt in lineage_versions(model.run):
         ids = VersionRecord.objects.filter(version=learnt.pk).values_list("record_id", flat=True)
         for record_id in ids.iterator(chunk_size=10_000):
             version_of.setdefault(record_id, learnt.pk)
+    payees = clusters.payees_of(list(version_of))
+    counted: set[UUID] = set()
     for record in training_records(model.pk):
-        version = version_of[record.record_id]
-        yield record, Group(record.contributor_id, record.datanet_id, version)
+        payee = payees[record.record_id]
+        if payee.origin_id not in counted:
+            counted.add(payee.origin_id)
+            version = version_of[record.record_id]
+            yield record, Group(payee.contributor_id, record.datanet_id, version)
 
 
 def contributors_of_records(record_ids: Sequence[UUID]) -> dict[UUID, UUID]:

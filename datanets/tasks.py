@@ -5,7 +5,15 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from datanets.services import checking, slashing, staking, submission, uploads, versions
+from datanets.services import (
+    checking,
+    near_duplicates,
+    slashing,
+    staking,
+    submission,
+    uploads,
+    versions,
+)
 
 
 @shared_task
@@ -21,6 +29,11 @@ def check_contribution(contribution_id: str) -> None:
 @shared_task
 def write_records(contribution_id: str) -> None:
     submission.write_records(contribution_id=UUID(contribution_id))
+
+
+@shared_task
+def compare_records() -> None:
+    near_duplicates.compare_all()
 
 
 @shared_task

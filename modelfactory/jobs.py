@@ -24,10 +24,11 @@ from accounts import leases
 from accounts.blobs import open_blob
 from accounts.models import WorkerHeartbeat
 from datanets.models import Record
+from datanets.services import near_duplicates
 from modelfactory.errors import RunError
 from modelfactory.lineage import lineage_runs
 from modelfactory.models import Run, RunEvent
-from modelfactory.selectors import training_records
+from modelfactory.selectors import REPEATED, repeated_records, training_records
 from modelfactory.services import publishing, runs
 from modelfactory.training.job import Exit, Job, JobError, Kind, alone_in, read_events
 from modelfactory.workers import materialise_adapter
@@ -100,6 +101,8 @@ def prepare(run: Run, *, device: str, dtype: str) -> Path:
     start from one of the models, any more.
     """
     assert run.base_model is not None
+    # Before the records are chosen, since of each cluster the first alone is trained on.
+    near_duplicates.compare_all(waits=True)
     runs.require_versions(run)
     runs.require_parents(run)
     folder = folder_of(run.pk)
@@ -164,8 +167,11 @@ def first_sequence(run: Run, folder: Path) -> int:
 
 
 def write_records(run: Run, folder: Path) -> None:
-    """The versions' records from their blobs, without what was withdrawn since."""
-    withdrawn = []
+    """The versions' records from their blobs, without what was withdrawn since; one for each
+    cluster of near-duplicates, once, as often as its version's weight says."""
+    withdrawn: list[str] = []
+    repeated = {str(pk): str(first) for pk, first in repeated_records(run).items()}
+    taken: set[str] = set()
     with (folder / "records.new").open("w", encoding="utf-8") as out:
         for run_version in run.run_versions.select_related("version__datanet"):
             gone = withheld(run_version.version_id)
@@ -173,7 +179,9 @@ def write_records(run: Run, folder: Path) -> None:
             with open_blob(run_version.version.records_file_id) as lines:
                 for line in lines:
                     entry = json.loads(line)
-                    if entry["record"] not in gone:
+                    is_new = entry["record"] not in taken
+                    if is_new and entry["record"] not in gone and entry["record"] not in repeated:
+                        taken.add(entry["record"])
                         kept = {"record": entry["record"], "payload": entry["payload"]}
                         out.write(
                             (json.dumps(kept, ensure_ascii=False) + "\n") * run_version.weight
@@ -182,6 +190,15 @@ def write_records(run: Run, folder: Path) -> None:
     run.findings = [
         {"number": 0, "record": record, "problem": "WITHDRAWN", "message": "Withdrawn since."}
         for record in withdrawn
+    ] + [
+        {
+            "number": 0,
+            "record": record,
+            "problem": REPEATED,
+            "message": "Says nearly what another record of the run says, which came first.",
+            "first": first,
+        }
+        for record, first in sorted(repeated.items())
     ]
     run.save(update_fields=["findings"])
 

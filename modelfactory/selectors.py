@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User, WorkerHeartbeat
 from accounts.workers import live_workers
+from datanets import clusters
 from datanets.models import Record, VersionRecord
 from modelfactory import checks, parents
 from modelfactory.errors import RunError
@@ -22,7 +23,9 @@ from modelfactory.training.data import BLOCKING, MINIMUM_RECORDS, Finding, Probl
 from modelfactory.training.estimate import Estimate, Shape, estimate
 
 SHOWN_SAMPLES = 3
-NOT_TRAINED = {str(problem) for problem in BLOCKING} | {"WITHDRAWN"}
+# A record that says nearly what another one of the run says, which came first.
+REPEATED = "REPEATED"
+NOT_TRAINED = {str(problem) for problem in BLOCKING} | {"WITHDRAWN", REPEATED}
 
 
 class TrainingRecord(NamedTuple):
@@ -60,6 +63,13 @@ def _trained_in(run: Run, seen: set[str]) -> Iterator[TrainingRecord]:
             if str(row[0]) not in left_out and str(row[0]) not in seen:
                 seen.add(str(row[0]))
                 yield TrainingRecord(*row)
+
+
+def repeated_records(run: Run) -> dict[UUID, UUID]:
+    """Records of the run's versions that repeat others of them, with those that came first."""
+    ids = VersionRecord.objects.filter(version__run_versions__run=run).order_by("record_id")
+    found = ids.values_list("record_id", flat=True).distinct()
+    return clusters.repeated_among(list(found.iterator(chunk_size=10_000)))
 
 
 @dataclass(frozen=True)

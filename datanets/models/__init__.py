@@ -7,6 +7,7 @@ from datanets.models.contributions import (
     UploadState,
 )
 from datanets.models.datanets import Datanet, DatanetState, DataType, Membership, Role
+from datanets.models.prints import NearLink, RecordPrint
 from datanets.models.records import (
     Reason,
     Record,
@@ -34,8 +35,10 @@ __all__ = [
     "Datanet",
     "DatanetState",
     "Membership",
+    "NearLink",
     "Reason",
     "Record",
+    "RecordPrint",
     "RecordState",
     "RecordText",
     "Report",

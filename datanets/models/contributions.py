@@ -155,6 +155,9 @@ class Contribution(WorkItem):
     rows_good = models.PositiveIntegerField(default=0)
     rows_refused = models.PositiveIntegerField(default=0)
     rows_duplicate = models.PositiveIntegerField(default=0)
+    # Good rows that say nearly what another record or row says; the first of them by name.
+    rows_near = models.PositiveIntegerField(default=0)
+    near_rows = models.JSONField(default=list, blank=True)
     # Good rows wait here until the person decides; records exist only after submission.
     good_file = models.ForeignKey(
         Blob, null=True, blank=True, on_delete=models.PROTECT, related_name="+"

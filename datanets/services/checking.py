@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -25,17 +25,21 @@ from datanets.ingest import check as ingest
 from datanets.ingest import rejects
 from datanets.ingest.faults import Fault, FileFault
 from datanets.ingest.files import detect
+from datanets.ingest.folding import fold
 from datanets.ingest.formats import Format
 from datanets.ingest.limits import Limits
 from datanets.ingest.mapping import Mapping as ColumnMapping
 from datanets.models import Contribution, ContributionState, Datanet, Record, RowError
+from datanets.models.prints import WHOLE
 from datanets.models.records import HELD, RecordState
+from datanets.services import near_duplicates
 from datanets.services.lifelines import lifeline
 from datanets.services.notices import notify_once
 from datanets.services.parts import forget_parts, join_parts
 
 MEDIA_TYPE = "application/octet-stream"
 KEPT_ROW_ERRORS = 1_000
+KEPT_NEAR = 100
 # Objects of these formats may differ in their columns, so the first rows do not name them all.
 OPEN_FORMATS = (Format.JSON, Format.JSONL)
 
@@ -113,10 +117,13 @@ class _Outcome:
     duplicate: int = 0
     kept: list[Fault] = field(default_factory=list)
     stop: FileFault | None = None
+    near: int = 0
+    near_rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _check(contribution: Contribution, clean: "IO[bytes]", refused: "IO[bytes]") -> _Outcome:
     outcome = _Outcome()
+    batch: list[ingest.Candidate] = []
     mapping = ColumnMapping.from_dict(contribution.mapping)
     assert contribution.file is not None
     with local_path(contribution.file.sha256) as path:
@@ -134,7 +141,27 @@ def _check(contribution: Contribution, clean: "IO[bytes]", refused: "IO[bytes]")
             else:
                 outcome.good += 1
                 clean.write(_clean_line(item))
+                batch.append(item)
+                if len(batch) == near_duplicates.BATCH:
+                    _note_near(contribution.datanet, batch, outcome)
+                    batch = []
+    _note_near(contribution.datanet, batch, outcome)
     return outcome
+
+
+def _note_near(datanet: Datanet, batch: Sequence[ingest.Candidate], outcome: _Outcome) -> None:
+    """Count the rows that say nearly what a record says. They stay good: a reviewer decides."""
+    found = near_duplicates.near_in(datanet, [fold(item.payload) for item in batch])
+    outcome.near += len(found)
+    for place, one in sorted(found.items()):
+        if len(outcome.near_rows) < KEPT_NEAR:
+            outcome.near_rows.append(
+                {
+                    "row": batch[place].row,
+                    "record": str(one.record_id),
+                    "percent": one.parts * 100 // WHOLE,
+                }
+            )
 
 
 def _until_broken(
@@ -180,6 +207,7 @@ def _store(
         "rows_good": outcome.good,
         "rows_refused": outcome.refused,
         "rows_duplicate": outcome.duplicate,
+        "rows_near": outcome.near,
     }
     rejects_blob = put_file(refused, "application/jsonl") if outcome.refused else None
     with transaction.atomic():
@@ -196,7 +224,14 @@ def _store(
             return
         good_file = put_file(clean, "application/jsonl")
         state = ContributionState.NEEDS_DECISION if outcome.refused else ContributionState.READY
-        _settle(contribution, state, rejects=rejects_blob, good_file=good_file, **counts)
+        _settle(
+            contribution,
+            state,
+            rejects=rejects_blob,
+            good_file=good_file,
+            near_rows=outcome.near_rows,
+            **counts,
+        )
         audit.record(
             actor=contribution.submitter,
             verb="contribution.checked",

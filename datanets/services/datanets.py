@@ -15,6 +15,7 @@ from datanets import access
 from datanets.errors import DatanetError
 from datanets.licences import LICENCES, why_not_derived
 from datanets.models import Datanet, DatanetState, DataType, Membership, Role, Version
+from datanets.services import origins
 
 RESERVED_SLUGS = frozenset({"new", "contributions", "uploads", "records", "licences", "slashes"})
 EDITABLE = frozenset({"name", "summary", "description", "rules", "tags", "licence"})
@@ -127,6 +128,7 @@ def approve_publication(*, datanet: Datanet, acting_user: User, at: datetime) ->
     with transaction.atomic():
         _move(datanet, DatanetState.IN_REVIEW, DatanetState.PUBLISHED, acting_user, at, "")
         Datanet.objects.filter(pk=datanet.pk).update(published_at=at)
+        origins.refresh_datanet(datanet)
         notify(
             user=datanet.owner,
             kind="datanets.published",
@@ -163,6 +165,7 @@ def take_down_datanet(*, datanet: Datanet, statement: str, acting_user: User, at
         if fresh.state == DatanetState.TAKEN_DOWN:
             raise DatanetError("STATE", "This Datanet has been taken down already.")
         _move(datanet, fresh.state, DatanetState.TAKEN_DOWN, acting_user, at, statement)
+        origins.refresh_datanet(datanet)
         notify(
             user=datanet.owner,
             kind="datanets.taken_down",

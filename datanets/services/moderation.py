@@ -20,6 +20,7 @@ from datanets.models import (
     ReportReason,
     ReportState,
 )
+from datanets.services import origins
 
 
 def report(
@@ -180,6 +181,7 @@ def _withhold(
     if not moved:
         raise DatanetError("STATE", f"This record is already {record.state.lower()}.")
     RecordText.objects.filter(record=record.pk).delete()
+    origins.forget(record)
     record.refresh_from_db()
     verb = state.lower()
     audit.record(

@@ -23,6 +23,7 @@ from datanets.models import (
     Review,
     Verdict,
 )
+from datanets.services import origins
 from datanets.services.notices import notify_once
 
 BATCH = 1_000
@@ -106,6 +107,7 @@ def undo_review(*, batch: UUID, acting_user: User, at: datetime) -> int:
         moved = sum(_restore(reviews, before, verdict) for before, verdict in _kinds(reviews))
         if not moved:
             raise DatanetError("UNDO", "Another verdict has followed; there is nothing to undo.")
+        origins.refresh([review.record_id for review in reviews])
         Review.objects.filter(pk__in=[review.pk for review in reviews]).update(undone_at=at)
         audit.record(
             actor=acting_user,
@@ -158,6 +160,7 @@ def _decide(
         Record.objects.filter(pk__in=[pk for pk, _, _ in found]).update(
             state=verdict.value, decided_at=at
         )
+        origins.refresh([pk for pk, _, _ in found])
         Review.objects.bulk_create(
             (
                 Review(

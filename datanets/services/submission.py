@@ -25,6 +25,7 @@ from datanets.models import (
     Role,
     RowError,
 )
+from datanets.services import near_duplicates
 from datanets.services.checking import Clock, LeaseLost, known_hashes
 from datanets.services.lifelines import lifeline
 from datanets.services.notices import notify_once
@@ -59,6 +60,7 @@ def write_records(*, contribution_id: UUID, clock: Clock = timezone.now) -> bool
         written, copies = _write(contribution, at)
         _settle(contribution, owner, written, copies, at)
         _tell(contribution, written, at)
+        near_duplicates.request_comparison(at=at)
     return True
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.blobs import open_blob
-from datanets import access, selectors, stakes
+from datanets import access, clusters, selectors, stakes
 from datanets.errors import DatanetError
 from datanets.ingest import rejects
 from datanets.ingest.formats import accepted_endings
@@ -214,6 +214,7 @@ def _context(request: HttpRequest, found: Contribution) -> dict[str, Any]:
         "errors": found.row_errors.all()[:100],
         "licences": [LICENCES[spdx] for spdx in allowed if spdx in LICENCES],
         "counts": _record_counts(found),
+        "near_count": clusters.near_count(found),
         "verdicts": _verdicts(found),
         "limits": {"file": settings.UPLOAD_FILE_BYTES},
     }

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST, require_safe
 
-from datanets import access, selectors
+from datanets import access, clusters, selectors
 from datanets.forms import ReasonForm, ReportForm, VerdictForm
 from datanets.models import Datanet, Record, RecordState
 from datanets.services import moderation, reviews
@@ -46,6 +46,7 @@ def record(request: HttpRequest, record_id: UUID) -> HttpResponse:
     is_concerned = request.user.is_authenticated and (
         request.user.is_staff or found.contributor_id == request.user.pk
     )
+    role, cluster_size = clusters.role_of(found)
     versions = found.version_entries.select_related("version__datanet").order_by("version__number")
     context = {
         **tab_context(request, found.datanet, "records"),
@@ -57,6 +58,9 @@ def record(request: HttpRequest, record_id: UUID) -> HttpResponse:
         or found.contribution.submitter_id == request.user.pk,
         "entries": versions,
         "elsewhere": selectors.same_text_elsewhere(found)[:5],
+        "near": clusters.near_to(found, request.user),
+        "role": role,
+        "cluster_size": cluster_size,
         "may_withdraw": access.may_withdraw(request.user, found)
         and found.state in ("PENDING", "ACCEPTED", "REJECTED"),
         "may_remove": is_reviewer and found.state == RecordState.ACCEPTED,

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from datanets import access, selectors, stakes
+from datanets import access, clusters, selectors, stakes
 from datanets.errors import DatanetError
 from datanets.forms import VerdictForm
 from datanets.models import Datanet, Record, Verdict
@@ -48,6 +48,7 @@ def queue(request: HttpRequest, datanet: Datanet) -> HttpResponse:
         "form": VerdictForm(),
         "can_undo": bool(_batches(request, datanet)),
         "elsewhere": selectors.same_text_elsewhere(record)[:3] if record else [],
+        "near": clusters.near_to(record, request.user) if record else [],
         "contribution_id": contribution,
     }
     return render(request, "datanets/review.html", context)

@@ -250,6 +250,7 @@ def _manifest(
             "tokens": run.result["tokens"],
             "held_out": len(split["held_out"]),
             "held_out_sha256": sha256(canonical.dumps(sorted(split["held_out"]))).hexdigest(),
+            **_repeated(run),
         },
         "evaluation": evaluation,
         "adapter": {
@@ -257,6 +258,22 @@ def _manifest(
             "bytes": adapter_bytes,
             "config_sha256": sha256(canonical.dumps(adapter_config)).hexdigest(),
         },
+    }
+
+
+def _repeated(run: Run) -> dict[str, Any]:
+    """How many records were left out since they repeat others, and which, by hash: the list of
+    [record, the one that came first] in the order of ids. Nothing where there was none."""
+    pairs = sorted(
+        [found["record"], found["first"]]
+        for found in run.findings
+        if found["problem"] == selectors.REPEATED
+    )
+    if not pairs:
+        return {}
+    return {
+        "repeated": len(pairs),
+        "repeated_sha256": sha256(canonical.dumps(pairs)).hexdigest(),
     }
 
 
