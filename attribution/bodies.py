@@ -35,6 +35,8 @@ class TopRecord:
     record_id: UUID
     contributor_id: UUID
     influence: int
+    # Of its near-duplicates, which are paid as one; see `datanets.ingest.prints.cluster_hash`.
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]
                 "record": str(top.record_id),
                 "contributor": str(top.contributor_id),
                 "influence": str(top.influence),
+                **({"cluster": top.cluster} if top.cluster else {}),
             }
             for top in evidence.records
         ],

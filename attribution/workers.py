@@ -29,6 +29,7 @@ from accounts import leases
 from accounts.ids import uuid7
 from attribution import index_files, passages, selectors
 from attribution.bodies import Evidence, TopRecord
+from attribution.groups import parse
 from attribution.influence import prompt_tokens
 from attribution.influence.build import build
 from attribution.influence.config import InfluenceConfig
@@ -38,6 +39,7 @@ from attribution.influence.scorer import Scorer
 from attribution.models import Attribution, Index
 from attribution.services import indexes, receipts, writing
 from attribution.services.writing import Scored
+from datanets.clusters import payees_of
 from datanets.services.lifelines import lifeline, lifeline_of_all
 from modelfactory.models import Model
 from modelfactory.training.devices import choose_device
@@ -189,12 +191,19 @@ def find_evidence(attribution: Attribution) -> Evidence:
             ),
         )
     top = scores.top_records(TOP_RECORDS)
-    owners = selectors.contributors_of_records([UUID(record) for record, _ in top])
+    shown = {record for record, _ in top}
+    paid_to = {
+        entry.record_id: parse(entry.group_id).contributor
+        for entry in scorer.index.records
+        if entry.record_id in shown
+    }
+    clusters = payees_of([UUID(record) for record, _ in top])
     return replace(
         known,
         influences=scores.groups,
         records=[
-            TopRecord(UUID(record), owners[UUID(record)], influence) for record, influence in top
+            TopRecord(UUID(record), paid_to[record], influence, clusters[UUID(record)].cluster)
+            for record, influence in top
         ],
         sketch=scores.query.to_bytes(),
         sketch_bits=scores.query.bits,

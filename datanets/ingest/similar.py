@@ -6,8 +6,8 @@ words, edits, case, punctuation and homoglyphs.
 
 Honest records of one template share most words and are not the same: "Is Alport syndrome
 inherited?" and "Is cystinosis inherited?" may have one answer. So what differs decides, too. They
-are two records where each question names something that the other does not, or has a number that
-the other has not, or where most numbers of the two differ.
+are two records where each question names something that the other does not, where one has a number
+or a "not" that the other has not, or where most numbers of the two differ.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ SHORT = 24  # words up to which every word of a plain text counts as a question'
 MISSPELT = 0.7  # letters that two words share to be one word
 LONG = 10  # letters of a word in which two typing errors are still one word
 
+# What turns a question round.
+DENYING = frozenset({"no", "non", "not", "without", "never"})
 # Digits anywhere, and Roman numerals but for the word I.
 _NUMBER = re.compile(r".*\d.*|(?!i$)[ivx]+")
 
@@ -64,7 +66,7 @@ def ask_differently(a: Sequence[str], b: Sequence[str]) -> bool:
     if "".join(a) == "".join(b):
         return False
     only_a, only_b, _ = unmatched(a, b, is_strict=True)
-    if any(map(is_number, only_a)) or any(map(is_number, only_b)):
+    if any(is_number(word) or word in DENYING for word in [*only_a, *only_b]):
         return True
     return _names(only_a) and _names(only_b)
 

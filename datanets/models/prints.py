@@ -35,7 +35,7 @@ class RecordPrint(models.Model):
         triggers = [
             # Looked at when the transaction ends: a role passes on in more than one statement.
             pgtrigger.Trigger(
-                name="origin_is_accepted_and_its_own",
+                name="origin_is_its_own",
                 when=pgtrigger.After,
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 timing=pgtrigger.Deferred,
@@ -43,12 +43,11 @@ class RecordPrint(models.Model):
                 IF EXISTS (
                     SELECT 1 FROM datanets_recordprint p
                     LEFT JOIN datanets_recordprint o ON o.record_id = p.origin_id
-                    JOIN datanets_record r ON r.id = p.record_id
                     WHERE (p.record_id = NEW.record_id OR p.origin_id = NEW.record_id)
                     AND p.origin_id IS NOT NULL
-                    AND (o.origin_id IS DISTINCT FROM o.record_id OR r.state <> 'ACCEPTED')
+                    AND o.origin_id IS DISTINCT FROM o.record_id
                 ) THEN
-                    RAISE EXCEPTION 'the origin of a record must be accepted and its own'
+                    RAISE EXCEPTION 'the origin of a record must be an origin itself'
                         USING ERRCODE = 'check_violation';
                 END IF;
                 RETURN NULL;

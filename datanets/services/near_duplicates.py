@@ -6,6 +6,7 @@ the first of a cluster follows from the records' states, see origins.py.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,11 +27,12 @@ from datanets.services import origins
 
 TASK = "datanets.tasks.compare_records"
 BATCH = 200
-# Candidates of one record whose heads are looked at, and of these whose texts: earliest first,
-# since the first of a cluster is what matters.
-CANDIDATES = 5_000
+# Prints that a batch looks at, and texts that a record is compared with: the earliest.
+MET_AT_ONCE = 20_000
 READ = 64
 HEAD_CHARS = 1_000
+
+_Met = tuple[UUID, str, str]  # record, head, hash of its letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,11 @@ def _near(
     among: QuerySet[RecordPrint],
     own: Sequence[UUID | None] = (),
 ) -> list[list[Near]]:
-    """What each of the texts nearly repeats. Texts are read for all of them at once."""
+    """What each of the texts nearly repeats. Prints and texts are read for all of them at once."""
+    met = _met(made, among)
     candidates = [
-        _candidates(text, one, among, pk)
-        for text, one, pk in zip(folded, made, own or [None] * len(made), strict=True)
+        _candidates(text, one, met[place], own[place] if own else None)
+        for place, (text, one) in enumerate(zip(folded, made, strict=True))
     ]
     wanted = {pk for some in candidates for pk in some}
     texts = {pk: fold(payload) for pk, payload in _payloads(wanted)}
@@ -134,22 +137,38 @@ def _near(
     return found
 
 
-def _candidates(
-    text: Folded, one: Print, among: QuerySet[RecordPrint], own: UUID | None
-) -> list[UUID]:
-    """Records that share a band and do not ask about something else, the earliest."""
-    rows = among.filter(bands__overlap=list(one.bands)).values_list("record_id", "head", "letters")
-    if own is not None:
-        rows = rows.exclude(record=own)
+def _met(made: Sequence[Print], among: QuerySet[RecordPrint]) -> list[set[_Met]]:
+    """For each print those that share a band with it, at most MET_AT_ONCE for all together."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, one in enumerate(made):
+        for band in one.bands:
+            places[band].append(place)
+    found: list[set[_Met]] = [set() for _ in made]
+    if not places:
+        return found
+    # The earliest: the first of a cluster is what matters. Sorted here, since PostgreSQL would
+    # walk the primary key for an ordered query instead of looking bands up.
+    rows = among.filter(bands__overlap=list(places)).values_list(
+        "record_id", "head", "letters", "bands"
+    )
+    for pk, head, letters, bands in sorted(rows.iterator(chunk_size=2_000))[:MET_AT_ONCE]:
+        for band in bands:
+            for place in places.get(band, ()):
+                found[place].add((pk, head, letters))
+    return found
+
+
+def _candidates(text: Folded, one: Print, met: set[_Met], own: UUID | None) -> list[UUID]:
+    """Those that do not ask about something else, the earliest."""
     asked = similar.asked(text)
-    met = sorted(rows[:CANDIDATES])
-    same = [pk for pk, _, letters in met if letters == one.letters]
-    kept = [
-        pk
-        for pk, head, letters in met
-        if letters != one.letters
-        and not (head and asked and similar.ask_differently(asked, head.split(" ")))
-    ]
+    same, kept = [], []
+    for pk, head, letters in sorted(met):
+        if pk == own:
+            continue
+        if letters == one.letters:
+            same.append(pk)
+        elif not (head and asked and similar.ask_differently(asked, head.split(" "))):
+            kept.append(pk)
     return [*same[:READ], *kept[:READ]]
 
 

@@ -16,7 +16,6 @@ from modelfactory import selectors
 from modelfactory.errors import RunError
 from modelfactory.models import Run
 from modelfactory.services import runs as services
-from modelfactory.training.data import BLOCKING
 from modelfactory.views.common import now, own_run, person, visible_run
 
 PAGE = 30
@@ -49,13 +48,11 @@ def detail(request: HttpRequest, run_id: UUID) -> HttpResponse:
         "parents": run.parents.select_related("model__owner"),
         "findings": run.findings[:50],
         "findings_count": len(run.findings),
-        "left_out": sum(f["problem"] in _LEFT_OUT for f in run.findings),
+        "left_out": sum(f["problem"] in selectors.NOT_TRAINED for f in run.findings),
+        "repeated": sum(f["problem"] == selectors.REPEATED for f in run.findings),
         "recipe": _recipe_rows(run),
     }
     return render(request, "modelfactory/run.html", context)
-
-
-_LEFT_OUT = {*BLOCKING, "WITHDRAWN"}
 
 
 def _recipe_rows(run: Run) -> list[tuple[str, Any]]:

@@ -4,12 +4,15 @@ import json
 
 import pytest
 
+from attribution.selectors import grouped_training_records
 from datanets.models import Datanet, Record
+from datanets.services.versions import publish_version
 from modelfactory import jobs
 from modelfactory.errors import RunError
-from modelfactory.models import Run
+from modelfactory.models import Run, RunVersion
 from modelfactory.services import runs
 from modelfactory.training.job import Exit
+from tests.modelfactory import world
 from tests.modelfactory.world import NOW
 
 GONE = ["WITHDRAWN", "TAKEN_DOWN"]
@@ -81,3 +84,63 @@ def test_its_folder_goes_when_the_model_stands(cancelled, monkeypatch, made, sta
     folder = jobs.folder_of(cancelled.pk)
     jobs.conclude(cancelled, folder, "worker-1", Exit.FINISHED, "")
     assert folder.exists() is stays
+
+
+def copy_of(record, number):
+    """The same words with other looks, which is another content hash."""
+    turns = record.payload["messages"]
+    return {
+        "messages": [
+            {"role": "user", "content": turns[0]["content"].upper() + "?" * number},
+            {"role": "assistant", "content": "  ".join(turns[1]["content"].split(" "))},
+        ]
+    }
+
+
+@pytest.fixture
+def copied(version, builder):
+    """Another version, of a thief's Datanet with three copies of each of two records."""
+    thief = world.person("thief")
+    net = world.datanet(thief, slug="copies")
+    victims = [entry.record for entry in version.entries.all()[:2]]
+    made = world.add_records(net, thief, [copy_of(v, n) for v in victims for n in (1, 2, 3)])
+    return publish_version(datanet=net, acting_user=thief, at=NOW), victims, made
+
+
+def test_of_each_cluster_the_first_is_trained_on_over_all_versions(draft, builder, copied):
+    theirs, victims, made = copied
+    RunVersion.objects.create(run=draft, version=theirs)
+    run = runs.start_run(run=draft, acting_user=builder, at=NOW)
+    found = records_in(prepare(run))
+    assert len(found) == 20
+    assert {str(one.pk) for one in victims} <= found
+    run.refresh_from_db()
+    left_out = {f["record"]: f["first"] for f in run.findings if f["problem"] == "REPEATED"}
+    assert left_out == {str(one.pk): str(victims[n // 3].pk) for n, one in enumerate(made)}
+
+
+def test_a_record_in_two_chosen_versions_is_trained_on_once(draft, builder, version):
+    more = world.add_records(version.datanet, version.datanet.owner, [world.question(99)])
+    later = publish_version(datanet=version.datanet, acting_user=version.datanet.owner, at=NOW)
+    RunVersion.objects.create(run=draft, version=later)
+    folder = prepare(runs.start_run(run=draft, acting_user=builder, at=NOW))
+    lines = (folder / "records.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) == 21
+    assert str(more[0].pk) in records_in(folder)
+
+
+def test_copies_alone_pay_the_contributor_of_the_origin(draft, builder, copied):
+    theirs, victims, made = copied
+    world.add_records(
+        theirs.datanet, theirs.datanet.owner, [world.question(n) for n in range(60, 70)]
+    )
+    enough = publish_version(datanet=theirs.datanet, acting_user=theirs.datanet.owner, at=NOW)
+    draft.run_versions.all().delete()
+    RunVersion.objects.create(run=draft, version=enough)
+    model = world.made_model(draft)
+    jobs.near_duplicates.compare_all()
+    groups = {record.record_id: group for record, group in grouped_training_records(model)}
+    paid = {group.contributor for pk, group in groups.items() if pk in {one.pk for one in made}}
+    assert paid == {victims[0].contributor_id}
+    assert {group.datanet for group in groups.values()} == {theirs.datanet_id}
+    assert sum(pk in {one.pk for one in made} for pk in groups) == 2

@@ -23,10 +23,10 @@ def person(name: str, **extra: object) -> User:
     return User.objects.create_user(f"{name}@openledger.test", "secret-word-9", **extra)
 
 
-def question(number: int) -> dict[str, object]:
+def question(number: int, thing: str = "house") -> dict[str, object]:
     return {
         "messages": [
-            {"role": "user", "content": f"What is the {number}th colour of the house?"},
+            {"role": "user", "content": f"What is the {number}th colour of the {thing}?"},
             {"role": "assistant", "content": f"Door {number} is painted in a warm grey."},
         ]
     }
@@ -77,7 +77,9 @@ def add_records(
 
 def version(owner: User, *, records: int = 20, slug: str = "colours", **extra: str) -> Version:
     net = datanet(owner, slug=slug, **extra)
-    add_records(net, owner, [question(n) for n in range(records)])
+    # Of each Datanet its own, or they would be near-duplicates of each other.
+    thing = "house" if slug == "colours" else slug
+    add_records(net, owner, [question(n, thing) for n in range(records)])
     return publish_version(datanet=net, acting_user=owner, at=NOW)
 
 

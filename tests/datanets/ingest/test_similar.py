@@ -1,0 +1,109 @@
+"""Which texts are taken for the same, and which that look alike are not."""
+
+import random
+
+import pytest
+
+from datanets.ingest.folding import fold, words
+from datanets.ingest.prints import BANDS, cluster_hash, prints
+from datanets.ingest.similar import near
+
+QUESTION = "What are the treatments for Alport syndrome?"
+ANSWER = (
+    "There is no cure for the disease. Treatment begins with drugs that lower the pressure in the "
+    "kidneys, such as ramipril, and goes on with dialysis or a transplant when they fail. Hearing "
+    "is looked after from early childhood on, since 1 in 2 patients loses some of it."
+)
+
+
+def asked(question: str, answer: str = ANSWER):
+    return fold(
+        {
+            "messages": [
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": answer},
+            ]
+        }
+    )
+
+
+HONEST = asked(QUESTION)
+
+
+def swapped(text: str) -> str:
+    parts = text.split(" ")
+    for at in range(0, len(parts) - 1, 4):
+        parts[at], parts[at + 1] = parts[at + 1], parts[at]
+    return " ".join(parts)
+
+
+COPIES = {
+    "case": asked(QUESTION.upper(), ANSWER.swapcase()),
+    "white space": asked(QUESTION.replace(" ", "\u00a0\n "), ANSWER.replace("e ", "e\u200b  ")),
+    "no space": asked(QUESTION, ANSWER.replace("the ", "the")),
+    "punctuation": asked(f"«{QUESTION}»", ANSWER.replace(",", " –").replace(".", "…")),
+    "homoglyphs": asked(QUESTION.replace("a", "а"), ANSWER.replace("e", "е").replace("o", "ο")),
+    "full width": asked(QUESTION.replace("A", "Ａ"), ANSWER.replace("k", "𝐤")),
+    "accents": asked(QUESTION.replace("o", "o\u0301"), ANSWER.replace("a", "ä")),
+    "typing errors": asked(QUESTION.replace("treat", "tera"), ANSWER.replace("kidn", "kiddn")),
+    "swapped words": asked(QUESTION, swapped(ANSWER)),
+    "another common word": asked(QUESTION.replace("treatments", "remedies")),
+    "words left out": asked(QUESTION, ANSWER.replace("There is no cure for the disease. ", "")),
+}
+OTHERS = {
+    "another name": asked(QUESTION.replace("Alport", "Sjögren")),
+    "a number": asked(QUESTION.replace("syndrome", "syndrome type 2")),
+    "a Roman number": asked(QUESTION.replace("syndrome", "syndrome type II")),
+    "a denial": asked(QUESTION.replace("Alport", "non-Alport")),
+    "another answer": asked(QUESTION, "The syndrome is rare and runs in families, mostly in men."),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
+def test_a_copy_is_seen_through_and_both_share_a_band(copy) -> None:
+    assert near(HONEST, copy) >= 0.8
+    first, second = prints([HONEST, copy])
+    assert set(first.bands) & set(second.bands)
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_a_record_of_the_same_template_is_another(other) -> None:
+    assert near(HONEST, other) == 0
+
+
+def test_the_verdict_is_the_same_from_both_sides() -> None:
+    for other in [*COPIES.values(), *OTHERS.values()]:
+        assert near(HONEST, other) == near(other, HONEST)
+
+
+def test_short_plain_texts_of_one_template_are_others() -> None:
+    door = fold({"text": "Door 3 of the house is painted in a warm grey."})
+    assert not near(door, fold({"text": "Door 4 of the house is painted in a warm grey."}))
+    assert not near(door, fold({"text": "Window 3 of the house is painted in a warm grey."}))
+    assert near(door, fold({"text": "door 3 of the house is painted in a warm gray!"}))
+
+
+def test_signs_of_scripts_without_spaces_are_words() -> None:
+    assert words("東京は日本。") == ("東", "京", "は", "日", "本")
+
+
+def test_a_capital_that_looks_like_an_i_is_one() -> None:
+    assert words("Іs ΑLРОRТ") == ("is", "alport")
+
+
+def test_prints_are_the_same_on_every_machine() -> None:
+    """They lie in a database: another order, another batch or another release must not change
+    them."""
+    (alone,) = prints([HONEST])
+    batch = list(COPIES.values())
+    random.Random(1).shuffle(batch)
+    assert prints([*batch, HONEST])[-1] == alone
+    assert len(alone.bands) == BANDS
+    assert alone.bands[:2] == (988433982661974162, -3247889825470542116)
+    assert cluster_hash("r", "h") == cluster_hash("r", "h")
+    assert prints([]) == []
+
+
+def test_a_text_without_letters_has_a_print() -> None:
+    (empty,) = prints([fold({"text": "!!!"})])
+    assert len(empty.bands) == BANDS
