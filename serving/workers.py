@@ -150,6 +150,7 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
         seed=completion.sampling["seed"],
         stop=tuple(completion.sampling["stop"]),
         owner=str(completion.payer_id),
+        deadline=time.monotonic() + (completion.deadline - timezone.now()).total_seconds(),
         **_more_sampling(completion.sampling),
     )
     if request.adapter is not None:

@@ -48,6 +48,11 @@ class Row:
         """Tokens that it may ever hold in the cache; the last one drawn is never put there."""
         return self._prompt + self._allowed - 1
 
+    def is_over(self, now: float) -> bool:
+        """Whether it was taken back, or its time is up."""
+        deadline = self.request.deadline
+        return self.cancelled or (deadline is not None and deadline <= now)
+
     @property
     def prefilled(self) -> bool:
         return self.length >= self._prompt

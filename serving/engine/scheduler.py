@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,11 +78,12 @@ class Scheduler:
                 row.fail(EngineClosed(str(error)))
 
     def _drop_cancelled(self) -> None:
-        for row in [row for row in (*self.decoding, *self.prefilling) if row.cancelled]:
+        now = time.monotonic()
+        for row in [row for row in (*self.decoding, *self.prefilling) if row.is_over(now)]:
             self._end(row)
             row.finish(None, Finish.CANCELLED)
         with self.lock:
-            dropped = [row for row in self.waiting if row.cancelled]
+            dropped = [row for row in self.waiting if row.is_over(now)]
             for row in dropped:
                 self.waiting.remove(row)
                 self.rows.pop(row.request.request_id, None)

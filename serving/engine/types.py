@@ -36,7 +36,8 @@ class Request:
     With a `json_schema` (its text) the answer is JSON of that schema, unless `max_tokens` cuts it.
 
     `owner` is whose prompt it is: prompts are shared in the cache among the same owner's requests
-    only, and owners take turns when more is asked than fits.
+    only, and owners take turns when more is asked than fits. `deadline` is when the request ends as
+    if it were cancelled, waiting or running, by `time.monotonic()`.
     """
 
     request_id: str
@@ -59,6 +60,7 @@ class Request:
     ignore_end: bool = False
     json_schema: str | None = None
     owner: str = ""
+    deadline: float | None = None
 
     @property
     def greedy(self) -> bool:

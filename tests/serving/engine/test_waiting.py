@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from serving.engine.engine import Engine
-from serving.engine.waiting import Waiting
+from serving.engine.types import Finish
+from serving.engine.waiting import LONGEST_WAIT, Waiting
 from tests.serving.engine.conftest import prompt_of, request
 
 
@@ -44,6 +46,52 @@ def test_who_pauses_saves_nothing_up():
     assert served(waiting, 10) == "a" * 10
     asks(waiting, "b" * 10)
     assert served(waiting, 6) in ("ababab", "bababa")
+
+
+def test_who_was_served_much_while_nobody_asked_is_not_shut_out():
+    now = 0.0
+    waiting = Waiting(lambda: now)
+    asks(waiting, "b")
+    waiting.charge("a", 10_000_000)
+    asks(waiting, "aa" + "b" * 40)
+    order = ""
+    for _ in range(30):
+        order += served(waiting, 1)
+        now += 1.0
+    assert order.count("a") == 2
+    assert order.index("a") <= LONGEST_WAIT + 1
+
+
+def test_a_flood_is_not_first_because_its_requests_are_old():
+    now = 0.0
+    waiting = Waiting(lambda: now)
+    asks(waiting, "a" * 60)
+    order = ""
+    for _ in range(30):
+        order += served(waiting, 1)
+        now += 1.0
+    asks(waiting, "b" * 5)
+    assert served(waiting, 10).count("b") == 5
+
+
+def test_a_deadline_ends_what_runs_and_what_waits(base_folder, monkeypatch):
+    made = Engine(base_folder, max_active=1)
+    plain = made.backend.forward
+    monkeypatch.setattr(made.backend, "forward", lambda batch: time.sleep(0.01) or plain(batch))
+    try:
+        at = time.monotonic() + 0.3
+        running = made.generate(request("r", prompt_of(5), max_tokens=10_000, deadline=at))
+        waiting = made.generate(request("w", prompt_of(6), deadline=time.monotonic()))
+        (last,) = list(waiting)
+        assert (last.id, last.finish_reason) == (None, Finish.CANCELLED)
+        tokens = list(running)
+        assert tokens[-1].finish_reason is Finish.CANCELLED
+        assert time.monotonic() >= at
+        assert len(tokens) > 1
+        late = list(made.generate(request("l", prompt_of(7), deadline=time.monotonic() + 60)))
+        assert late[-1].finish_reason is Finish.LENGTH
+    finally:
+        made.close()
 
 
 def test_a_flood_of_one_owner_does_not_delay_another(base_folder):
