@@ -27,6 +27,13 @@ class HoldSerializer(serializers.ModelSerializer[Hold]):
         read_only=True, help_text="Wei that came back; 0 while it is held."
     )
 
+    refunded = WeiSerializerField(
+        read_only=True, help_text="Wei of the fee that were given back after it was captured."
+    )
+    refund_entry = serializers.UUIDField(
+        source="refund.entry_id", read_only=True, default=None, allow_null=True
+    )
+
     class Meta:
         model = Hold
         fields = (
@@ -43,6 +50,8 @@ class HoldSerializer(serializers.ModelSerializer[Hold]):
             "reason",
             "opened_by",
             "closed_by",
+            "refunded",
+            "refund_entry",
         )
 
 

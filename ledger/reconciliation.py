@@ -134,6 +134,48 @@ def batches_are_whole() -> Finding:
     return Finding("batches of withdrawals", _sum(batched, "amount"), batches)
 
 
+def withdrawals_have_intents() -> Finding:
+    """What withdrawals in batches wait for is what their intents move out of the Gateway.
+
+    An intent counts until it is settled and nothing of its batch waits any more, less what events
+    of its batch have closed already.
+    """
+    batched = Withdrawal.objects.filter(state__in=Withdrawal.OPEN, batch__isnull=False)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(i.outflow - coalesce(b.closed, 0)), 0)
+            FROM ledger_intent i LEFT JOIN LATERAL (
+                SELECT bool_or(w.state = ANY(%s)) AS waits,
+                       sum(w.amount) FILTER (WHERE NOT w.state = ANY(%s)) AS closed
+                FROM ledger_withdrawal w WHERE w.batch_id = i.cause_id
+            ) b ON true
+            WHERE i.kind = 'WITHDRAW' AND (b.waits OR NOT i.state = ANY(%s))
+            """,
+            [list(Withdrawal.OPEN), list(Withdrawal.OPEN), list(Intent.SETTLED)],
+        )
+        moving = cursor.fetchone()[0]
+    return Finding("intents of withdrawals", _sum(batched, "amount"), int(moving))
+
+
+def distributions_have_intents() -> Finding:
+    """What distributions wait for is what their intents move out of the Gateway; an intent that
+    names no distribution counts as well."""
+    intents = Intent.objects.filter(kind=Intent.Kind.FUND)
+    waiting = Distribution.every.filter(
+        funded_at__isnull=True, funding_intent_id__isnull=False
+    ).exclude(state=Distribution.State.FAILED)
+    stray = intents.exclude(state__in=Intent.SETTLED).exclude(
+        cause_id__in=Distribution.every.values("pk")
+    )
+    named = intents.filter(pk__in=waiting.values("funding_intent_id"))
+    return Finding(
+        "intents of funding distributions",
+        _sum(waiting, "amount"),
+        _sum(named, "outflow") + _sum(stray, "outflow"),
+    )
+
+
 def stakes_are_set_aside() -> Finding:
     """What lies on accounts of stakes and bonds is what their rows say is left of them."""
     stakes = Stake.objects.all()
@@ -152,11 +194,13 @@ def pools_are_under_way() -> Finding:
 def pools_have_intents() -> Finding:
     """Each funding under way is what its intent moves out of the Gateway, where that is not final.
 
-    Final ones wait for their event and count by their own amount.
+    Final ones wait for their event and count by their own amount; where the event was booked first,
+    the funding is closed and its intent counts no more.
     """
     intents = Intent.objects.filter(kind=Intent.Kind.STAKERS)
     under_way = PoolFunding.objects.filter(state__in=PoolFunding.OPEN)
-    moving = intents.exclude(state__in=Intent.SETTLED)
+    closed = PoolFunding.objects.exclude(state__in=PoolFunding.OPEN)
+    moving = intents.exclude(state__in=Intent.SETTLED).exclude(pk__in=closed.values("intent_id"))
     waiting = under_way.filter(intent_id__in=intents.filter(state=Intent.State.FINAL).values("pk"))
     return Finding(
         "intents of funding stake pools",
@@ -250,7 +294,9 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     refunded_suspense_is_empty,
     suspense_does_not_stay,
     withdrawals_are_under_way,
+    withdrawals_have_intents,
     batches_are_whole,
+    distributions_have_intents,
     escrow_is_owed,
     leaves_add_up,
     leaves_cumulate,

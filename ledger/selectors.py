@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 
 from accounts.models import User, Wallet
 from ledger.models import (
@@ -179,7 +179,27 @@ def publications_of(distribution: Distribution) -> QuerySet[Entry]:
 
 
 def holds(user: User) -> QuerySet[Hold]:
-    return Hold.objects.filter(payer=user).order_by("-created_at")
+    """The user's holds, the newest first, each with the refund of its fee where there is one."""
+    return Hold.objects.filter(payer=user).select_related("refund").order_by("-created_at")
+
+
+def refunds(user: User) -> QuerySet[Refund]:
+    """Fees that came back to the user, the newest first."""
+    return Refund.objects.filter(hold__payer=user).select_related("hold")
+
+
+def refund_amount(completion_id: OuterRef) -> Subquery:
+    """For annotations: wei of the completion's fee that were given back; None where none were."""
+    found = Refund.objects.filter(hold__cause_kind="completion", hold__cause_id=completion_id)
+    return Subquery(found.values("amount")[:1])
+
+
+def refunded_of(completions: QuerySet[Any]) -> int:
+    """Wei of the completions' fees that were given back."""
+    found = Refund.objects.filter(
+        hold__cause_kind="completion", hold__cause_id__in=completions.order_by().values("pk")
+    )
+    return int(found.aggregate(total=Sum("amount"))["total"] or 0)
 
 
 def addresses_of(user: User) -> list[PayoutAddress]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.fields import WeiSerializerField
+from ledger.selectors import refund_amount
 from modelfactory.models import Model
 from serving.errors import Refusal
 from serving.models import Completion, Deployment
@@ -64,6 +65,9 @@ class Refused(APIException):
 class CompletionSerializer(serializers.ModelSerializer[Completion]):
     deployment = serializers.SlugRelatedField[Any](slug_field="name", read_only=True)
     messages = serializers.SerializerMethodField()
+    refunded = WeiSerializerField(
+        read_only=True, allow_null=True, help_text="Wei of the fee that were given back, or null."
+    )
 
     class Meta:
         model = Completion
@@ -82,6 +86,7 @@ class CompletionSerializer(serializers.ModelSerializer[Completion]):
             "output_price",
             "highest_fee",
             "fee",
+            "refunded",
             "parameter_version",
             "entry_id",
             "receipt_id",
@@ -141,7 +146,5 @@ class CompletionViewSet(viewsets.ReadOnlyModelViewSet[Completion]):
     filterset_fields = ["state"]
 
     def get_queryset(self) -> QuerySet[Completion]:
-        found: QuerySet[Completion] = Completion.objects.visible_to(
-            self.request.user
-        ).select_related("deployment")
-        return found
+        found: QuerySet[Completion] = Completion.objects.visible_to(self.request.user)
+        return found.select_related("deployment").annotate(refunded=refund_amount(OuterRef("pk")))

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.fields import WeiSerializerField
+from ledger.selectors import refunded_of
 from serving import selectors, usage
 from serving.api import Refused
 from serving.errors import Refusal
@@ -92,6 +93,7 @@ class UsageSerializer(serializers.Serializer[Any]):
     prompt_tokens = serializers.IntegerField()
     completion_tokens = serializers.IntegerField()
     fee = WeiSerializerField()
+    refunded = WeiSerializerField(help_text="Wei of these fees that were given back.")
     model = UsageBarSerializer(many=True)
     key = UsageBarSerializer(many=True)
     day = UsageBarSerializer(many=True)
@@ -115,5 +117,9 @@ class UsageView(APIView):
     def get(self, request: Request) -> Response:
         chosen = usage.read_filters(request.query_params.dict())
         found = chosen.apply(Completion.objects.visible_to(request.user))
-        told = selectors.usage_of(found) | usage.groups_of(found, chosen)
+        told = (
+            {"refunded": refunded_of(found)}
+            | selectors.usage_of(found)
+            | usage.groups_of(found, chosen)
+        )
         return Response(UsageSerializer(told).data)

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import spreadsheets
 from accounts.models import User
 from accounts.spreadsheets import Amount, Cell
+from ledger.selectors import refund_of, refunded_of
 from ledger.words import open_text
 from serving import answering, prompt_pieces, selectors, usage
 from serving.errors import Refusal
@@ -127,6 +128,7 @@ def completions(request: HttpRequest) -> HttpResponse:
     context = {
         "page": page,
         "usage": selectors.usage_of(found),
+        "refunded": refunded_of(found),
         "chosen": chosen,
         "groups": usage.groups_of(found, chosen),
     }
@@ -149,7 +151,11 @@ def completion(request: HttpRequest, pk: UUID) -> HttpResponse:
         ),
         pk=pk,
     )
-    context = {"completion": found, "pieces": prompt_pieces.pieces_of(found)}
+    context = {
+        "completion": found,
+        "pieces": prompt_pieces.pieces_of(found),
+        "refund": refund_of(found.pk),
+    }
     return render(request, "serving/completion.html", context)
 
 

@@ -76,5 +76,11 @@ class Hold(Entity):
         """What came back to the payer, in wei; nothing while it is held."""
         return 0 if self.state == self.State.PENDING else self.amount - self.captured
 
+    @property
+    def refunded(self) -> int:
+        """What of it was given back after it was captured, in wei: all of the fee, or nothing."""
+        found = getattr(self, "refund", None)
+        return 0 if found is None else int(found.amount)
+
     def __str__(self) -> str:
         return f"{self.state} {self.amount} for {self.cause_kind} {self.cause_id}"

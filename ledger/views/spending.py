@@ -84,6 +84,7 @@ def top_up(request: HttpRequest) -> HttpResponse:
 HEADER = [
     "time", "state", "cause", "cause_id", "held_wei", "held_open", "taken_wei", "taken_open",
     "returned_wei", "returned_open", "until", "closed", "reason", "opening_entry", "closing_entry",
+    "refunded_wei", "refunded_open", "refund_entry", "refund_reason",
 ]  # fmt: skip
 
 
@@ -103,6 +104,10 @@ async def _rows(holds: QuerySet[Hold]) -> AsyncIterator[list[Cell]]:
             hold.reason,
             hold.opened_by_id,
             hold.closed_by_id,
+            hold.refunded,
+            Amount(open_text(hold.refunded)),
+            hold.refund.entry_id if hold.refunded else None,
+            hold.refund.reason if hold.refunded else None,
         ]
 
 

@@ -41,6 +41,7 @@ def wallet(request: HttpRequest) -> HttpResponse:
             "page": page,
             "rows": reading.with_names(page.object_list, user=user),
             "holds": spending.holds(user, Hold.State.PENDING)[:PAGE],
+            "refunds": selectors.refunds(user)[:5],
             "ended": spending.holds(user).exclude(state=Hold.State.PENDING)[:10],
             "budget": budget,
             "budget_form": _budget_form(budget),

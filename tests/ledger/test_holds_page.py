@@ -8,8 +8,10 @@ import pytest
 from django.urls import reverse
 
 from accounts.spreadsheets import cell
-from ledger.services.holds import release_hold
-from tests.ledger.books import NOON, OPEN, capture, hold_for
+from ledger.models import Refund
+from ledger.services.holds import Refs, release_hold
+from ledger.services.refunds import refund_fee
+from tests.ledger.books import NOON, OPEN, capture, hold_for, person
 
 pytestmark = pytest.mark.django_db
 
@@ -93,3 +95,52 @@ def test_the_api_lists_ones_own(client, payer, stranger, three):
     client.force_login(stranger)
     assert client.get(reverse("api-holds")).json()["results"] == []
     assert states(client) == []
+
+
+@pytest.fixture
+def refunded(payer) -> Refund:
+    """A fee of a quarter OPEN that staff gave back, with their reason."""
+    staff = person("staff")
+    staff.is_staff = True
+    staff.save(update_fields=["is_staff"])
+    hold = hold_for(payer, OPEN)
+    capture(hold, OPEN // 4, refs=Refs(completion=hold.cause_id))
+    return refund_fee(hold=hold, reason="It answered <i>.", acting_user=staff, at=NOON)
+
+
+@pytest.mark.parametrize("name", ["ledger:wallet", "ledger:holds"])
+def test_a_fee_that_was_given_back_is_shown_with_its_entry_and_why(client, payer, refunded, name):
+    client.force_login(payer)
+    page = client.get(reverse(name)).content.decode()
+    assert reverse("ledger:entry", args=[refunded.entry_id]) in page
+    assert "It answered &lt;i&gt;." in page
+    assert "REFUNDED" in page
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+def test_a_refund_is_in_the_file_and_the_api_and_no_other_persons(
+    client, payer, stranger, three, refunded
+):
+    client.force_login(payer)
+    told = b"".join(client.get(reverse("ledger:holds_csv"))).decode()
+    rows = {row["refunded_wei"]: row for row in csv.DictReader(io.StringIO(told))}
+    assert sorted(rows) == ["0", str(OPEN // 4)]
+    assert rows[str(OPEN // 4)]["refund_entry"] == str(refunded.entry_id)
+    assert rows["0"]["refund_entry"] == ""
+
+    listed = client.get(reverse("api-holds")).json()["results"]
+
+    assert sorted((row["refunded"], row["refund_entry"] or "") for row in listed) == [
+        *[("0", "")] * 3,
+        (str(OPEN // 4), str(refunded.entry_id)),
+    ]
+    client.force_login(stranger)
+    assert "It answered" not in client.get(reverse("ledger:wallet")).content.decode()
+
+
+def test_a_page_of_holds_reads_their_refunds_at_once(client, payer, django_assert_max_num_queries):
+    client.force_login(payer)
+    for _ in range(12):
+        capture(hold_for(payer, OPEN // 100), OPEN // 1000)
+    with django_assert_max_num_queries(12):
+        client.get(reverse("ledger:holds"))

@@ -7,9 +7,10 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from django.db.models import F
 
 from ledger import reconciliation
-from ledger.models import Account, Entry, Hold, PayoutAddress
+from ledger.models import Account, Entry, Hold, Intent, PayoutAddress
 from tests.ledger.books import (
     FIRST,
     NOON,
@@ -147,3 +148,57 @@ def test_suspense_that_stays_for_a_day_is_found(payer):
     with connection.cursor() as cursor:
         cursor.execute(age)
     assert differences() == {"suspense older than a day (rows)": 1}
+
+
+@pytest.fixture
+def under_way(payer, deployed):
+    """Two withdrawals in one batch, whose intent is signed."""
+    from ledger.services.payouts import batch_withdrawals
+    from ledger.services.withdrawals import request_withdrawal
+
+    link(payer, FIRST)
+    for number in (1, 2):
+        request_withdrawal(
+            user=payer, source=Account.Kind.USER, address=FIRST, amount=number * 10**18,
+            key=str(number), acting_user=payer, at=NOON,
+        )  # fmt: skip
+    batch = batch_withdrawals(at=NOON)
+    Intent.objects.filter(pk=batch.intent_id).update(state=Intent.State.MINED, nonce=0)
+    assert differences() == {}
+    return batch
+
+
+def paid_place(batch, place):
+    from ledger.services.payouts import on_withdrawn
+
+    one = batch.withdrawals.get(place=place)
+    return on_withdrawn(
+        batch_id=batch.pk, place=place, address=one.address, amount=one.amount, tx_hash="0xaa",
+        at=NOON,
+    )  # fmt: skip
+
+
+def test_in_flight_equals_intents_whichever_is_final_first(under_way):
+    """Between the Gateway's events and the intent's own finality the books are equal as well."""
+    paid_place(under_way, 0)
+    assert differences() == {}
+    Intent.objects.update(state=Intent.State.FINAL)
+    assert differences() == {}
+    paid_place(under_way, 1)
+    assert differences() == {}
+
+
+def test_a_withdrawal_whose_intent_pays_another_sum_or_is_gone_is_found(under_way):
+    Intent.objects.update(outflow=F("outflow") - 1)
+    assert differences() == {"intents of withdrawals": -1}
+    Intent.objects.all().delete()
+    assert differences() == {"intents of withdrawals": -3 * 10**18}
+
+
+def test_a_distribution_whose_funding_pays_another_sum_is_found(lived, deployed):
+    from ledger.services.roots import advance_distributions
+
+    advance_distributions(at=NOON)
+    assert differences() == {}
+    Intent.objects.update(outflow=F("outflow") + 5)
+    assert differences() == {"intents of funding distributions": 5}

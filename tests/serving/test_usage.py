@@ -12,16 +12,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import api_keys
+from ledger.models import Hold
 from ledger.services.budgets import set_budget
 from ledger.services.deposits import credit_deposit, undo_deposit
-from ledger.services.holds import release_hold
+from ledger.services.holds import Refs, release_hold
 from ledger.services.opening import account_for
+from ledger.services.refunds import refund_fee
 from ledger.services.topups import set_top_up
 from serving.errors import NotSpendable
 from serving.models import Completion
 from serving.questions import Question, Sampling
 from serving.services.completions import start_completion
-from tests.ledger.books import OPEN, earn
+from tests.ledger.books import OPEN, capture, earn, person
 
 pytestmark = pytest.mark.django_db
 QUESTION = {"model": "builder-tuned", "messages": [{"role": "user", "content": "Hello"}]}
@@ -240,3 +242,25 @@ def test_a_hold_that_was_released_counts_as_nothing_spent(client, client_person,
     client.force_login(client_person)
 
     assert client.get(reverse("api-usage")).json()["fee"] == "0"
+
+
+def test_a_fee_that_was_given_back_is_told_beside_what_was_spent(client, client_person, tuned):
+    made = ask(tuned, client_person)
+    hold = Hold.objects.get(cause_id=made.pk)
+    capture(hold, 40, refs=Refs(completion=made.pk))
+    Completion.objects.filter(pk=made.pk).update(fee=40)
+    staff = person("refunding")
+    staff.is_staff = True
+    staff.save(update_fields=["is_staff"])
+    client.force_login(client_person)
+    before = client.get(reverse("api-completion-detail", args=[made.pk])).json()
+    refund = refund_fee(hold=hold, reason="Too short.", acting_user=staff, at=timezone.now())
+
+    after = client.get(reverse("api-completion-detail", args=[made.pk])).json()
+
+    assert (before["refunded"], after["refunded"]) == (None, "40")
+    assert client.get(reverse("api-usage")).json()["refunded"] == "40"
+    assert "were given back" in client.get(reverse("serving:completions")).content.decode()
+    page = client.get(made.get_absolute_url()).content.decode()
+    assert reverse("ledger:entry", args=[refund.entry_id]) in page
+    assert "Too short." in page
