@@ -27,6 +27,11 @@ def live_workers(*, at: datetime, queue: str | None = None) -> QuerySet[WorkerHe
     return alive if queue is None else alive.filter(queue=queue)
 
 
+def own_queue(queue: str, worker: str) -> str:
+    """The queue that one worker alone takes from, beside the one that it shares."""
+    return f"{queue}@{worker}"
+
+
 def forget_dead(*, at: datetime) -> int:
     """Delete rows of workers that have been silent for a day."""
     deleted, _ = WorkerHeartbeat.objects.filter(at__lt=at - timedelta(days=1)).delete()

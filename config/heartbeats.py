@@ -11,7 +11,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from accounts import workers
+from accounts import leases, workers
+from accounts.workers import own_queue
 
 logger = logging.getLogger(__name__)
 _stop = threading.Event()
@@ -24,6 +25,10 @@ COMPUTE_QUEUES = ("train", "attribute", "generate")
 @celeryd_after_setup.connect
 def remember_queues(sender: Any, instance: Any, **_: Any) -> None:
     _queues[:] = list(instance.app.amqp.queues.consume_from)
+    for queue in _queues:
+        if queue.startswith("generate."):
+            # One of its own beside the shared one, for requests whose adapter it has in memory.
+            instance.app.amqp.queues.select_add(own_queue(queue, leases.worker_name()))
 
 
 @worker_ready.connect

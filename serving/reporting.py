@@ -72,6 +72,7 @@ class Reporter:
         ]
         return {
             "engine": asdict(engine.residency()),
+            "places": engine.max_active,
             "adapters": adapters,
             "first_token": self.first_token.to_json(),
             "between": self.between.to_json(),

@@ -158,5 +158,5 @@ def wake(bases: Sequence[str], places: int, *, at: datetime) -> int:
         .order_by("id")[:places]
     )
     for completion in waiting:
-        enqueue(completion, at)
+        enqueue(completion, at, to_anybody=True)
     return len(waiting)

@@ -41,6 +41,7 @@ from serving.prompts import Prompt, prepare, tokenizer_of
 from serving.questions import Question, Sampling
 from serving.services.deployments import check_base_is_served
 from serving.terms import terms_for
+from serving.warm import warm_queue
 
 CAUSE = "completion"
 
@@ -222,8 +223,14 @@ def _count_for_key(completion: Completion, at: datetime) -> None:
         raise KeyCapReached(str(error)) from error
 
 
-def enqueue(completion: Completion, at: datetime) -> None:
+def enqueue(completion: Completion, at: datetime, *, to_anybody: bool = False) -> None:
+    """Send the message to a worker that has the adapter and is free, else to whoever comes first.
+
+    What the first one does not take within a second is sent `to_anybody` (`serving.turns`).
+    """
     queue = queue_of(completion.deployment.base_model, at=at)
+    if not to_anybody and queue != QUEUE:
+        queue = warm_queue(completion.deployment, queue, at=at) or queue
     task = "ask_elsewhere" if queue == QUEUE else "generate"
     outbox.enqueue(task=f"serving.tasks.{task}", args=[str(completion.pk)], queue=queue, at=at)
 

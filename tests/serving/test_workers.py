@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -154,3 +155,50 @@ def read(completion: Completion, ends: list[End] | None = None) -> str:
         return text
 
     return asyncio.run(whole())
+
+
+def test_the_deadline_ends_an_answer_which_costs_what_was_written(
+    ask, base, client_person, monkeypatch
+):
+    slow_down(monkeypatch, workers.engine_for(base), 0.02)
+    made = ask(max_tokens=400)
+    made.deadline = timezone.now() + timedelta(seconds=0.5)
+    made.save(update_fields=["deadline"])
+    workers.run_completion(made.pk)
+    made.refresh_from_db()
+    assert (made.state, made.finish_reason) == ("CANCELLED", "cancelled")
+    assert 0 < made.completion_tokens < 400
+    fee = made.prompt_tokens * made.input_price + made.completion_tokens * made.output_price
+    assert made.fee == fee
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - fee
+
+
+def slow_down(monkeypatch, engine, seconds: float) -> None:
+    plain = engine.backend.forward
+
+    def slow(batch):
+        time.sleep(seconds)
+        return plain(batch)
+
+    monkeypatch.setattr(engine.backend, "forward", slow)
+
+
+def test_a_worker_out_of_memory_fails_that_request_alone_free_of_charge(
+    ask, base, client_person, monkeypatch
+):
+    engine = workers.engine_for(base)
+
+    def full(batch):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.backend, "forward", full)
+        hurt = ask()
+        workers.run_completion(hurt.pk)
+    well = ask()
+    workers.run_completion(well.pk)
+    hurt.refresh_from_db()
+    well.refresh_from_db()
+    assert (hurt.state, well.state) == ("FAILED", "SUCCEEDED")
+    assert "MemoryError" in hurt.failure_reason
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - well.fee
