@@ -60,6 +60,17 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "smollm": (LlamaConfig, {"tie_word_embeddings": True, "hidden_size": 72, "head_dim": 16}),
     "smollm3": (SmolLM3Config, {"no_rope_layers": [1, 0]}),
 }
+# An adapter of another kind and rank for each.
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "llama3": {"r": 5},
+    "llama-bias": {"r": 5, "use_dora": True},
+    "qwen2": {"r": 16, "use_rslora": True},
+    "qwen3": {"r": 1},
+    "mistral": {"r": 32},
+    "gemma": {"r": 8, "use_dora": True},
+    "smollm": {"r": 64, "use_rslora": True},
+    "smollm3": {"r": 3, "rank_pattern": {"up_proj": 11}},
+}
 NEAR = 1e-4  # PEFT's two best logits are a tie below this
 OFF = 1e-5  # of the largest logit
 
@@ -70,7 +81,7 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     kind, options = FAMILIES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     model = _saved(kind(**{**SHAPE, **options, "vocab_size": 400}), folder / "base")
-    tuned = _tuned(model, folder / "adapter", use_dora=request.param == "llama-bias")
+    tuned = _tuned(model, folder / "adapter", **ADAPTERS[request.param])
     return folder / "base", tuned, name_of(folder / "adapter"), folder / "adapter"
 
 
@@ -88,7 +99,7 @@ def _saved(config: Any, folder: Path) -> Any:
 
 def _tuned(model: Any, folder: Path, **options: Any) -> Any:
     config = LoraConfig(
-        r=5, lora_alpha=10, target_modules="all-linear", task_type="CAUSAL_LM", **options
+        lora_alpha=10, target_modules="all-linear", task_type="CAUSAL_LM", **options
     )
     tuned = get_peft_model(model, config)
     with torch.no_grad():
@@ -115,10 +126,7 @@ def test_a_family_answers_as_in_peft(family: Any) -> None:
                 answer = [token.id for token in stream]
                 logits = tuned(input_ids=torch.tensor([prompt + answer])).logits[0]
                 _same_tokens(answer, logits[len(prompt) - 1 : -1])
-                if each is None:
-                    ours = _logits(made, prompt + answer)
-                    off = (ours - logits).abs().max() / logits.abs().max()
-                    assert float(off) <= OFF
+                assert _off(made, each, prompt + answer, logits) <= OFF
     finally:
         made.close()
 
@@ -136,11 +144,29 @@ def _same_tokens(answer: list[int | None], logits: torch.Tensor) -> None:
         assert token == best.indices[0] or float(best.values[0] - line[token]) < NEAR
 
 
-def _logits(made: Engine, ids: list[Any]) -> torch.Tensor:
-    """All tokens' logits of the base, by the backend itself, in one step."""
+def test_the_plain_kernel_gives_a_family_logits_as_in_peft(family: Any) -> None:
+    """torch.bmm beside transformers' own forward, which serves where the native step does not."""
+    folder, tuned, name, adapter = family
+    made = Engine(folder, max_active=4, backend="transformers")
+    made.ensure_adapter(name, adapter)
+    ids = prompt_of(100, seed=6)
+    try:
+        for each in (name, None):
+            with torch.inference_mode(), _base_alone(tuned, each is None):
+                logits = tuned(input_ids=torch.tensor([ids])).logits[0]
+                assert _off(made, each, ids, logits) <= OFF
+    finally:
+        made.close()
+
+
+def _off(made: Engine, name: str | None, ids: list[Any], expected: torch.Tensor) -> float:
+    """How far all tokens' logits, by the backend itself in one step, are off; of the largest."""
     places = np.arange(len(ids), dtype=np.int32)
-    made.backend.place(3, list(range(-(-len(ids) // 16))), None)
-    return made.backend.forward(Batch(np.array(ids, np.int32), places, places * 0 + 3, places))
+    adapter = made.backend.adapter(name) if name else None
+    made.backend.place(3, list(range(-(-len(ids) // 16))), adapter)
+    ours = made.backend.forward(Batch(np.array(ids, np.int32), places, places * 0 + 3, places))
+    made.backend.free(3)
+    return float((ours - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
