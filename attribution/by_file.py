@@ -8,16 +8,15 @@ itself, so whoever holds a copy of a file learns from it what is public, and no 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
+from attribution import selectors
 from attribution.models import ContributorShare, RecordInfluence
 from datanets.models import Contribution, Record, RecordState, Version
-from ledger.royalties import DEEPEST
 from modelfactory.models import Model
 
 SHOWN_RECORDS = 10
@@ -83,7 +82,7 @@ def report_of(sha256: str, user: Any) -> FileReport | None:
     if not brought:
         return None
     versions = _versions(records, user)
-    learnt = _learnt_from(version.pk for version in versions)
+    learnt = selectors.learnt_from(version.pk for version in versions)
     shares = _shares(records, learnt, user)
     kept = shares.aggregate(amount=Sum("amount"), passed_on=Sum("passed_on"))
     return FileReport(
@@ -119,21 +118,6 @@ def _versions(records: QuerySet[Record], user: Any) -> list[Version]:
         .select_related("datanet")
         .order_by("datanet__name", "number")
     )
-
-
-def _learnt_from(version_ids: Iterable[UUID]) -> set[UUID]:
-    """Models that were trained on one of the versions, and those that were made from them."""
-    level = set(
-        Model.objects.filter(run__run_versions__version__in=list(version_ids))
-        .order_by()
-        .values_list("pk", flat=True)
-    )
-    found: set[UUID] = set()
-    for _ in range(DEEPEST):
-        found |= level
-        made = Model.objects.filter(run__parents__model__in=level).order_by()
-        level = set(made.values_list("pk", flat=True)) - found
-    return found
 
 
 def _shares(records: QuerySet[Record], models: set[UUID], user: Any) -> QuerySet[ContributorShare]:

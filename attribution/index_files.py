@@ -11,6 +11,7 @@ from django.conf import settings
 from accounts.blobs import local_path, put_file
 from attribution.influence.index import FILES, MANIFEST, Index, IndexManifest
 from attribution.models import Index as IndexRow
+from attribution.models import PastIndex
 
 
 def store(folder: Path) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def store(folder: Path) -> dict[str, Any]:
     }
 
 
-def open_index(row: IndexRow) -> Index:
+def open_index(row: IndexRow | PastIndex) -> Index:
     """The index from this machine's cache, fetched from the store where it is not there.
 
     Raises IndexFileError where a file is not what the manifest says.
@@ -42,7 +43,7 @@ def build_folder(row: IndexRow) -> Path:
     return Path(settings.DATA_DIR) / "builds" / str(row.model_id)
 
 
-def _fetch(row: IndexRow, folder: Path) -> None:
+def _fetch(row: IndexRow | PastIndex, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = IndexManifest(
         row.manifest["header"], row.manifest["groups"], row.manifest["files"], row.manifest["root"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,13 +14,21 @@ from accounts.blobs import read_bytes
 from accounts.models import User
 from attribution import bodies
 from attribution.groups import Group, parse
-from attribution.models import Attribution, ContributorShare, Index, Receipt, RecordInfluence
+from attribution.models import (
+    Attribution,
+    ContributorShare,
+    Index,
+    PastIndex,
+    Receipt,
+    RecordInfluence,
+)
 from attribution.passage_lines import Passages, passages_of
 from attribution.royalties import OwnerPart, Passed, capture_url, owner_parts_of, passed_on
 from attribution.services.log import inclusion_bundle
 from datanets import clusters
 from datanets.models import Datanet, Record, VersionRecord
 from ledger.models import Refund
+from ledger.royalties import DEEPEST
 from ledger.selectors import refund_of
 from ledger.splits import Part, Split
 from modelfactory.lineage import lineage_versions
@@ -36,10 +44,12 @@ def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Gro
     """The model's training records, each with who is paid for it.
 
     A record that stands in several of the run's versions counts for the first of them, as in
-    training; those of the models that it was made from come after its own. Of a cluster of
-    near-duplicates one record counts, and pays the contributor of the cluster's origin, in the
-    name of the Datanet and version by which it came into the model.
+    training; those of the models that it was made from come after its own. Records that were
+    withdrawn or taken down since are left out. Of a cluster of near-duplicates one record counts,
+    and pays the contributor of the cluster's origin, in the name of the Datanet and version by
+    which it came into the model.
     """
+    gone = withheld_from(model)
     version_of: dict[UUID, UUID] = {}
     for learnt in lineage_versions(model.run):
         ids = VersionRecord.objects.filter(version=learnt.pk).values_list("record_id", flat=True)
@@ -49,14 +59,37 @@ def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Gro
     counted: set[UUID] = set()
     for record in training_records(model.pk):
         payee = payees[record.record_id]
-        if payee.origin_id not in counted:
+        if record.record_id not in gone and payee.origin_id not in counted:
             counted.add(payee.origin_id)
             version = version_of[record.record_id]
             yield record, Group(payee.contributor_id, record.datanet_id, version)
 
 
+def withheld_from(model: Model) -> set[UUID]:
+    """Records of the versions that the model learnt from that were withdrawn or taken down."""
+    gone = Record.objects.withheld().filter(
+        version_entries__version__in=lineage_versions(model.run)
+    )
+    return set(gone.order_by().values_list("pk", flat=True))
+
+
 def contributors_of_records(record_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     return dict(Record.objects.filter(pk__in=record_ids).values_list("pk", "contributor_id"))
+
+
+def learnt_from(version_ids: Iterable[UUID]) -> set[UUID]:
+    """Models that were trained on one of the versions, and those that were made from them."""
+    level = set(
+        Model.objects.filter(run__run_versions__version__in=list(version_ids))
+        .order_by()
+        .values_list("pk", flat=True)
+    )
+    found: set[UUID] = set()
+    for _ in range(DEEPEST):
+        found |= level
+        made = Model.objects.filter(run__parents__model__in=level).order_by()
+        level = set(made.values_list("pk", flat=True)) - found
+    return found
 
 
 @dataclass(frozen=True)
@@ -180,7 +213,7 @@ def private_of(receipt: Receipt, user: Any) -> dict[str, Any]:
     }
 
 
-def groups_of(index: Index, user: Any) -> list[dict[str, Any]]:
+def groups_of(index: Index | PastIndex, user: Any) -> list[dict[str, Any]]:
     """The index's groups with their people and the Datanets that `user` sees, by records."""
     parsed = [(parse(group["group"]), group) for group in index.manifest["groups"]]
     people = User.objects.in_bulk([group.contributor for group, _ in parsed])
@@ -199,8 +232,16 @@ def groups_of(index: Index, user: Any) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: -int(line["count"]))
 
 
-def may_read_index(index: Index, user: Any) -> bool:
-    """Whether all Datanets behind the index are open to `user`."""
+def index_by_root(root: str) -> Index | PastIndex | None:
+    """The index that has this root, or had it until another took its place."""
+    found = Index.objects.filter(root=root).first() if root else None
+    return found or PastIndex.objects.filter(root=root).first()
+
+
+def may_read_index(index: Index | PastIndex, user: Any) -> bool:
+    """Whether all Datanets behind the index are open to `user`; a past one is for nobody."""
+    if isinstance(index, PastIndex):
+        return False
     wanted = {parse(group["group"]).datanet for group in index.manifest["groups"]}
     return Datanet.objects.visible_to(user).filter(pk__in=wanted).count() == len(wanted)
 

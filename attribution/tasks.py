@@ -32,6 +32,14 @@ def record_withheld(payload: dict[str, str]) -> None:
     from attribution.services import span_indexes
 
     span_indexes.forget_record(record_id=UUID(payload["record_id"]), at=timezone.now())
+    revise_indexes(payload["record_id"])
+
+
+@shared_task
+def revise_indexes(record_id: str) -> None:
+    from attribution.services import indexes
+
+    indexes.request_revisions(record_id=UUID(record_id), at=timezone.now())
 
 
 @shared_task

@@ -18,7 +18,6 @@ from attribution.bodies import SCHEMAS
 from attribution.influence.errors import InfluenceError
 from attribution.influence.index import Index
 from attribution.influence.recompute import differences, recompute
-from attribution.models import Index as IndexRow
 from attribution.models import Receipt
 from attribution.translog import canonical
 from attribution.translog.checkpoint import VerifierKey
@@ -293,7 +292,7 @@ def _index(receipt: Receipt) -> Index | None:
     root = receipt.public["index_root"]
     if root is None:
         return None
-    row = IndexRow.objects.filter(root=root, state=IndexRow.State.READY).first()
+    row = selectors.index_by_root(root)
     if row is None:
         raise BundleError(f"the index {root} is not here any more")
     try:

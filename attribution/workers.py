@@ -31,10 +31,13 @@ from attribution import index_files, passages, selectors
 from attribution.bodies import Evidence, TopRecord
 from attribution.groups import parse
 from attribution.influence import prompt_tokens
-from attribution.influence.build import build
-from attribution.influence.config import InfluenceConfig
+from attribution.influence.build import Progress, build_with
+from attribution.influence.config import METHOD_VERSION, InfluenceConfig
 from attribution.influence.errors import InfluenceError
 from attribution.influence.examples import IndexedExample
+from attribution.influence.index import IndexManifest
+from attribution.influence.model import AdaptedModel, load
+from attribution.influence.revise import remove
 from attribution.influence.scorer import Scorer
 from attribution.models import Attribution, Index
 from attribution.services import indexes, receipts, writing
@@ -273,15 +276,8 @@ def _build(index: Index, owner: str) -> None:
     examples = examples_of(index.model)
     folder = index_files.build_folder(index)
     with _adapter(index.model) as adapter:
-        manifest = build(
-            InfluenceConfig(),
-            index.model.base_model.path,
-            adapter,
-            examples,
-            folder,
-            device,
-            on_progress=_Beat(index, owner),
-        )
+        model = load(index.model.base_model.path, adapter, device)
+        manifest = make_index(index, model, examples, folder, _Beat(index, owner))
     # Beside it, so that the first receipt finds them; they have rows and leases of their own.
     passages.build_for(index.model)
     stored = index_files.store(folder)
@@ -297,6 +293,34 @@ def _build(index: Index, owner: str) -> None:
     if not done:
         raise LeaseLostError
     shutil.rmtree(folder)
+
+
+def make_index(
+    row: Index,
+    model: AdaptedModel,
+    examples: Sequence[IndexedExample],
+    folder: Path,
+    on_progress: Progress,
+) -> IndexManifest:
+    """The index over ``examples``: from the one before it by taking records out of it where that
+    is all that changed and the method is the same, else from nothing. Raises InfluenceError."""
+    config = InfluenceConfig()
+    header = row.manifest["header"] if row.root else {}
+    if (header.get("version"), header.get("parameters")) == (METHOD_VERSION, config.published()):
+        before = index_files.open_index(row)
+        groups = {entry.record_id: entry.group_id for entry in before.records}
+        wanted = {example.record_id: example.group_id for example in examples}
+        gone = groups.keys() - wanted.keys()
+        # A record that another pays for now, or a copy that counts in place of one that is gone,
+        # moves money between groups: that is no removal.
+        if wanted.items() <= groups.items():
+            if not gone:
+                shutil.copytree(before.folder, folder, dirs_exist_ok=True)
+                return before.manifest
+            touched = {groups[record] for record in gone}
+            remaining = [example for example in examples if example.group_id in touched]
+            return remove(model, before, config, gone, remaining, folder, on_progress)
+    return build_with(model, config, examples, folder, on_progress)
 
 
 class _Beat:

@@ -33,7 +33,7 @@ def turn(rows: NDArray[Any], block: int) -> NDArray[Any]:
         return rows
     width = rows.shape[-1]
     whole = width - width % block
-    turned = rows * signs(width).astype(rows.dtype)
+    turned: NDArray[Any] = rows * signs(width).astype(rows.dtype)
     turned[..., whole:] *= math.isqrt(block)
     blocks = turned[..., :whole].reshape(*rows.shape[:-1], whole // block, block)
     step = 1

@@ -1,4 +1,4 @@
-from attribution.models.indexes import Index
+from attribution.models.indexes import Index, PastIndex
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.models.receipts import Attribution, ContributorShare, Receipt, RecordInfluence
 from attribution.models.spans import Passage, PassageRecord, SpanIndex
@@ -11,6 +11,7 @@ __all__ = [
     "LogLeaf",
     "Passage",
     "PassageRecord",
+    "PastIndex",
     "Receipt",
     "RecordInfluence",
     "SpanIndex",

@@ -1,8 +1,12 @@
-"""The index of a model: its records' sketches and its groups' sums, as blobs in the store."""
+"""The index of a model: its records' sketches and its groups' sums, as blobs in the store.
+
+Where a record is withdrawn, the model gets a new index without it; the one before stays as a
+`PastIndex`, since receipts name its root.
+"""
 
 from django.db import models
 
-from accounts.models.base import WorkItem
+from accounts.models.base import Entity, WorkItem
 from modelfactory.models import Model
 
 
@@ -48,3 +52,22 @@ class Index(WorkItem):
     @property
     def phase(self) -> "Index.State":
         return Index.State(self.state)
+
+
+class PastIndex(Entity):
+    """What a model's index was until another took its place. Its files stay for whoever settles a
+    dispute about an older receipt; nobody can download them, as they hold what was withdrawn."""
+
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="past_indexes")
+    root = models.CharField(max_length=64, unique=True)
+    manifest = models.JSONField()
+    device = models.CharField(max_length=40, blank=True, default="")
+    seconds = models.FloatField(null=True, blank=True)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    replaced_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"past index of {self.model_id}"

@@ -12,11 +12,14 @@ from django.db import transaction
 
 from accounts import audit, events, leases, outbox
 from accounts.models import User
-from attribution.models import Attribution, Index
+from attribution import selectors
+from attribution.models import Attribution, Index, PastIndex
 from attribution.services import receipts
+from datanets.models import VersionRecord
 from modelfactory.models import Model
 
 BUILD_TASK = "attribution.tasks.build_index"
+REVISE_TASK = "attribution.tasks.revise_indexes"
 QUEUE = "attribute"
 TURN = timedelta(seconds=5)
 IN_WORK = [Index.State.QUEUED, Index.State.BUILDING]
@@ -45,6 +48,35 @@ def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> 
                 data={"model": str(model_id)},
             )
     return index
+
+
+def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
+    """Have the indexes of all models that learnt from a withdrawn record made without it.
+
+    One that is being built now may have read the record already: the same is asked again in a
+    moment. Answers wait for their model's new index, so that the record is credited in none.
+    """
+    versions = VersionRecord.objects.filter(record=record_id).values_list("version", flat=True)
+    models = selectors.learnt_from(versions)
+    asked = []
+    with transaction.atomic():
+        for index in Index.objects.select_for_update().filter(model__in=models).order_by("id"):
+            if index.state == Index.State.BUILDING:
+                _ask_again(record_id, index.pk, at)
+            elif index.state == Index.State.READY:
+                index.state, index.attempts, index.done = Index.State.QUEUED, 0, 0
+                index.lease_expires_at = at + settings.WORK_LEASE
+                index.save(update_fields=["state", "attempts", "done", "lease_expires_at"])
+                _enqueue(index.pk, at)
+                audit.record(
+                    actor=None,
+                    verb="attribution.index_revision_requested",
+                    target=index,
+                    at=at,
+                    data={"record": str(record_id), "root": index.root},
+                )
+                asked.append(index)
+    return asked
 
 
 def claim(*, index_id: UUID, owner: str, at: datetime) -> bool:
@@ -95,6 +127,8 @@ def finish(
         if not leases.finish(Index, index_id, owner=owner, to_state=Index.State.BUILDING):
             return False
         index = Index.objects.select_for_update().get(pk=index_id)
+        if index.root not in ("", root):
+            _keep_past(index, at)
         index.state, index.root, index.manifest = Index.State.READY, root, dict(manifest)
         index.device, index.seconds, index.ready_at = device, seconds, at
         index.done = index.total = int(manifest["header"]["record_count"])
@@ -150,6 +184,32 @@ def requeue(index_id: UUID, at: datetime) -> None:
         state=Index.State.QUEUED, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
     )
     _enqueue(index_id, at)
+
+
+def _keep_past(index: Index, at: datetime) -> None:
+    """Receipts name the root that this index had; what it commits to stays beside it."""
+    PastIndex.objects.get_or_create(
+        root=index.root,
+        defaults={
+            "model": index.model,
+            "manifest": index.manifest,
+            "device": index.device,
+            "seconds": index.seconds,
+            "ready_at": index.ready_at,
+            "replaced_at": at,
+        },
+    )
+
+
+def _ask_again(record_id: UUID, index_id: UUID, at: datetime) -> None:
+    outbox.enqueue(
+        task=REVISE_TASK,
+        args=[str(record_id)],
+        queue=QUEUE,
+        at=at,
+        delay=TURN,
+        key=f"index:{index_id}:without:{record_id}",
+    )
 
 
 def _enqueue(index_id: UUID, at: datetime) -> None:
