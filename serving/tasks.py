@@ -50,6 +50,13 @@ def pin(base_id: str) -> None:
 
 
 @shared_task
+def pin_elsewhere(base_id: str) -> None:
+    from serving.external import worker
+
+    worker.keep_pins(UUID(base_id))
+
+
+@shared_task
 def end_pins() -> None:
     from django.utils import timezone
 

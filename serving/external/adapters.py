@@ -13,7 +13,7 @@ from modelfactory.workers import materialise_adapter
 from serving.engine.names import adapter_name
 from serving.external import secrets
 from serving.external.client import ReplicaClient, ReplicaDown, ReplicaError
-from serving.models import Deployment, Replica, ReplicaAdapter, ReplicaKind
+from serving.models import Deployment, Pin, Replica, ReplicaAdapter, ReplicaKind
 from serving.services import replicas
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,10 @@ def _make_room(replica: Replica) -> None:
     if replica.kind != ReplicaKind.VLLM:
         return
     client = client_of(replica)
-    for old in ReplicaAdapter.objects.filter(replica=replica)[replica.max_adapters :]:
+    held = ReplicaAdapter.objects.filter(replica=replica)
+    pinned = Pin.objects.in_force(timezone.now()).values("deployment")
+    over = max(0, held.count() - replica.max_adapters)
+    for old in held.exclude(deployment__in=pinned).order_by("used_at")[:over]:
         try:
             client.unload(old.name)
         except ReplicaError as error:

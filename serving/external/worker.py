@@ -19,9 +19,9 @@ from serving.engine.types import EngineError, Finish
 from serving.external import adapters, bodies, routing
 from serving.external.client import AdapterGone, Call, ReplicaError, RequestRefused
 from serving.external.reading import Reading
-from serving.models import Completion, Deployment, Replica
+from serving.models import Completion, Deployment, Pin, Replica
 from serving.prompts import tokenizer_of
-from serving.services import deployments, replicas
+from serving.services import deployments, pins, replicas
 from serving.services.running import Answer
 from serving.watching import Watched
 
@@ -55,8 +55,22 @@ def load_deployment(deployment_id: UUID) -> None:
     deployments.refuse(deployment_id=deployment_id, reason=reason, at=timezone.now())
 
 
+def keep_pins(base_id: UUID) -> None:
+    """Have what is pinned of a base loaded on the replica that it belongs to."""
+    found = Pin.objects.in_force(timezone.now()).filter(deployment__base_model=base_id)
+    for pin in found.select_related("deployment__base_model", "deployment__model"):
+        for replica in _candidates(pin.deployment):
+            try:
+                adapters.ensure(replica, pin.deployment)
+            except (ReplicaError, OSError) as error:
+                logger.warning("pin %s on %s: %s", pin.pk, replica.name, error)
+            else:
+                pins.note_pinned(pin_id=pin.pk, at=timezone.now())
+                break
+
+
 def check_replicas() -> None:
-    """Ask each enabled replica how it is."""
+    """Ask each enabled replica how it is, then bring back what is pinned and was dropped."""
     for replica in Replica.objects.filter(is_enabled=True):
         started = time.monotonic()
         try:
@@ -68,6 +82,8 @@ def check_replicas() -> None:
             replicas.note_checked(
                 replica_id=replica.pk, answer_ms=took, adapters=held, at=timezone.now()
             )
+    for base_id in set(Replica.objects.usable().values_list("base_model", flat=True)):
+        keep_pins(base_id)
 
 
 def answer(completion: Completion, watched: Watched, writer: streams.Writer) -> Answer | None:

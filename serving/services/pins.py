@@ -20,6 +20,7 @@ from ledger.models import Hold
 from ledger.services.holds import Refs, capture_hold, open_hold, release_hold, terms_of
 from ledger.words import open_text
 from serving.errors import NoBalance, NotPinnable, NotSpendable
+from serving.external.routing import QUEUE, queue_of
 from serving.limits import PIN_DAYS, PIN_PRICE, PINNED_BYTES
 from serving.models import Deployment, DeploymentState, Pin, PinState
 from serving.services.deployments import check_base_is_served
@@ -78,12 +79,7 @@ def request_pin(*, deployment: Deployment, days: int, acting_user: User, at: dat
                 at=at,
                 data={"days": days, "fee": str(pin.fee), "pin": str(pin.pk)},
             )
-            outbox.enqueue(
-                task="serving.tasks.pin",
-                args=[str(deployment.base_model_id)],
-                queue=deployment.queue,
-                at=at,
-            )
+            _enqueue(deployment, at)
     except IntegrityError as error:
         raise NotPinnable(f"{deployment.name} is pinned already.") from error
     return pin
@@ -155,6 +151,13 @@ def end_pins(*, at: datetime) -> int:
                     at,
                 )
     return len(ids) + len(over)
+
+
+def _enqueue(deployment: Deployment, at: datetime) -> None:
+    queue = queue_of(deployment.base_model, at=at)
+    task = "pin_elsewhere" if queue == QUEUE else "pin"
+    base = str(deployment.base_model_id)
+    outbox.enqueue(task=f"serving.tasks.{task}", args=[base], queue=queue, at=at)
 
 
 def _check_room(deployment: Deployment, size: int) -> None:

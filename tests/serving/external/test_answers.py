@@ -8,9 +8,10 @@ from accounts.models import OutboxMessage
 from attribution.models import Attribution
 from ledger.models import Account
 from serving import streams
-from serving.external import worker
+from serving.external import adapters, worker
 from serving.models import Replica, ReplicaAdapter
 from serving.services.deployments import deploy
+from serving.services.pins import request_pin
 from tests.ledger.books import OPEN, balance_of, fund, person
 from tests.serving.external.vllm_server import TEXT
 
@@ -112,3 +113,23 @@ def test_the_longest_unused_adapter_makes_room(make_model, deployed, order, buil
         seen.add(made.pk)
     assert all(len(server.loaded) <= 1 for server in order)
     assert ReplicaAdapter.objects.count() == sum(len(server.loaded) for server in order)
+
+
+def test_a_pinned_adapter_stays_and_comes_back(make_model, deployed, order, builder, client_person):
+    pin = request_pin(deployment=deployed, days=1, acting_user=client_person, at=timezone.now())
+    message = OutboxMessage.objects.order_by("id").last()
+    assert (message.queue, message.task) == ("external", "serving.tasks.pin_elsewhere")
+    worker.keep_pins(deployed.base_model_id)
+    pin.refresh_from_db()
+    assert pin.state == "ACTIVE"
+    Replica.objects.update(max_adapters=1)
+    pinned = adapters.name_of(deployed)
+    for number in range(2, 5):
+        made = deploy(
+            model=make_model(f"other{number}", seed=number), acting_user=builder, at=timezone.now()
+        )
+        worker.load_deployment(made.pk)
+    assert pinned in order[0].loaded
+    order[0].evict()
+    worker.check_replicas()
+    assert pinned in order[0].loaded

@@ -104,13 +104,16 @@ class Server:
             return await _fault(send, 500, "EngineCore encountered an issue.")
         if not given["max_tokens"]:
             return await _fault(send, 400, "max_tokens must be at least 1")
-        listening = asyncio.ensure_future(self._listen(receive))
+        gone = asyncio.Event()
+        listening = asyncio.ensure_future(self._listen(receive, gone))
         try:
-            await self._stream(given, path == "/v1/chat/completions", send)
+            await self._stream(given, path == "/v1/chat/completions", send, gone)
         finally:
             listening.cancel()
 
-    async def _stream(self, given: dict[str, Any], is_chat: bool, send: Any) -> None:
+    async def _stream(
+        self, given: dict[str, Any], is_chat: bool, send: Any, gone: asyncio.Event
+    ) -> None:
         await send(_start(200, b"text/event-stream; charset=utf-8"))
         every = self.tokenizer.encode(self.text)
         ids = every[: given["max_tokens"]]
@@ -122,7 +125,7 @@ class Server:
             if place == self.error_after:
                 await send(_event({"error": {"message": "EngineDeadError", "code": 500}}))
                 return
-            if self.hung_up.is_set():
+            if gone.is_set():
                 return
             await asyncio.sleep(self.token_seconds)
             text = self.tokenizer.decode(ids[: place + 1])[len(shown) :]
@@ -149,9 +152,10 @@ class Server:
         await send(_event({"object": "text_completion", "choices": [], "usage": usage}))
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
-    async def _listen(self, receive: Any) -> None:
+    async def _listen(self, receive: Any, gone: asyncio.Event) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        gone.set()
         self.hung_up.set()
 
 
