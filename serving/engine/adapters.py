@@ -63,7 +63,7 @@ class Linear:
     bias: torch.Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LoraWeights:
     """One adapted linear layer: output + scaling up(down(x)), or DoRA's rescaled sum.
 

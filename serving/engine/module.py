@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from serving.engine import lora_triton
 from serving.engine.adapters import Adapter, Linear, read_adapter
 from serving.engine.backend import Batch, Resident, Residents
 from serving.engine.cache import PagedCache
@@ -50,7 +51,7 @@ class ModuleBackend:
         self._table = np.zeros((slots, -(-context // PAGE)), np.int64)
         self._placed: list[Adapter | None] = [None] * slots
         modules = adaptable(model)
-        self._lora = RowAdapters(modules)
+        self._lora = RowAdapters(modules, lora_triton.chosen(self.device, self.dtype))
         self._linears = {
             name: Linear(
                 module.in_features, module.out_features, partial(getattr, module, "weight")
