@@ -10,8 +10,8 @@ import torch
 
 from bench.serving.shape import VOCABULARY
 from serving.engine import scheduler as scheduling
+from serving.engine.backend import Backend
 from serving.engine.base import Base
-from serving.engine.native.backend import NativeBackend
 from serving.engine.row import Row
 from serving.engine.scheduler import Scheduler
 from serving.engine.types import EngineError, Request
@@ -70,8 +70,9 @@ def mixed_peft(model: Any, folders: list[Path]) -> Transformers:
 class Ours:
     """The engine's own turns, from scheduling to the pieces of text in each row's queue."""
 
-    def __init__(self, backend: NativeBackend, base: Base, adapters: list[str]) -> None:
-        self.backend, self.base, self.adapters = backend, base, adapters
+    def __init__(self, backend: Backend, base: Base, adapters: list[str]) -> None:
+        self.backend: Any = backend  # a native one has a switch more
+        self.base, self.adapters = base, adapters
         self.scheduler: Scheduler | None = None
 
     def begin(self, prompts: torch.Tensor, room: int) -> None:

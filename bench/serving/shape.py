@@ -34,13 +34,18 @@ def make_base(folder: Path) -> int:
     )
     model: Any = LlamaForCausalLM(config)
     model.save_pretrained(folder)
+    make_tokenizer(folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def make_tokenizer(folder: Path) -> None:
+    """A token for each byte, and names for all the others."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {letter: place for place, letter in enumerate(alphabet)}
     words |= {f"w{place}": place for place in range(len(words), VOCABULARY)}
     tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def make_adapter(base: Any, folder: Path, seed: int) -> Path:
