@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ledger.chain.jobs import Job, SenderSettings, SenderStore
+from ledger.chain.jobs import (
+    GAS_FLOOR,
+    GAS_LIMIT,
+    Job,
+    Outstanding,
+    SenderSettings,
+    SenderStore,
+)
+from ledger.chain.surcharges import ENVELOPE, Surcharge
 from ledger.chain.wire import Fees
 
 Item = TypeVar("Item")
@@ -49,12 +57,46 @@ def within_caps(
     return chosen, alarms
 
 
+def room_for(settings: SenderSettings, out: Outstanding, block_gas: int) -> tuple[int, int]:
+    """How many more may be signed now, and for how much gas together.
+
+    Counts with what those on their way may use on average, so that a full pool costs no estimates.
+    Where nothing is on its way one always goes, however large it is.
+    """
+    count = min(settings.batch, settings.in_flight - out.count)
+    if not block_gas:
+        return count, count * GAS_LIMIT
+    gas = settings.in_flight_blocks * block_gas - out.gas
+    if out.count == 0:
+        return count, max(gas, GAS_LIMIT)
+    return min(count, gas // max(GAS_FLOOR, out.gas // out.count)), gas
+
+
+def within_gas(
+    jobs: Sequence[Job], ready: Sequence[tuple[Job, int]], room: int
+) -> tuple[Sequence[Job], Sequence[tuple[Job, int]]]:
+    """The jobs before the first that does not fit into `room` any more, and those of them ready.
+
+    None behind that one is looked at: what would revert now may wait for it.
+    """
+    gas = {job.id: wanted for job, wanted in ready}
+    for place, job in enumerate(jobs):
+        room -= gas.get(job.id, 0)
+        if room < 0:
+            left = {one.id for one in jobs[:place]}
+            return jobs[:place], [one for one in ready if one[0].id in left]
+    return jobs, ready
+
+
 def affordable(
-    ready: Sequence[tuple[Job, int]], fees: Fees, budget: int
+    ready: Sequence[tuple[Job, int]], fees: Fees, budget: int, on_top: Surcharge
 ) -> tuple[Sequence[tuple[Job, int]], bool]:
     """Those that the wallet can pay for, and whether there was one that it cannot: that one would
     block the nonces behind it."""
-    costs = [job.value + gas * fees.maximum for job, gas in ready]
+    costs = [
+        job.value + gas * fees.maximum + on_top.of(count=1, size=len(job.data) + ENVELOPE, gas=gas)
+        for job, gas in ready
+    ]
     return first_that_fit(ready, costs, budget, moving=[job.value for job, _ in ready])
 
 

@@ -280,6 +280,7 @@ class ChainClient:
             base_fee=latest.base_fee,
             priority=to_int(answers[5]),
             block=latest.number,
+            gas_limit=latest.gas_limit,
         )
 
     def transaction_with_nonce(self, address: str, nonce: int) -> tuple[str, int] | None:

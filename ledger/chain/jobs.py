@@ -11,6 +11,8 @@ from ledger.chain.wire import Fees, Receipt
 
 # EIP-7825: no transaction may use more.
 GAS_LIMIT = 16_777_216
+# The least that is set where the node was asked.
+GAS_FLOOR = 30_000
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,13 @@ class Mined:
 
 @dataclass(frozen=True)
 class Outstanding:
-    """How many there are, what they may cost at most in wei with gas, the lowest of their nonces,
-    and when that one was signed, in seconds."""
+    """How many there are, what they may cost at most in wei with gas, their limits of gas and bytes
+    together, the lowest of their nonces, and when that one was signed, in seconds."""
 
     count: int = 0
     committed: int = 0
+    gas: int = 0
+    size: int = 0
     lowest: int | None = None
     signed_at: float = 0.0
 
@@ -157,6 +161,8 @@ class SenderSettings:
     """Times in seconds, `fee_cap` in wei a unit of gas, caps and funds in wei; None is no cap.
 
     `in_flight` bounds what is signed and not mined: nodes keep so many of one wallet and no more.
+    `in_flight_blocks` bounds the same by gas, in whole blocks: what is signed at the price of now
+    is priced out after half a dozen full ones, and blocks stay empty until it has fallen again.
     """
 
     batch: int = 100
@@ -169,6 +175,7 @@ class SenderSettings:
     day_cap: int | None = None
     low_funds: int = 0
     in_flight: int = 1000
+    in_flight_blocks: int = 5
     follow: int = 500
 
     @property

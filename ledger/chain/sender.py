@@ -17,19 +17,22 @@ from dataclasses import dataclass, field, replace
 
 from ledger.chain.answers import Verdict, judge
 from ledger.chain.artifacts import explain_revert
-from ledger.chain.choosing import affordable, capped, raised, within_caps
+from ledger.chain.choosing import affordable, capped, raised, room_for, within_caps, within_gas
 from ledger.chain.client import ChainClient, ChainError, RpcError, UnreachableError
 from ledger.chain.jobs import (
+    GAS_FLOOR,
     GAS_LIMIT,
     Answer,
     Attempt,
     Job,
     Mined,
     Order,
+    Outstanding,
     SenderSettings,
     SenderStore,
 )
 from ledger.chain.signers import Signer
+from ledger.chain.surcharges import surcharge
 from ledger.chain.wire import Fees, WalletView
 
 __all__ = ["Sender", "SenderSettings"]
@@ -37,7 +40,6 @@ __all__ = ["Sender", "SenderSettings"]
 logger = logging.getLogger(__name__)
 
 GAS_MARGIN_PERCENT = 25
-GAS_FLOOR = 30_000
 NOOP_GAS = 21_000
 # A refusal for good must be heard so often before the nonce is used up by nothing.
 REFUSALS = 3
@@ -98,11 +100,10 @@ class Sender:
 
     def _send_new(self, view: WalletView) -> int:
         out = self.store.outstanding(nonce=view.nonce)
-        room = min(self.settings.batch, self.settings.in_flight - out.count)
-        if room <= 0:
-            return 0
+        room, gas_room = room_for(self.settings, out, view.gas_limit)
+        # One is looked at in any case, or alarms would end and begin again with the room.
         jobs, alarms = within_caps(
-            self.store, self.settings, mined=view.nonce, limit=room, now=self.clock()
+            self.store, self.settings, mined=view.nonce, limit=max(1, room), now=self.clock()
         )
         self.alarms |= alarms
         if not jobs:
@@ -110,17 +111,28 @@ class Sender:
         if view.base_fee > self.settings.fee_cap:
             self._too_expensive(view.base_fee)
             return 0
+        if room <= 0:
+            return 0
         fees = capped(view.fees, self.settings.fee_cap)
         ready, refused = self._with_gas(jobs)
-        ready, short = affordable(ready, fees, view.balance - out.committed)
-        if short:
-            self._too_little(view.balance)
+        jobs, ready = within_gas(jobs, ready, gas_room)
+        if ready:
+            ready, short = self._affordable(ready, fees, view.balance, out)
+            if short:
+                self._too_little(view.balance)
         self._would_revert(jobs, refused, ready, view)
         if not ready:
             return 0
         orders = self._sign_new(ready, fees, view)
         self._send([(order.job, order.attempt) for order in orders], view)
         return len(orders)
+
+    def _affordable(
+        self, ready: Ready, fees: Fees, balance: int, out: Outstanding
+    ) -> tuple[Ready, bool]:
+        on_top = surcharge(self.client)
+        owed = out.committed + on_top.of(count=out.count, size=out.size, gas=out.gas)
+        return affordable(ready, fees, balance - owed, on_top)
 
     def _with_gas(self, jobs: Sequence[Job]) -> tuple[Ready, dict[int, RpcError]]:
         """Each job and the gas it may use; by their places, those that would revert now."""
@@ -149,6 +161,8 @@ class Sender:
         going = {job.id for job, _ in ready}
         waiting: list[tuple[Job, int]] = []
         for place, error in refused.items():
+            if place >= len(jobs):
+                continue
             job = jobs[place]
             ahead = signed + sum(one.id in going for one in jobs[:place])
             if judge(error) is Verdict.NO_FUNDS:

@@ -109,6 +109,8 @@ class WalletView:
     base_fee: int
     priority: int
     block: int
+    # Of the latest block; 0 where not told.
+    gas_limit: int = 0
 
     @property
     def fees(self) -> Fees:

@@ -90,16 +90,16 @@ class IntentStore:
             # The attempt by whose hash the intent goes is the last, and the dearest.
             cursor.execute(
                 """
-                SELECT count(*), sum(i.value + i.gas_limit * a.maximum_fee), min(i.nonce),
-                       min(i.signed_at)
+                SELECT count(*), sum(i.value + i.gas_limit * a.maximum_fee), sum(i.gas_limit),
+                       sum(length(a.raw)), min(i.nonce), min(i.signed_at)
                 FROM ledger_intent i JOIN ledger_intentattempt a ON a.tx_hash = i.tx_hash
                 WHERE i.wallet_id = %s AND i.state IN ('SIGNED', 'SEEN') AND i.nonce >= %s
                 """,
                 [self.wallet_id, nonce],
             )
-            count, committed, lowest, signed_at = cursor.fetchone()
+            count, committed, gas, size, lowest, signed_at = cursor.fetchone()
         since = signed_at.timestamp() if signed_at else 0.0
-        return Outstanding(count, int(committed or 0), lowest, since)
+        return Outstanding(count, int(committed or 0), int(gas or 0), int(size or 0), lowest, since)
 
     def open_jobs(self, limit: int, *, below: int) -> Sequence[Job]:
         rows = self._open().filter(nonce__lt=below).order_by("nonce")

@@ -64,7 +64,7 @@ class Payer:
 
     def __init__(self, chain: Chain, url: str = "", **settings: Any) -> None:
         self.chain = chain
-        self.client = ChainClient(url or chain.url, timeout=0.5, retries=1)
+        self.client = ChainClient(url or chain.url, timeout=20.0, retries=1)
         self.signer = KeySigner(PAYER_KEY, chain_id=local.LOCAL_CHAIN_ID)
         self.address = self.signer.address
         self.clock = Clock()

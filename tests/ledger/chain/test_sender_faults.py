@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from django.test import Client
 
 from accounts.models import Notification
-from ledger.chain.client import ChainError, UnreachableError
+from ledger.chain.client import ChainClient, ChainError, UnreachableError
 from ledger.chain.local import DEV_KEYS
 from ledger.models.chain import Intent, IntentAttempt
 from tests.chain_fixtures import ALICE, OPEN, Chain
@@ -129,8 +130,10 @@ def test_ten_minutes_of_a_node_that_fails_in_every_way_then_800_contiguous_nonce
     payer.step()
     dice = random.Random(5)
     web = Client()
+    patient, hasty = payer.client, ChainClient(node.url, timeout=0.5, retries=1)
     for minute in range(10):
         mode = ("absent", "garbage", "slow", "stale")[minute % 4]
+        payer.client = hasty if mode == "slow" else patient
         if mode == "stale":
             node.freeze()
             payer.mine()
@@ -152,6 +155,7 @@ def test_ten_minutes_of_a_node_that_fails_in_every_way_then_800_contiguous_nonce
     assert Notification.objects.filter(user=staff, kind="ledger.alarm").exists()
 
     node.well()
+    payer.client = patient
     payer.finish(60)
 
     assert len(intents) == 800
@@ -248,6 +252,41 @@ def test_what_the_wallet_cannot_pay_for_does_not_block_what_moves_nothing(node, 
     assert "funds" in payer.alarms
 
 
+def test_what_is_on_its_way_fills_five_blocks_and_no_more(node, payer) -> None:
+    """A node packs a block by limits of gas: of these four fit, and twenty into five blocks."""
+    block = payer.client.look(payer.address).gas_limit
+    limit = block // 4 - 1
+    intents = ask_for(33, gas_limit=limit)
+    waiting = Intent.objects.filter(state=State.NEW)
+    payer.step()
+    assert waiting.count() == 33 - 20
+    payer.step()
+    assert waiting.count() == 33 - 20
+
+    payer.mine()
+    payer.step()
+    assert waiting.count() == 0
+
+    payer.finish()
+    payer.paid_once(intents)
+    payer.contiguous(33)
+
+
+def test_where_blocks_are_tiny_a_transactions_worth_goes_at_a_time(node, payer) -> None:
+    """Else the bound would hold back for ever what five such blocks do not hold."""
+    real = payer.client.look
+    payer.client.look = lambda address: replace(real(address), gas_limit=1_000)
+    intents = ask_for(3, gas_limit=None)
+    payer.step()
+    assert Intent.objects.filter(state=State.NEW).count() == 0
+    intents += ask_for(2, first=3)
+    payer.step()
+    assert Intent.objects.filter(state=State.NEW).count() == 2
+    payer.finish()
+    payer.paid_once(intents)
+    payer.contiguous(5)
+
+
 def test_bytes_that_no_node_takes_become_nothing_and_free_the_nonces_behind(node, payer) -> None:
     intents = ask_for(5)
     node.refuse_bytes = recipient(2)[2:].lower()
@@ -289,8 +328,6 @@ def test_a_payment_that_was_given_up_but_mined_all_the_same_counts_as_paid(node,
 def test_nonces_that_were_left_out_are_filled(chain_settings, node, payer) -> None:
     """The node told of three transactions of this wallet, and then had never heard of them."""
     real = payer.client.look
-    from dataclasses import replace
-
     payer.client.look = lambda address: replace(real(address), pending=real(address).pending + 3)
     intents = ask_for(4)
     payer.step()
@@ -340,8 +377,6 @@ def test_a_reorganisation_sends_the_same_bytes_again(node, payer) -> None:
 
 
 def test_a_node_on_another_chain_is_sent_nothing(chain_settings, node, payer, staff) -> None:
-    from dataclasses import replace
-
     ask_for(2)
     real = payer.client.look
     payer.client.look = lambda address: replace(real(address), chain_id=10)
