@@ -16,6 +16,7 @@ from ledger.services.budgets import set_budget
 from ledger.services.deposits import credit_deposit
 from ledger.services.holds import Refs
 from ledger.services.opening import account_for
+from ledger.services.refunds import refund_fee
 from ledger.services.relays import choose_payouts, relay_fee
 from ledger.services.settlement import Credit, settle_suspense
 from tests.ledger import mirror
@@ -64,6 +65,12 @@ def addresses(settings, deployed):
     capture(hold, OPEN // 3, refs=Refs(model=model, completion=hold.cause_id))
     credits = [Credit("contributor", user.pk, 10**9, datanet, model)]
     settle_suspense(completion_id=hold.cause_id, at=NOON, credits=credits)
+    wrong = hold_for(user, OPEN)
+    capture(wrong, OPEN // 7, refs=Refs(completion=wrong.cause_id))
+    staff = person("staff")
+    staff.is_staff = True
+    staff.save(update_fields=["is_staff"])
+    refund_fee(hold=wrong, reason="The answer broke off.", acting_user=staff, at=NOON)
     set_budget(user=user, limit=OPEN, hard_stop=True, acting_user=user, at=timezone.now())
     link(user, FIRST)
     settings.RELAY_GAS_PRICE_WEI = 10**6
