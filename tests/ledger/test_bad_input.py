@@ -237,6 +237,63 @@ def test_by_api_what_is_no_amount_has_a_code_and_a_sentence(
     assert rows() == before
 
 
+NO_WEI = ["-1", "1.5", "1e3", "", 1, 1.5, None, True, [], str(WEI_LIMIT), "9" * 5000, "\u0661"]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "fields"),
+    [
+        ("api-budget", {"limit": "5"}, ["limit"]),
+        (
+            "api-top-up",
+            {"is_on": True, "below": "1", "amount": "2", "monthly_limit": "3"},
+            ["below", "amount", "monthly_limit"],
+        ),
+        (
+            "api-payout-choices",
+            {"claims": "OWN", "push": False, "maximum_fee": "0"},
+            ["maximum_fee"],
+        ),
+    ],
+)
+def test_by_api_a_choice_of_no_amount_has_a_code_and_a_sentence(
+    client: Any, world: Any, name: str, good: dict[str, Any], fields: list[str]
+) -> None:
+    client.force_login(world)
+    before = rows()
+    for field in fields:
+        for amount in NO_WEI:
+            answer = client.put(reverse(name), good | {field: amount}, content_type=JSON)
+            told = answer.json()
+            assert answer.status_code == 400, (field, amount)
+            assert told["code"] in ("invalid_amount", "null"), told
+            assert len(told["message"]) > 15
+    assert rows() == before
+    assert client.put(reverse(name), good, content_type=JSON).status_code == 200
+
+
+def test_by_api_what_cannot_be_refunded_has_a_code_and_a_sentence(client: Any, world: Any) -> None:
+    held, released = hold_for(world, 1000), hold_for(world, 1000)
+    release_hold(hold=released, reason="It failed.", acting_user=None, at=NOON)
+    world.is_staff = True
+    world.save(update_fields=["is_staff"])
+    client.force_login(world)
+    before = rows()
+    for completion, reason, status, code in (
+        (held.cause_id, "It broke.", 400, "nothing_to_refund"),
+        (released.cause_id, "It broke.", 400, "nothing_to_refund"),
+        (uuid7(), "It broke.", 404, "not_found"),
+        ("rubbish", "It broke.", 400, "invalid"),
+        (held.cause_id, "", 400, "blank"),
+        (held.cause_id, "x" * 501, 400, "max_length"),
+    ):
+        body = {"completion": str(completion), "reason": reason}
+        answer = client.post(reverse("api-refunds"), body, content_type=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.content
+        assert len(answer.json()["message"]) > 8
+    assert rows() == before
+
+
 def test_by_api_anothers_proof_has_a_code_and_a_sentence(client: Any, world: Any) -> None:
     proof = ["0x" + node.hex() for node in claims.claim_proof(FIRST).proof]
     before = rows()
