@@ -10,9 +10,10 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from datanets.ingest.firsts import first_ones
 from datanets.ingest.prints import cluster_hash
 from datanets.models import Contribution, NearLink, Record, RecordPrint, RecordState
-from datanets.services.origins import CHUNK, first_ones, links_among, standings
+from datanets.services.origins import CHUNK, links_among, standings
 
 
 @dataclass(frozen=True, slots=True)

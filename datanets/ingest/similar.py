@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from rapidfuzz.distance import OSA, Indel
 
@@ -52,23 +54,46 @@ def similarity(a: Folded, b: Folded) -> float:
     most = 2 * min(len(words_a), len(words_b)) / (len(words_a) + len(words_b) or 1)
     if most < NEAR:
         return by_letters
-    shared = unmatched(words_a, words_b)[2]
+    shared = shared_words(words_a, words_b)
     return max(by_letters, 2 * shared / (len(words_a) + len(words_b)))
 
 
 def differ(a: Folded, b: Folded) -> bool:
     """Whether what differs makes them two records, whatever they share."""
-    return ask_differently(asked(a), asked(b)) or _other_numbers(a.words, b.words)
+    return ask_differently(asking(asked(a)), asking(asked(b))) or _other_numbers(a.words, b.words)
 
 
-def ask_differently(a: Sequence[str], b: Sequence[str]) -> bool:
-    """Whether two questions, as `asked` has them, are about different things."""
-    if "".join(a) == "".join(b):
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A question as it is compared: `names` say what about, `marks` are numbers and denials."""
+
+    letters: str
+    names: frozenset[str]
+    marks: frozenset[str]
+
+
+def asking(words: Sequence[str]) -> Asking:
+    marks = frozenset(word for word in words if word in DENYING or is_number(word))
+    names = frozenset(word for word in words if word not in COMMON) - marks
+    return Asking("".join(words), names, marks)
+
+
+def ask_differently(a: Asking, b: Asking) -> bool:
+    """Whether two questions are about different things. Thousands of one template meet here, so
+    it is quick where they share no name."""
+    if a.letters == b.letters:
         return False
-    only_a, only_b, _ = unmatched(a, b, is_strict=True)
-    if any(is_number(word) or word in DENYING for word in [*only_a, *only_b]):
+    if a.marks != b.marks:
         return True
-    return _names(only_a) and _names(only_b)
+    only_a, only_b = a.names - b.names, set(b.names - a.names)
+    is_left = False
+    for word in sorted(only_a) if only_b else ():
+        other = next((name for name in sorted(only_b) if _is_misspelt(word, name)), None)
+        if other is None:
+            is_left = True
+        else:
+            only_b.discard(other)
+    return is_left and bool(only_b)
 
 
 def asked(one: Folded) -> tuple[str, ...]:
@@ -78,37 +103,31 @@ def asked(one: Folded) -> tuple[str, ...]:
     return one.body if len(one.body) <= SHORT else ()
 
 
-def unmatched(
-    a: Sequence[str], b: Sequence[str], *, is_strict: bool = False
-) -> tuple[list[str], list[str], float]:
-    """Words of each that the other has not, and how many they share. A misspelt pair is matched
-    and counts by its letters; a number is never misspelt. `is_strict`: a misspelt word has one
-    typing error, a long one two, since names of one field may differ in a syllable."""
+def shared_words(a: Sequence[str], b: Sequence[str]) -> float:
+    """How many words of one the other has as well, in whatever order. A misspelt one counts by its
+    letters; a number is never misspelt."""
     left, right = Counter(a), Counter(b)
     both = left & right
     shared = float(both.total())
-    only_a, only_b = [], sorted((right - both).elements())
+    rest = sorted((right - both).elements())
     for word in sorted((left - both).elements()):
-        place, score = _misspelt(word, only_b, is_strict)
+        place, score = _most_like(word, rest)
         if place >= 0:
             shared += score
-            del only_b[place]
-        else:
-            only_a.append(word)
-    return only_a, only_b, shared
+            del rest[place]
+    return shared
 
 
+@lru_cache(maxsize=65_536)
 def is_number(word: str) -> bool:
     return _NUMBER.fullmatch(word) is not None
 
 
-def _misspelt(word: str, others: Sequence[str], is_strict: bool) -> tuple[int, float]:
+def _most_like(word: str, others: Sequence[str]) -> tuple[int, float]:
     """The place of the word that is most like it, -1 where none is, and how like."""
     place, best = -1, MISSPELT
     if len(word) < 4 or is_number(word):
         return place, best
-    if is_strict:
-        best = max(best, 1 - (1 if len(word) < LONG else 2) / len(word))
     for number, other in enumerate(others):
         if abs(len(word) - len(other)) <= 3:
             score = OSA.normalized_similarity(word, other, score_cutoff=best)
@@ -117,8 +136,13 @@ def _misspelt(word: str, others: Sequence[str], is_strict: bool) -> tuple[int, f
     return place, best
 
 
-def _names(words: Sequence[str]) -> bool:
-    return any(word not in COMMON for word in words)
+def _is_misspelt(word: str, other: str) -> bool:
+    """Whether a name is another with a typing error, a long one with two: names of one field may
+    differ in a syllable."""
+    most = 2 if max(len(word), len(other)) >= LONG else 1
+    if min(len(word), len(other)) < 4 or abs(len(word) - len(other)) > most:
+        return False
+    return OSA.distance(word, other, score_cutoff=most) <= most
 
 
 def _other_numbers(a: Sequence[str], b: Sequence[str]) -> bool:

@@ -32,7 +32,9 @@ MET_AT_ONCE = 20_000
 READ = 64
 HEAD_CHARS = 1_000
 
-_Met = tuple[UUID, str, str]  # record, head, hash of its letters
+# A record that shares a band: its id, what it asks (None where that was too long to be kept), and
+# the hash of its letters.
+_Met = tuple[UUID, similar.Asking | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +139,13 @@ def _near(
     return found
 
 
-def _met(made: Sequence[Print], among: QuerySet[RecordPrint]) -> list[set[_Met]]:
+def _met(made: Sequence[Print], among: QuerySet[RecordPrint]) -> list[dict[UUID, _Met]]:
     """For each print those that share a band with it, at most MET_AT_ONCE for all together."""
     places: dict[int, list[int]] = defaultdict(list)
     for place, one in enumerate(made):
         for band in one.bands:
             places[band].append(place)
-    found: list[set[_Met]] = [set() for _ in made]
+    found: list[dict[UUID, _Met]] = [{} for _ in made]
     if not places:
         return found
     # The earliest: the first of a cluster is what matters. Sorted here, since PostgreSQL would
@@ -152,22 +154,24 @@ def _met(made: Sequence[Print], among: QuerySet[RecordPrint]) -> list[set[_Met]]
         "record_id", "head", "letters", "bands"
     )
     for pk, head, letters, bands in sorted(rows.iterator(chunk_size=2_000))[:MET_AT_ONCE]:
+        one = (pk, similar.asking(head.split(" ")) if head else None, letters)
         for band in bands:
             for place in places.get(band, ()):
-                found[place].add((pk, head, letters))
+                found[place][pk] = one
     return found
 
 
-def _candidates(text: Folded, one: Print, met: set[_Met], own: UUID | None) -> list[UUID]:
+def _candidates(text: Folded, one: Print, met: dict[UUID, _Met], own: UUID | None) -> list[UUID]:
     """Those that do not ask about something else, the earliest."""
-    asked = similar.asked(text)
+    mine = similar.asking(similar.asked(text))
     same, kept = [], []
-    for pk, head, letters in sorted(met):
+    # In the order in which they were met, which is that of their ids.
+    for pk, other, letters in met.values():
         if pk == own:
             continue
         if letters == one.letters:
             same.append(pk)
-        elif not (head and asked and similar.ask_differently(asked, head.split(" "))):
+        elif other is None or not mine.letters or not similar.ask_differently(mine, other):
             kept.append(pk)
     return [*same[:READ], *kept[:READ]]
 

@@ -1,48 +1,24 @@
-"""Who is first among records that say nearly the same, and keeps the role until it leaves.
+"""Who is first among the records of the database, kept true when a record's state changes.
 
-Accepted records in the order in which they were committed: one joins the earliest origin that it
-repeats, or becomes an origin. It is compared with the origin itself, never through others in
-between, so that nobody can build a bridge from a record of theirs to somebody else's. A record is
-committed when it was submitted and its Datanet is published: until then it is first in its own
-Datanet alone, or a private one could claim what others publish.
+The order is `datanets.ingest.firsts`. A record is committed when it was submitted and its Datanet
+is published: until then it is first in its own Datanet alone, or a private one could claim what
+others publish. A record that is not accepted is nobody's origin.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F, Q
 
+from datanets.ingest.firsts import Standing, first_ones
 from datanets.models import Datanet, DatanetState, NearLink, Record, RecordPrint, RecordState
 
 CHUNK = 5_000
-NEVER = datetime.max.replace(tzinfo=UTC)
 OVERDUE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A record that may be an origin, as far as the order of origins depends on it."""
-
-    pk: UUID
-    datanet_id: UUID
-    submitted_at: datetime
-    published_at: datetime | None  # its Datanet; None while that is not public
-    is_accepted: bool = True
-
-    @property
-    def order(self) -> tuple[bool, datetime, datetime, UUID]:
-        """Accepted ones first, each in the order in which they were committed."""
-        committed = max(self.submitted_at, self.published_at or NEVER)
-        return (not self.is_accepted, committed, self.submitted_at, self.pk)
-
-    def is_open_to(self, other: Standing) -> bool:
-        return self.published_at is not None or self.datanet_id == other.datanet_id
 
 
 def refresh(records: Collection[UUID]) -> None:
@@ -96,25 +72,7 @@ def overdue() -> list[UUID]:
     return list(found.values_list("record_id", flat=True)[:OVERDUE])
 
 
-def first_ones(
-    records: Iterable[Standing], near: Mapping[UUID, Collection[UUID]], *, within_all: bool = False
-) -> dict[UUID, UUID]:
-    """The origin of each record. `near`: both ways, what says nearly the same; `within_all`: also
-    over Datanets that are not public, as in a run that learns from all of the records."""
-    origin: dict[UUID, UUID] = {}
-    leaders: dict[UUID, Standing] = {}
-    for one in sorted(records, key=lambda each: each.order):
-        met = [leaders[pk] for pk in near.get(one.pk, ()) if pk in leaders]
-        open_to = [each for each in met if within_all or each.is_open_to(one)]
-        if open_to:
-            origin[one.pk] = min(open_to, key=lambda each: each.order).pk
-        else:
-            origin[one.pk] = one.pk
-            leaders[one.pk] = one
-    return origin
-
-
-def standings(records: Iterable[UUID]) -> list[Standing]:
+def standings(records: Iterable[UUID]) -> list[Standing[UUID]]:
     """Those of the records that are not withheld."""
     rows = Record.objects.exclude(pk__in=Record.objects.withheld().values("pk"))
     found = []
@@ -150,7 +108,7 @@ def links_among(records: Collection[UUID]) -> dict[UUID, set[UUID]]:
 def _refresh_linked(touched: Collection[UUID]) -> None:
     """All that can change with the touched records: what they reach over accepted ones."""
     near: dict[UUID, set[UUID]] = defaultdict(set)
-    known: dict[UUID, Standing] = {}
+    known: dict[UUID, Standing[UUID]] = {}
     reached, frontier = set(touched), set(touched)
     while frontier:
         fresh = {one.pk: one for one in standings(frontier) if one.is_accepted}
