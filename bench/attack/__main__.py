@@ -115,13 +115,13 @@ def _gains(market: Market, honest: list[Entry], made: task.Task, seed: int) -> d
     triggered = max(base.of([ATTACKER], slice(place, place + 1)) for place in own)
     return {
         "own records 2 times, 1 account": gain(
-            drawn(lambda draw: attacks.own_copies(honest, ATTACKER, 2, 1, draw))
+            drawn(lambda draw: attacks.own_copies(honest, ATTACKER, 2, 1, draw, attacks.LOOKS))
         ),
         "own records 16 times, 1 account": gain(
-            drawn(lambda draw: attacks.own_copies(honest, ATTACKER, 16, 1, draw))
+            drawn(lambda draw: attacks.own_copies(honest, ATTACKER, 16, 1, draw, attacks.LOOKS))
         ),
         "own records 16 times, 16 accounts": gain(
-            drawn(lambda draw: attacks.own_copies(honest, ATTACKER, 16, 16, draw))
+            drawn(lambda draw: attacks.own_copies(honest, ATTACKER, 16, 16, draw, attacks.LOOKS))
         ),
         "own records 4 times, 4 accounts (all kinds of edits)": gain(
             drawn(lambda draw: attacks.own_copies(honest, ATTACKER, 4, 4, draw))

@@ -22,21 +22,28 @@ CANDIDATES = 256
 BATCH = 16
 
 
-def copied(entry: Entry, account: str, draw: random.Random) -> Entry:
+# What changes the looks of a text alone, so that its bytes are others.
+LOOKS = ("casing", "white space", "homoglyphs")
+
+
+def copied(
+    entry: Entry, account: str, draw: random.Random, kinds: Sequence[str] = tuple(KINDS)
+) -> Entry:
     """A near-duplicate by a kind of edit that is drawn."""
-    edit = KINDS[draw.choice(list(KINDS))]
+    edit = KINDS[draw.choice(kinds)]
     return Entry(account, edit(entry.question, draw), edit(entry.answer, draw))
 
 
 def own_copies(
-    honest: Sequence[Entry], attacker: str, times: int, accounts: int, draw: random.Random
-) -> list[Entry]:
+    honest: Sequence[Entry], attacker: str, times: int, accounts: int, draw: random.Random,
+    kinds: Sequence[str] = tuple(KINDS),
+) -> list[Entry]:  # fmt: skip
     """Every record of the attacker's `times` times, over so many of its accounts."""
     found = list(honest)
     for one in _of(honest, attacker):
         for number in range(1, times):
             other = number % accounts
-            found.append(copied(one, f"{attacker}#{other}" if other else attacker, draw))
+            found.append(copied(one, f"{attacker}#{other}" if other else attacker, draw, kinds))
     return found
 
 

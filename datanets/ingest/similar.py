@@ -6,8 +6,8 @@ words, edits, case, punctuation and homoglyphs.
 
 Honest records of one template share most words and are not the same: "Is Alport syndrome
 inherited?" and "Is cystinosis inherited?" may have one answer. So what differs decides, too. They
-are two records where each question names something that the other does not, where one has a number
-or a "not" that the other has not, or where most numbers of the two differ.
+are two records where each question names something that the other does not or one names something
+more, where one has a number or a "not" that the other has not, or where most numbers differ.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from rapidfuzz.distance import OSA, Indel
 from datanets.ingest.common_words import COMMON
 from datanets.ingest.folding import Folded
 
-NEAR = 0.8  # share of what both say, from which on they are the same
+NEAR = 0.85  # share of what both say, from which on they are the same
 SHORT = 24  # words up to which every word of a plain text counts as a question's
 MISSPELT = 0.7  # letters that two words share to be one word
-LONG = 10  # letters of a word in which two typing errors are still one word
+LONG = 14  # letters of a word in which two typing errors are still one word
 
 # What turns a question round.
 DENYING = frozenset({"no", "non", "not", "without", "never"})
@@ -65,17 +65,19 @@ def differ(a: Folded, b: Folded) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A question as it is compared: `names` say what about, `marks` are numbers and denials."""
+    """A question as it is compared: `names` say what about, `marks` are numbers and denials,
+    `others` are common words."""
 
     letters: str
     names: frozenset[str]
     marks: frozenset[str]
+    others: frozenset[str]
 
 
 def asking(words: Sequence[str]) -> Asking:
     marks = frozenset(word for word in words if word in DENYING or is_number(word))
     names = frozenset(word for word in words if word not in COMMON) - marks
-    return Asking("".join(words), names, marks)
+    return Asking("".join(words), names, marks, frozenset(words) - names - marks)
 
 
 def ask_differently(a: Asking, b: Asking) -> bool:
@@ -86,14 +88,15 @@ def ask_differently(a: Asking, b: Asking) -> bool:
     if a.marks != b.marks:
         return True
     only_a, only_b = a.names - b.names, set(b.names - a.names)
-    is_left = False
-    for word in sorted(only_a) if only_b else ():
+    left = 0
+    for word in sorted(only_a):
         other = next((name for name in sorted(only_b) if _is_misspelt(word, name)), None)
-        if other is None:
-            is_left = True
-        else:
-            only_b.discard(other)
-    return is_left and bool(only_b)
+        only_b.discard(other or "")
+        left += other is None
+    if left and only_b:
+        return True
+    # A name may stand for a common word ("remedies" for "treatments"), or it was added.
+    return left > len(b.others - a.others) or len(only_b) > len(a.others - b.others)
 
 
 def asked(one: Folded) -> tuple[str, ...]:
