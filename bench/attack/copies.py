@@ -65,7 +65,8 @@ def judge(texts: Sequence[Text], copies: int, seed: int) -> Quality:
             source.append(place)
             kinds.append(kind)
     near = near_pairs([*honest, *changed])
-    met, pairs, right = defaultdict(int), 0, 0
+    met: dict[str, int] = defaultdict(int)
+    pairs = right = 0
     for number, (place, kind) in enumerate(zip(source, kinds, strict=True), len(honest)):
         met[kind] += place in near[number]
         for other in near[number]:

@@ -154,10 +154,10 @@ def _met(made: Sequence[Print], among: QuerySet[RecordPrint]) -> list[dict[UUID,
         "record_id", "head", "letters", "bands"
     )
     for pk, head, letters, bands in sorted(rows.iterator(chunk_size=2_000))[:MET_AT_ONCE]:
-        one = (pk, similar.asking(head.split(" ")) if head else None, letters)
+        met = (pk, similar.asking(head.split(" ")) if head else None, letters)
         for band in bands:
             for place in places.get(band, ()):
-                found[place][pk] = one
+                found[place][pk] = met
     return found
 
 

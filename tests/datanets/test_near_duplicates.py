@@ -156,7 +156,7 @@ def test_a_bridge_between_two_records_captures_neither(
 ) -> None:
     words = [f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrst"]
     texts = [
-        " ".join([*words[at:], *(f"tail{n}x" for n in "abcdefghijklm"[:at])]) for at in (0, 8, 13)
+        " ".join([*words[at:], *(f"tail{n}x" for n in "abcdefghijklm"[:at])]) for at in (0, 6, 12)
     ]
     early, victim, bridge = (
         submit(published, user, {"text": text}).records.get()
