@@ -106,7 +106,7 @@ def test_a_second_question_carries_the_conversation_on_and_each_is_quoted_first(
 
 # Presses Stop with the first text of an answer: the engine needs a fraction of a second for all.
 STOP_AT_ONCE = """() => new MutationObserver((_, seen) => {
-  if (!document.querySelector(".turn__answer")?.textContent) return;
+  if (![...document.querySelectorAll(".turn__answer")].at(-1)?.textContent) return;
   seen.disconnect();
   document.getElementById("stop").click();
 }).observe(document.getElementById("panes"), {subtree: true, childList: true, characterData: true})
@@ -114,14 +114,19 @@ STOP_AT_ONCE = """() => new MutationObserver((_, seen) => {
 
 
 def test_stopping_ends_the_answer_and_its_cost(page):
+    """450 tokens take half a second, so a browser that was slow to stop may ask again."""
     page.get_by_label("Beside it").select_option("")
     page.get_by_label("Most tokens").fill("450")
-    page.get_by_label("Your question").fill("Go on and on.")
-    page.evaluate(STOP_AT_ONCE)
-    page.get_by_role("button", name="Ask", exact=False).click()
-    expect(page.locator(".turn__cost")).to_contain_text("Stopped", timeout=20_000)
-    expect(page.locator(".turn__cost")).to_contain_text("OPEN for")
-    done = ended(Completion.objects.get().pk)
+    for _ in range(5):
+        page.get_by_label("Your question").fill("Go on and on.")
+        page.evaluate(STOP_AT_ONCE)
+        page.get_by_role("button", name="Ask", exact=False).click()
+        cost = page.locator(".turn__cost").last
+        expect(cost).to_contain_text("OPEN for", timeout=20_000)
+        if "Stopped" in cost.inner_text():
+            break
+    expect(cost).to_contain_text("Stopped")
+    done = ended(Completion.objects.order_by("id").last().pk)
     assert done.state == "CANCELLED"
     assert 0 < done.completion_tokens < 450
 
