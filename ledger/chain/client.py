@@ -304,15 +304,23 @@ class ChainClient:
         return None if raw is None else _with_nonce(raw, address, nonce, low)
 
     def _around(self, address: str, nonce: int, last: int) -> tuple[int, int]:
-        """Blocks between which the count passes `nonce`, looked for backwards in growing strides:
-        nodes forget old states."""
-        high, stride = last, 1
+        """Blocks between which the count passes `nonce`: backwards in growing strides, and in
+        halves once a stride met a state that the node forgot. Where the count had passed it in the
+        oldest state that is left, that block alone may show who did it.
+        """
+        high, stride, forgotten = last, 1, -1
         while high > 0:
-            low = max(0, last - stride)
-            if self.nonce(address, low) <= nonce:
-                return low + 1, high
-            high, stride = low, stride * 2
-        return 0, 0
+            low = max(forgotten + 1, high - stride)
+            try:
+                if self.nonce(address, low) <= nonce:
+                    return low + 1, high
+            except RpcError:
+                forgotten, stride = low, (high - low) // 2
+            else:
+                high, stride = low, stride * 2 if forgotten < 0 else (low - forgotten) // 2
+            if stride == 0:
+                break
+        return high, high
 
     # ------------------------------------------------------------------ sending
 
