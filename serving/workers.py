@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -42,6 +43,7 @@ INT8 = os.environ.get("ENGINE_INT8", "0") == "1"
 # Cores that the engine keeps to itself where the rest of the process is bound to others.
 CPUS = frozenset(int(one) for one in os.environ.get("ENGINE_CPUS", "").split(",") if one.strip())
 
+SWITCH_SECONDS = 0.001
 # Places beside those that one key may have, so that another's request begins at once.
 RESERVED = max(1, MAX_ACTIVE // 4)
 
@@ -61,6 +63,9 @@ def engine_for(base: BaseModel) -> Engine:
     with _engines_lock:
         engine = _engines.get(base.slug)
         if engine is None:
+            # A thread that waits for its turn, such as the one with a first token, waits for 1 ms
+            # behind each busy one instead of 5.
+            sys.setswitchinterval(SWITCH_SECONDS)
             device, dtype = choose_device()
             started = time.monotonic()
             engine = Engine(
@@ -158,7 +163,7 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
     ids: list[int] = []
     pieces: list[str] = []
     told: list[Any] = []
-    finish = ""
+    finish = unseen = ""
     streams.close_idle_connection()
     watched.engine = engine
     shown = time.perf_counter()
@@ -176,9 +181,14 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
                 told.append(place)
             if token.text or place is not None:
                 pieces.append(token.text)
-                writer.text(token.text, place)
+                unseen += token.text
             if token.finish_reason is not None:
                 finish = token.finish_reason.value
+            # What came while the last piece was written goes out as one: a busy process has less
+            # to do for each token, and an idle one shows each as it comes.
+            if place is not None or (unseen and (finish or not tokens.has_more)):
+                writer.text(unseen, place)
+                unseen = ""
         prompt = [logprobs.place(one) for one in tokens.prompt_logprobs]
         return Answer(
             ids,

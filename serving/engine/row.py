@@ -106,6 +106,11 @@ class TokenStream(Iterator[Token]):
         """Of the prompt's tokens but the first, where they were asked for; with the first token."""
         return tuple(self._row.prompt_logprobs)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the next token is there already: its consumer is slower than the engine."""
+        return not self._row.out.empty()
+
     def __iter__(self) -> TokenStream:
         return self
 

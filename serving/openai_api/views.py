@@ -26,10 +26,14 @@ from serving.errors import InvalidRequest, Refusal, ScopeMissing, TooManyRequest
 from serving.models import Completion
 from serving.openai_api import asking, bodies, shapes, streaming
 from serving.openai_api import embeddings as vectors
+from serving.openai_api.starting import Starting
 from serving.openai_api.streaming import check_answered
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+
+_starting = Starting()
 
 
 class WrongMethod(Refusal):
@@ -48,10 +52,11 @@ def openai_view(method: str) -> Callable[[View], View]:
             try:
                 if request.method != method:
                     raise WrongMethod(f"Use {method} here, not {request.method}.")
-                key = await off_loop(_authenticate, request.headers.get("Authorization", ""))
-                if method == "POST":
-                    allowance = await off_loop(_take_request, key)
-                    _check_within(allowance)
+                async with _starting.turn(_who(request)):
+                    key = await off_loop(_authenticate, request.headers.get("Authorization", ""))
+                    if method == "POST":
+                        allowance = await off_loop(_take_request, key)
+                        _check_within(allowance)
                 response = await view(request, key, *args, **kwargs)
             except Refusal as refusal:
                 response = shapes.refusal(refusal)
@@ -111,7 +116,8 @@ async def _complete(
     request: HttpRequest, key: ApiKey, body: bodies.ChatBody | bodies.TextBody
 ) -> HttpResponseBase:
     wishes, sampling = asking.wishes(body), body.checked_sampling()
-    completions = await off_loop(asking.start, key, body.model, wishes, sampling)
+    async with _starting.turn(_who(request)):
+        completions = await off_loop(asking.start, key, body.model, wishes, sampling)
     shape = shapes.Shape(completions, body.model)
     if body.stream:
         answer = streaming.Streamed(
@@ -133,6 +139,11 @@ def _named(response: Response, completions: Sequence[Completion]) -> Response:
     response["X-Receipt-Id"] = response["X-Completion-Id"]
     response["X-Highest-Fee-Wei"] = str(sum(one.highest_fee for one in completions))
     return response
+
+
+def _who(request: HttpRequest) -> str:
+    """Whoever sent this key, which is not known to be one yet."""
+    return request.headers.get("Authorization", "")
 
 
 def _authenticate(header: str) -> ApiKey:

@@ -93,6 +93,15 @@ def check_tokens(sampling: Sampling, base: BaseModel) -> None:
         )
 
 
+def _check_unfinished(payer: User) -> None:
+    unfinished = Completion.objects.unfinished().filter(payer=payer).count()
+    if unfinished >= UNFINISHED_PER_PERSON:
+        raise TooManyRequests(
+            f"You have {unfinished} requests that are not answered yet; "
+            f"try again in {RETRY_AFTER_SECONDS} seconds."
+        )
+
+
 def _check_told(sampling: Sampling, base: BaseModel, at: datetime) -> None:
     """Raises InvalidRequest where who answers cannot tell the probabilities that are asked for."""
     told = sampling.logprobs is not None
@@ -124,6 +133,8 @@ def start_completion(
     Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker, NoBalance, KeyCapReached and
     NotSpendable; nothing is written then.
     """
+    # First, since it costs least: a flood is refused before its tokens are counted.
+    _check_unfinished(payer)
     offer = quote(
         deployment=deployment,
         question=question,
@@ -134,12 +145,6 @@ def start_completion(
     _check_told(sampling, deployment.base_model, at)
     input_price = 0 if prompt_is_paid else deployment.input_price
     check_base_is_served(deployment.base_model, at=at)
-    unfinished = Completion.objects.unfinished().filter(payer=payer).count()
-    if unfinished >= UNFINISHED_PER_PERSON:
-        raise TooManyRequests(
-            f"You have {unfinished} requests that are not answered yet; "
-            f"try again in {RETRY_AFTER_SECONDS} seconds."
-        )
     parameters = current_parameters()
     split = parameters.split
     completion = Completion(
