@@ -12,9 +12,8 @@ import json
 import re
 from typing import Any
 
-import rfc8785
-
 MAX_DEPTH = 64
+MAX_SAFE = 2**53 - 1
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -30,9 +29,11 @@ def dumps(value: Any) -> bytes:
     Raises CanonicalError for what JSON cannot hold exactly (wide integers, NaN, lone surrogates,
     keys that are no strings, nesting without end).
     """
+    parts: list[str] = []
     try:
-        return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
+        _write(value, parts)
+        return "".join(parts).encode()
+    except (UnicodeError, RecursionError) as error:
         raise CanonicalError(str(error) or type(error).__name__) from error
 
 
@@ -62,6 +63,70 @@ def is_canonical(data: bytes) -> bool:
         return dumps(loads(data)) == data
     except CanonicalError:
         return False
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    if isinstance(value, str):
+        parts.append(_text(value))
+    elif value is None or isinstance(value, bool):
+        parts.append({None: "null", True: "true", False: "false"}[value])
+    elif isinstance(value, int):
+        if abs(value) > MAX_SAFE:
+            raise CanonicalError(f"{value} does not survive JSON readers: write it as a string")
+        parts.append(str(int(value)))
+    elif isinstance(value, float):
+        parts.append(_number(value))
+    elif isinstance(value, list | tuple):
+        parts.append("[")
+        for place, item in enumerate(value):
+            if place:
+                parts.append(",")
+            _write(item, parts)
+        parts.append("]")
+    elif isinstance(value, dict):
+        _write_object(value, parts)
+    else:
+        raise CanonicalError(f"{type(value).__name__} has no form in JSON")
+
+
+def _write_object(value: dict[Any, Any], parts: list[str]) -> None:
+    """Members in the order of their names' UTF-16 code units (RFC 8785, 3.2.3)."""
+    if not all(isinstance(name, str) for name in value):
+        raise CanonicalError("the names of an object are strings")
+    parts.append("{")
+    for place, name in enumerate(sorted(value, key=lambda name: name.encode("utf-16-be"))):
+        if place:
+            parts.append(",")
+        parts += (_text(name), ":")
+        _write(value[name], parts)
+    parts.append("}")
+
+
+# Escapes what RFC 8785 (3.2.2.2) names and nothing else. Lone surrogates fail when encoded.
+_text = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _number(value: float) -> str:
+    """As ECMAScript writes it (RFC 8785, 3.2.2.3): Python's shortest digits, set out otherwise."""
+    if value - value != 0:
+        raise CanonicalError("NaN and infinities have no form in JSON")
+    if value == 0:
+        return "0"
+    sign = "-" if value < 0 else ""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    kept = (whole + fraction).lstrip("0")
+    # The value is 0.digits times ten to the power of `point`.
+    point = len(whole) - (len(whole + fraction) - len(kept)) + int(exponent or 0)
+    digits = kept.rstrip("0")
+    if len(digits) <= point <= 21:
+        return sign + digits + "0" * (point - len(digits))
+    if 0 < point <= 21:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    rest = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{rest}e{point - 1:+d}"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
