@@ -1,0 +1,88 @@
+"""From a receipt to the signed head that covers it: `python -m bench.receipts`.
+
+Receipts come at 50 a second, then in a burst of 600 a second. What is measured is the time from
+when one was *due* until a signed checkpoint that covers it is published, so a writer that falls
+behind counts as well; beside it the time from its commit. First the log alone: bodies hashed,
+leaves queued, sequenced and signed. Then whole receipts of a busy model
+(`bench/receipts/world.py`): settled, with a sketch in the object store, shares and top records. A
+burst of these has no bar: how many a machine writes in a second is told, and what does not fit
+waits for its turn.
+
+PostgreSQL waits for the disk as a real one does; sequencer, relay and object store are the
+product's. `--long` takes the ten minutes and the sixty seconds of the bar; without it a tenth.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import house, report
+
+if TYPE_CHECKING:
+    from bench.receipts.load import Outcome
+
+STEADY, BURST = 50, 600
+LIMIT = 10.0
+# Seconds of whole receipts at most, each of which has a paid completion made beforehand.
+WHOLE, WHOLE_BURST = 120.0, 10.0
+
+
+def main() -> int:
+    parser = report.parser(__doc__)
+    parser.add_argument("--long", action="store_true", help="10 minutes, and 60 s of burst")
+    parser.add_argument("--steady", type=float, help="seconds at 50 a second")
+    parser.add_argument("--burst", type=float, help="seconds at 600 a second")
+    parser.add_argument("--writers", type=int, default=2, help="worker processes")
+    parser.add_argument("--sketch-bytes", type=int, default=65_536)
+    options = parser.parse_args()
+    steady = options.steady if options.steady is not None else (600.0 if options.long else 60.0)
+    burst = options.burst if options.burst is not None else (60.0 if options.long else 6.0)
+    result = report.Report("receipts", options)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-receipts-") as folder,
+        house.durable(Path(folder)),
+    ):
+        from bench.receipts import load, world
+
+        few = int(STEADY * min(steady, WHOLE))
+        many = int(BURST * min(burst, WHOLE_BURST))
+        made = world.make(few + many, options.sketch_bytes)
+        for name, write, numbers, rate, judged in (
+            (f"leaves, {STEADY}/s for {steady:.0f} s", load.leaves_alone,
+             range(int(STEADY * steady)), STEADY, True),
+            (f"leaves, {BURST}/s for {burst:.0f} s", load.leaves_alone,
+             range(int(BURST * burst)), BURST, True),
+            (f"receipts, {STEADY}/s for {few // STEADY} s", load.whole_receipts,
+             range(few), STEADY, True),
+            (f"receipts, {BURST}/s for {many // BURST} s", load.whole_receipts,
+             range(few, few + many), BURST, False),
+        ):  # fmt: skip
+            if numbers:
+                found = load.drive(made, numbers, write, rate=rate, writers=options.writers)
+                _tell(result, name, found, judged)
+        result.add("differences after it", world.wrong(), "", at_most=0)
+    return result.finish()
+
+
+def _tell(result: report.Report, name: str, found: Outcome, judged: bool) -> None:
+    limit = LIMIT if judged else None
+    result.add(f"{name}: receipts", len(found.from_due), "")
+    result.add(f"{name}: due to head, p50", statistics.median(found.from_due), "s")
+    result.add(f"{name}: due to head, p99", _percentile(found.from_due), "s", at_most=limit)
+    result.add(f"{name}: commit to head, p50", statistics.median(found.from_commit), "s")
+    result.add(f"{name}: commit to head, p99", _percentile(found.from_commit), "s", at_most=limit)
+    result.add(f"{name}: most that waited", found.backlog, "leaves")
+    result.add(f"{name}: heads signed", found.heads, "")
+    result.add(f"{name}: written", found.written_a_second, "receipts/s")
+
+
+def _percentile(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(0.99 * len(values)))]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
