@@ -18,14 +18,16 @@ from typing import Any
 from uuid import UUID
 
 from attribution.crediting import Crediting
+from attribution.influence import confidence
+from attribution.influence.confidence import Confidence
 from attribution.models import Attribution
 from attribution.translog import canonical
 from ledger import fees
 from ledger.splits import Part, Split
 
-SCHEMA = "openledger-attribution/3"
-# Receipts of before there were royalties (1) and passages (2); they stay valid.
-SCHEMAS = frozenset({"openledger-attribution/1", "openledger-attribution/2", SCHEMA})
+SCHEMA = "openledger-attribution/4"
+# Receipts of before there were royalties (1), passages (2) and confidence (3); they stay valid.
+SCHEMAS = frozenset({*(f"openledger-attribution/{number}" for number in (1, 2, 3)), SCHEMA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Evidence:
     sketch_bits: int = 8
     sketch_step: float = 1.0
     has_answer: bool = True
+    # How sure the influences are; None where the index has no null.
+    confidence: Confidence | None = None
     # One signed weight for each token of the prompt; the payer's alone.
     prompt_method: Mapping[str, Any] | None = None
     prompt_weights: Sequence[int] = ()
@@ -188,6 +192,7 @@ def public_part(
             "groups": {name: str(value) for name, value in evidence.influences.items()},
             "records": dict(evidence.counts),
         },
+        "confidence": confidence_part(evidence.confidence),
         "shares": crediting.shares,
         "credits": [_credit(paid[one.key]) for one in crediting.credits],
         "price": {
@@ -202,6 +207,21 @@ def public_part(
         "owner_parts": owner_parts(attribution),
         "contributors_amount": str(money.contributors),
         "settlement": str(money.entry_id) if money.entry_id else None,
+    }
+
+
+def confidence_part(found: Confidence | None) -> dict[str, Any] | None:
+    """Thousandths of a deviation above what foreign records get, and above permuted labels."""
+    if found is None:
+        return None
+    return {
+        "method": confidence.METHOD,
+        "version": confidence.VERSION,
+        "level_ppm": confidence.LEVEL,
+        "threshold": found.threshold,
+        "clear": found.clear,
+        "groups": found.scores,
+        "apart": found.apart,
     }
 
 

@@ -18,6 +18,7 @@ from ledger.splits import divide
 
 CREDITED = "CREDITED"
 NO_POSITIVE_INFLUENCE = "NO_POSITIVE_INFLUENCE"
+NO_CLEAR_INFLUENCE = "NO_CLEAR_INFLUENCE"
 NO_ANSWER = "NO_ANSWER"
 NO_CONTRIBUTORS = "NO_CONTRIBUTORS"
 
@@ -37,18 +38,21 @@ def credit(
     counts: Mapping[str, int],
     model_id: UUID | None,
     has_answer: bool = True,
+    is_clear: bool = True,
 ) -> Crediting:
     """Who is credited, given every group's influence and how many records it has.
 
-    Where nobody's records helped, the contributors' part goes to the treasuries of the Datanets,
-    by their number of records. Without a model there are no contributors.
+    Where nobody's records helped, or no more than they would any text, the contributors' part goes
+    to the treasuries of the Datanets, by their number of records. Without a model there are no
+    contributors.
     """
     if model_id is None:
         return Crediting(NO_CONTRIBUTORS, {}, ())
     earned = shares(influences) if has_answer else {}
-    if earned:
+    if earned and is_clear:
         return Crediting(CREDITED, earned, _contributors(earned, model_id))
-    outcome = NO_POSITIVE_INFLUENCE if has_answer else NO_ANSWER
+    outcome = NO_CLEAR_INFLUENCE if earned else NO_POSITIVE_INFLUENCE
+    outcome = outcome if has_answer else NO_ANSWER
     return Crediting(outcome, {}, _treasuries(counts, model_id))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.blobs import local_path, put_file
-from attribution.influence.index import FILES, MANIFEST, Index, IndexManifest
+from attribution.influence.index import MANIFEST, Index, IndexManifest
 from attribution.models import Index as IndexRow
 from attribution.models import PastIndex
 
@@ -17,7 +17,7 @@ from attribution.models import PastIndex
 def store(folder: Path) -> dict[str, Any]:
     """Put the files of a finished index into the object store; returns the manifest as JSON."""
     manifest = IndexManifest.read(folder / MANIFEST)
-    for name in FILES:
+    for name in manifest.file_names:
         put_file(folder / name, "application/octet-stream")
     return {
         "header": dict(manifest.header),

@@ -7,4 +7,10 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 10.0,
         "options": {"queue": "attribute", "expires": 10},
     },
+    # Each index once a week; one that is not due costs a look.
+    "audit-next-index": {
+        "task": "attribution.tasks.audit_next_index",
+        "schedule": 1800.0,
+        "options": {"queue": "attribute", "expires": 1800},
+    },
 }

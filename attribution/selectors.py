@@ -13,6 +13,7 @@ from django.db.models import Count, QuerySet
 from accounts.blobs import read_bytes
 from accounts.models import User
 from attribution import bodies
+from attribution.certainty import Certainty, certainty_of
 from attribution.groups import Group, parse
 from attribution.models import (
     Attribution,
@@ -125,6 +126,7 @@ class ReceiptView:
     owner_parts: list[OwnerPart]
     passed_on: list[Passed]
     refund: Refund | None
+    certainty: Certainty | None
 
     @property
     def passed_total(self) -> int:
@@ -180,6 +182,7 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
         owner_parts=owner_parts_of(receipt, capture),
         passed_on=passed_on(receipt, user, capture),
         refund=refund,
+        certainty=certainty_of(receipt),
     )
 
 
@@ -206,6 +209,8 @@ def private_of(receipt: Receipt, user: Any) -> dict[str, Any]:
     """The private part with the bytes of the answer's sketch in base64; salts for the payer."""
     sketch = read_bytes(receipt.sketch_id) if receipt.sketch_id else b""
     private = receipt.private
+    if not private:
+        return {"receipt": str(receipt.pk), "private": None, "sketch_base64": ""}
     return {
         "receipt": str(receipt.pk),
         "private": private if receipt.payer_id == user.pk else bodies.without_salts(private),

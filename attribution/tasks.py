@@ -54,3 +54,10 @@ def sequence_log() -> None:
     from attribution.services import log
 
     log.sequence(at=timezone.now())
+
+
+@shared_task
+def audit_next_index() -> None:
+    from attribution import auditing
+
+    auditing.audit_next()

@@ -12,7 +12,9 @@ urlpatterns = [
     path("receipts/<uuid:pk>/", receipts.receipt, name="receipt"),
     path("receipts/<uuid:pk>/proof.json", receipts.proof, name="proof"),
     path("receipts/<uuid:pk>/private.json", receipts.private, name="private"),
+    path("receipts/<uuid:pk>/erase/", receipts.erase, name="erase"),
     path("verify/file/", by_file.verify_by_file, name="verify_by_file"),
     path("indexes/<str:root>/", indexes.index, name="index"),
+    path("indexes/<str:root>/proof/<str:name>.json", indexes.statement, name="index_statement"),
     path("indexes/<str:root>/<str:name>", indexes.file, name="index_file"),
 ]

@@ -101,6 +101,8 @@ def _check_influences(receipt: Receipt) -> str | None:
     claimed = _whole(receipt.public["influence"]["groups"])
     _refuse(differences(claimed, found.groups, "influence"))
     _refuse(differences(receipt.public["shares"], found.shares, "share"))
+    if receipt.public.get("confidence") != bodies.confidence_part(found.confidence):
+        raise BundleError("the confidence is not the one that the index's null gives")
     if dict(receipt.public["influence"]["records"]) != index.manifest.counts:
         raise BundleError("the numbers of records are not those of the index")
     return f"{len(found.groups)} influences and {len(found.shares)} shares, to the last unit"
@@ -148,6 +150,7 @@ def _check_credits(receipt: Receipt) -> str | None:
         counts=public["influence"]["records"],
         model_id=UUID(public["model"]["id"]) if public["model"] else None,
         has_answer=public["outcome"] != crediting.NO_ANSWER,
+        is_clear=(public.get("confidence") or {}).get("clear", True),
     )
     if computed.outcome != public["outcome"]:
         raise BundleError(f"the outcome is {computed.outcome}")

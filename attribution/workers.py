@@ -27,10 +27,10 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import index_files, passages, selectors
+from attribution import foreign, index_files, passages, selectors
 from attribution.bodies import Evidence, TopRecord
 from attribution.groups import parse
-from attribution.influence import prompt_tokens
+from attribution.influence import confidence, prompt_tokens
 from attribution.influence.build import Progress, build_with
 from attribution.influence.config import METHOD_VERSION, InfluenceConfig
 from attribution.influence.errors import InfluenceError
@@ -204,6 +204,7 @@ def find_evidence(attribution: Attribution) -> Evidence:
     return replace(
         known,
         influences=scores.groups,
+        confidence=scores.confidence,
         records=[
             TopRecord(UUID(record), paid_to[record], influence, clusters[UUID(record)].cluster)
             for record, influence in top
@@ -304,7 +305,7 @@ def make_index(
 ) -> IndexManifest:
     """The index over ``examples``: from the one before it by taking records out of it where that
     is all that changed and the method is the same, else from nothing. Raises InfluenceError."""
-    config = InfluenceConfig()
+    config, others = InfluenceConfig(), _foreign(row.model)
     header = row.manifest["header"] if row.root else {}
     if (header.get("version"), header.get("parameters")) == (METHOD_VERSION, config.published()):
         before = index_files.open_index(row)
@@ -319,8 +320,15 @@ def make_index(
                 return before.manifest
             touched = {groups[record] for record in gone}
             remaining = [example for example in examples if example.group_id in touched]
-            return remove(model, before, config, gone, remaining, folder, on_progress)
-    return build_with(model, config, examples, folder, on_progress)
+            return remove(model, before, config, gone, remaining, folder, on_progress, others)
+    return build_with(model, config, examples, folder, on_progress, others)
+
+
+def _foreign(model: Model) -> list[IndexedExample]:
+    """Foreign records as the model reads them; none where its context leaves too few whole."""
+    tokenizer = load_tokenizer(model.base_model.path)
+    found = foreign.examples(tokenizer, model.run.parsed_recipe.cutoff)
+    return found if len(found) >= confidence.FEWEST else []
 
 
 class _Beat:

@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 
 from attribution.influence import commit
 from attribution.influence.commit import RecordEntry
+from attribution.influence.confidence import Null
 from attribution.influence.errors import IndexFileError
 from attribution.influence.examples import IndexedExample
-from attribution.influence.index import ARRAYS, FILES, MANIFEST, IndexManifest, file_sha256
+from attribution.influence.index import ARRAYS, MANIFEST, NULL, IndexManifest, file_sha256
 from attribution.influence.shards import Shard, shard_path
 from attribution.translog import canonical
 
@@ -60,6 +62,7 @@ def write(
     entries: Sequence[RecordEntry],
     arrays: Mapping[str, Any],
     factors_file: Path,
+    null: Null | None = None,
 ) -> IndexManifest:
     """Write the index's files and its manifest. ``entries`` are in the order of the rows, by
     group and then by id; ``sums`` has a row for each group, by id.
@@ -83,13 +86,18 @@ def write(
         )
     }
     full_header = {**header, **hashed}
+    if null is not None:
+        with writing(out_folder / NULL) as path:
+            np.save(path, null.records, allow_pickle=False)
+        full_header["confidence"] = null.published(file_sha256(out_folder / NULL))
     groups = _group_entries(entries, arrays)
+    root = commit.index_root(full_header, groups)
+    unlisted = IndexManifest(full_header, groups, {}, root)
     files = {
         name: {"size": (out_folder / name).stat().st_size, "sha256": file_sha256(out_folder / name)}
-        for name in FILES
+        for name in unlisted.file_names
     }
-    root = commit.index_root(full_header, groups)
-    manifest = IndexManifest(full_header, groups, files, root)
+    manifest = replace(unlisted, files=files)
     with writing(out_folder / f"{MANIFEST}.partial") as partial:
         partial.write_bytes(manifest.to_bytes())
         partial.replace(out_folder / MANIFEST)

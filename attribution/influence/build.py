@@ -14,18 +14,22 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attribution.influence import assemble, curvature
+from attribution.influence import assemble, confidence, curvature
+from attribution.influence.commit import RecordEntry
+from attribution.influence.confidence import Null
 from attribution.influence.config import METHOD, METHOD_VERSION, InfluenceConfig
-from attribution.influence.curvature import Factors
+from attribution.influence.curvature import Factors, whitened_gradients
 from attribution.influence.errors import IndexFileError
 from attribution.influence.examples import IndexedExample, check_examples
 from attribution.influence.fit import Selection, fit_sample, select
+from attribution.influence.gradients import batches
 from attribution.influence.index import FORMAT, MANIFEST, IndexManifest
 from attribution.influence.model import AdaptedModel, load
+from attribution.influence.quantise import Query, quantise_query
 from attribution.influence.shards import Shard, make_shard, shard_path, shard_spans
 from attribution.translog import canonical
 
@@ -41,14 +45,18 @@ def build(
     out_folder: Path | str,
     device: str = "cpu",
     on_progress: Progress | None = None,
+    foreign: Sequence[IndexedExample] = (),
 ) -> IndexManifest:
     """Build, resume or find finished the index of ``adapter_folder`` over ``examples``.
+
+    ``foreign`` are records that the model did not learn, for the null of its confidence
+    (``confidence``); without them the index says nothing of how sure an influence is.
 
     Raises RecordError for a record that cannot be indexed, UnsupportedAdapterError for an adapter
     that is not plain LoRA, InfluenceError where its curvature is zero or not finite.
     """
     model = load(base_folder, adapter_folder, device)
-    return build_with(model, config, examples, Path(out_folder), on_progress)
+    return build_with(model, config, examples, Path(out_folder), on_progress, foreign)
 
 
 def build_with(
@@ -57,11 +65,12 @@ def build_with(
     examples: Sequence[IndexedExample],
     out_folder: Path,
     on_progress: Progress | None = None,
+    foreign: Sequence[IndexedExample] = (),
 ) -> IndexManifest:
     """The same for a model that is loaded already."""
     check_examples(examples, model.context_length)
     ordered = sorted(examples, key=lambda example: (example.group_id, example.record_id))
-    fingerprint = _fingerprint(model, config, ordered)
+    fingerprint = _fingerprint(model, config, ordered, foreign)
     if finished := finished_index(out_folder, fingerprint):
         return finished
     work = work_folder(out_folder, fingerprint)
@@ -77,17 +86,23 @@ def build_with(
     shards = len(shard_spans(len(ordered), config))
     arrays, _ = assemble.gather(work, group_ids, len(selection.coordinates), shards)
     arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
-    manifest = assemble.write(out_folder, header, entries, arrays, work / "factors.npz")
+    null = null_of(model, factors, arrays, entries, config, foreign)
+    manifest = assemble.write(out_folder, header, entries, arrays, work / "factors.npz", null)
     shutil.rmtree(out_folder / WORK)
     return manifest
 
 
 def _fingerprint(
-    model: AdaptedModel, config: InfluenceConfig, ordered: Sequence[IndexedExample]
+    model: AdaptedModel,
+    config: InfluenceConfig,
+    ordered: Sequence[IndexedExample],
+    foreign: Sequence[IndexedExample],
 ) -> str:
     records = hashlib.sha256("".join(example.digest() for example in ordered).encode())
+    against = {"foreign": digest_of(foreign), "null": confidence.VERSION} if foreign else {}
     return canonical.sha256(
-        {
+        against
+        | {
             "format": FORMAT,
             "method": METHOD,
             "version": METHOD_VERSION,
@@ -97,6 +112,45 @@ def _fingerprint(
             "records": records.hexdigest(),
         }
     )
+
+
+def null_of(
+    model: AdaptedModel,
+    factors: Factors,
+    arrays: Mapping[str, Any],
+    entries: Sequence[RecordEntry],
+    config: InfluenceConfig,
+    foreign: Sequence[IndexedExample],
+) -> Null | None:
+    """What ``foreign`` records score against the index's; None where there are none.
+
+    Raises RecordError for one that cannot be indexed.
+    """
+    if not foreign:
+        return None
+    check_examples(foreign, model.context_length)
+    queries: dict[int, Query] = {}
+    lengths = [len(example.input_ids) for example in foreign]
+    for batch in batches(lengths, range(len(foreign)), config.batch_tokens):
+        vectors = whitened_gradients(model, factors, [foreign[place] for place in batch])
+        for place, vector in zip(batch, vectors.cpu().numpy(), strict=True):
+            queries[place] = quantise_query(vector[arrays["coordinates"]], config.query_bits)
+    counts: dict[str, int] = {}
+    for entry in entries:
+        counts[entry.group_id] = counts.get(entry.group_id, 0) + 1
+    return confidence.fit(
+        [queries[place] for place in range(len(foreign))],
+        arrays["codes"],
+        arrays["norms"],
+        arrays["weights"],
+        list(confidence.rows_by_group(counts).values()),
+        digest_of(foreign),
+        config.sketch_block,
+    )
+
+
+def digest_of(foreign: Sequence[IndexedExample]) -> str:
+    return hashlib.sha256("".join(one.digest() for one in foreign).encode()).hexdigest()
 
 
 def finished_index(out_folder: Path, fingerprint: str) -> IndexManifest | None:

@@ -9,6 +9,7 @@
     coordinates.npy   (width,) int64, which coordinates of the whitened eigenbasis, strongest first
     weights.npy       (sketch width,) uint8, how much each sketched coordinate counts
     factors.npz       the curvature: eigenvectors and inverse roots of each block
+    null.npy          (records, 2) int64, what foreign records score; where there were any
 
 Opening reads the manifest and checks the files; scoring touches only sums and sketches.
 """
@@ -26,8 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.influence import commit, scores
+from attribution.influence import commit, confidence, scores
 from attribution.influence.commit import RecordEntry
+from attribution.influence.confidence import Confidence, Null
 from attribution.influence.errors import IndexFileError
 from attribution.influence.quantise import Query
 from attribution.translog import canonical
@@ -36,6 +38,7 @@ FORMAT = "openledger-index/1"
 MANIFEST = "manifest.json"
 ARRAYS = ("codes", "norms", "vectors", "sums", "coordinates", "weights")
 FILES = ("records.jsonl", "factors.npz", *(f"{name}.npy" for name in ARRAYS))
+NULL = "null.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,11 @@ class IndexManifest:
         return manifest
 
     @property
+    def file_names(self) -> tuple[str, ...]:
+        """Every file of the index but the manifest."""
+        return (*FILES, NULL) if self.header.get("confidence") else FILES
+
+    @property
     def group_ids(self) -> list[str]:
         return [str(group["group"]) for group in self.groups]
 
@@ -86,11 +94,13 @@ class IndexManifest:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """An answer's integer influences: of every group, and of every record in row order."""
+    """An answer's integer influences: of every group, and of every record in row order.
+    ``confidence`` is None where the index has no null."""
 
     groups: dict[str, int]
     records: list[tuple[str, int]]
     query: Query
+    confidence: Confidence | None = None
 
     def top_records(self, count: int) -> list[tuple[str, int]]:
         """The records that helped most, best first, ties by id."""
@@ -112,6 +122,8 @@ class Index:
         self.sums: NDArray[np.int64] = arrays["sums"]
         self.coordinates: NDArray[np.int64] = arrays["coordinates"]
         self.weights: NDArray[np.uint8] = arrays["weights"]
+        stated = manifest.header.get("confidence")
+        self.null = Null.read(stated, arrays["null"]) if stated else None
 
     @classmethod
     def open(cls, folder: Path | str, *, verify: bool = True) -> Index:
@@ -122,9 +134,12 @@ class Index:
         """
         folder = Path(folder)
         manifest = IndexManifest.read(folder / MANIFEST)
-        for name in FILES:
+        for name in manifest.file_names:
             check_file(folder / name, manifest.files.get(name), verify=verify)
         arrays = {name: _map(folder / f"{name}.npy") for name in ARRAYS}
+        if stated := manifest.header.get("confidence"):
+            check_null(folder / NULL, stated)
+            arrays["null"] = _map(folder / NULL)
         index = cls(folder, manifest, arrays)
         index._check_shapes()
         return index
@@ -159,12 +174,19 @@ class Index:
                 for entry, score in zip(self.records, by_record, strict=True)
             ],
             query=query,
+            confidence=self._judge(by_record, query),
         )
 
     @property
     def sketch_block(self) -> int:
         """How many coordinates the sketches mix; 1 in indexes of methods before version 3."""
         return int(self.manifest.header["parameters"].get("sketch_block", 1))
+
+    def _judge(self, by_record: NDArray[np.int64], query: Query) -> Confidence | None:
+        if self.null is None:
+            return None
+        rows = confidence.rows_by_group(self.manifest.counts)
+        return confidence.judge(self.null, by_record, query, len(self.weights), rows)
 
     def committed_root(self) -> str:
         """The root made again from the published files: records, sketches, norms and sums."""
@@ -192,6 +214,8 @@ class Index:
             "coordinates": (width,),
             "weights": (sketch_width,),
         }
+        if self.null is not None and self.null.records.shape != (count, 2):
+            raise IndexFileError(self.folder / NULL, f"its shape is {self.null.records.shape}.")
         for name, shape in wanted.items():
             found = getattr(self, name).shape
             if found != shape:
@@ -210,6 +234,12 @@ def check_file(path: Path, stated: Mapping[str, Any] | None, *, verify: bool) ->
         raise IndexFileError(path, f"it is truncated: {size} of {stated['size']} bytes.")
     if verify and file_sha256(path) != stated["sha256"]:
         raise IndexFileError(path, "it was altered: its hash is not the one in the manifest.")
+
+
+def check_null(path: Path, stated: Mapping[str, Any]) -> None:
+    """That the null is the one under the root; the list of files is not. Raises IndexFileError."""
+    if file_sha256(path) != stated["null_sha256"]:
+        raise IndexFileError(path, "it was altered: its hash is not the one under the root.")
 
 
 def file_sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from attribution.influence.confidence import Confidence
 from attribution.influence.index import Index
 from attribution.influence.quantise import Query
 from attribution.influence.shares import shares
@@ -19,6 +20,7 @@ class Recomputed:
     groups: dict[str, int]
     shares: dict[str, int]
     records: dict[str, int]
+    confidence: Confidence | None
 
 
 def recompute(index: Index, sketch: bytes, *, bits: int) -> Recomputed:
@@ -27,7 +29,7 @@ def recompute(index: Index, sketch: bytes, *, bits: int) -> Recomputed:
     Raises ValueError where the sketch does not fit the index.
     """
     scores = index.score(Query.from_bytes(sketch, step=1.0, bits=bits))
-    return Recomputed(scores.groups, shares(scores.groups), dict(scores.records))
+    return Recomputed(scores.groups, shares(scores.groups), dict(scores.records), scores.confidence)
 
 
 def differences(claimed: Mapping[str, int], found: Mapping[str, int], what: str) -> list[str]:

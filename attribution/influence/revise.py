@@ -27,8 +27,10 @@ from attribution.influence import assemble
 from attribution.influence.build import (
     WORK,
     Progress,
+    digest_of,
     finished_index,
     make_shards,
+    null_of,
     work_folder,
 )
 from attribution.influence.config import InfluenceConfig
@@ -50,6 +52,7 @@ def append(
     examples: Sequence[IndexedExample],
     out_folder: Path | str,
     on_progress: Progress | None = None,
+    foreign: Sequence[IndexedExample] = (),
 ) -> IndexManifest:
     """``index`` and ``examples`` together, in ``out_folder``. Resumes like a build.
 
@@ -61,7 +64,9 @@ def append(
     for example in examples:
         if example.record_id in known:
             raise RecordError(example.record_id, "it is in the index already.")
-    return _revise(model, index, config, set(), examples, set(), Path(out_folder), on_progress)
+    return _revise(
+        model, index, config, set(), examples, set(), Path(out_folder), on_progress, foreign
+    )
 
 
 def remove(
@@ -72,6 +77,7 @@ def remove(
     remaining: Sequence[IndexedExample],
     out_folder: Path | str,
     on_progress: Progress | None = None,
+    foreign: Sequence[IndexedExample] = (),
 ) -> IndexManifest:
     """``index`` without ``record_ids``, in ``out_folder``. Resumes like a build.
 
@@ -97,7 +103,9 @@ def remove(
             raise RecordError(example.record_id, "it is not what stands in the index.")
     for missing in sorted(left):
         raise RecordError(missing, "it is needed to add its group up again.")
-    return _revise(model, index, config, gone, remaining, groups, Path(out_folder), on_progress)
+    return _revise(
+        model, index, config, gone, remaining, groups, Path(out_folder), on_progress, foreign
+    )
 
 
 def _revise(
@@ -109,8 +117,11 @@ def _revise(
     anew: set[str],
     out_folder: Path,
     on_progress: Progress | None,
+    foreign: Sequence[IndexedExample],
 ) -> IndexManifest:
-    """``fresh`` are computed; rows of ``anew`` groups and of ``gone`` records are not taken."""
+    """``fresh`` are computed; rows of ``anew`` groups and of ``gone`` records are not taken.
+
+    The null is fitted again on ``foreign``, since its groups are others now."""
     factors = _check(model, index, config, out_folder)
     ordered = sorted(fresh, key=lambda example: (example.group_id, example.record_id))
     fingerprint = canonical.sha256(
@@ -118,6 +129,7 @@ def _revise(
             "revises": index.manifest.root,
             "fresh": [example.digest() for example in ordered],
             "gone": sorted(gone),
+            **({"foreign": digest_of(foreign)} if foreign else {}),
         }
     )
     if finished := finished_index(out_folder, fingerprint):
@@ -149,14 +161,17 @@ def _revise(
         arrays = {name: np.concatenate([arrays[name], made[name]]) for name in arrays}
     arrays = {name: array[order] for name, array in arrays.items()}
     arrays |= {"sums": sums, "coordinates": selection.coordinates, "weights": selection.weights}
+    kept_header = {k: v for k, v in index.manifest.header.items() if k != "confidence"}
     header = {
-        **index.manifest.header,
+        **kept_header,
         "fingerprint": fingerprint,
         "record_count": len(entries),
         "revises": index.manifest.root,
     }
+    in_order = [entries[row] for row in order]
+    null = null_of(model, factors, arrays, in_order, config, foreign)
     manifest = assemble.write(
-        out_folder, header, [entries[row] for row in order], arrays, index.folder / "factors.npz"
+        out_folder, header, in_order, arrays, index.folder / "factors.npz", null
     )
     shutil.rmtree(out_folder / WORK)
     return manifest

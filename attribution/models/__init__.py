@@ -1,4 +1,4 @@
-from attribution.models.indexes import Index, PastIndex
+from attribution.models.indexes import Index, IndexAudit, PastIndex
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.models.receipts import Attribution, ContributorShare, Receipt, RecordInfluence
 from attribution.models.spans import Passage, PassageRecord, SpanIndex
@@ -8,6 +8,7 @@ __all__ = [
     "Checkpoint",
     "ContributorShare",
     "Index",
+    "IndexAudit",
     "LogLeaf",
     "Passage",
     "PassageRecord",

@@ -71,3 +71,19 @@ class PastIndex(Entity):
 
     def __str__(self) -> str:
         return f"past index of {self.model_id}"
+
+
+class IndexAudit(Entity):
+    """Gradients of records drawn at random, computed once more; `body` is what the log was told."""
+
+    index = models.ForeignKey(Index, on_delete=models.PROTECT, related_name="audits")
+    holds = models.BooleanField()
+    body = models.JSONField()
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["index", "-id"], name="audit_by_index")]
+
+    def __str__(self) -> str:
+        return f"audit of {self.index_id}"

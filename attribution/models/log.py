@@ -7,7 +7,8 @@ from accounts.models.base import Entity
 
 
 class LogLeaf(Entity):
-    """One entry of the log. `index` is empty while the leaf waits for the sequencer."""
+    """One entry of the log. `index` is empty while the leaf waits for the sequencer, `receipt_id`
+    is what it speaks of: a receipt, an index or an audit of one."""
 
     receipt_id = models.UUIDField(unique=True)
     index = models.BigIntegerField(unique=True, null=True, blank=True)

@@ -102,6 +102,7 @@ class Receipt(Entity):
     class Outcome(models.TextChoices):
         CREDITED = "CREDITED", "Contributors were credited"
         NO_POSITIVE_INFLUENCE = "NO_POSITIVE_INFLUENCE", "No positive influence"
+        NO_CLEAR_INFLUENCE = "NO_CLEAR_INFLUENCE", "No clear influence"
         NO_ANSWER = "NO_ANSWER", "No answer tokens"
         NO_CONTRIBUTORS = "NO_CONTRIBUTORS", "A base model has no contributors"
 

@@ -14,10 +14,11 @@ from accounts import audit, events, leases, outbox
 from accounts.models import User
 from attribution import selectors
 from attribution.models import Attribution, Index, PastIndex
-from attribution.services import receipts
+from attribution.services import log, receipts
 from datanets.models import VersionRecord
 from modelfactory.models import Model
 
+STATEMENT = "openledger-index-root/1"
 BUILD_TASK = "attribution.tasks.build_index"
 REVISE_TASK = "attribution.tasks.revise_indexes"
 QUEUE = "attribute"
@@ -132,6 +133,9 @@ def finish(
         index.state, index.root, index.manifest = Index.State.READY, root, dict(manifest)
         index.device, index.seconds, index.ready_at = device, seconds, at
         index.done = index.total = int(manifest["header"]["record_count"])
+        log.append_statement(
+            kind="index", subject_id=subject_of(root), body=statement_of(index), at=at
+        )
         index.save(
             update_fields=[
                 "state",
@@ -156,6 +160,27 @@ def finish(
         for attribution in waiting.only("pk").iterator():
             receipts.try_again(attribution_id=attribution.pk, at=at)
     return True
+
+
+def subject_of(root: str) -> UUID:
+    """What the log's statement of an index is named by: the first half of its root."""
+    return UUID(hex=root[:32])
+
+
+def statement_of(index: Index | PastIndex) -> dict[str, Any]:
+    """The root beside the model's signed manifest, which is older than any index of it. The same
+    whenever it is asked for, so that a root that comes back is told once."""
+    header = index.manifest["header"]
+    return {
+        "schema": STATEMENT,
+        "model": str(index.model_id),
+        "manifest_sha256": index.model.manifest_sha256,
+        "adapter_sha256": header["adapter_sha256"],
+        "index_root": index.root,
+        "records": int(header["record_count"]),
+        "method": header["method"],
+        "version": header["version"],
+    }
 
 
 def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Sum
 
 from accounts import audit, events
-from accounts.blobs import put_bytes
+from accounts.blobs import put_many
 from accounts.ids import uuid7
 from accounts.models import Blob
 from attribution import bodies, crediting
@@ -63,11 +63,11 @@ def write_receipts(*, owner: str, scored: Sequence[Scored], at: datetime) -> lis
     alone. About 25 statements, whatever the number of receipts.
     """
     # Before any lock: two batches that share a sketch would wait for each other's rows.
-    sketches = {one.attribution_id: _store_sketch(one.evidence) for one in scored}
+    sketches = _store_sketches(scored)
     with transaction.atomic():
         mine = _lock([one.attribution_id for one in scored], owner)
         works = [
-            _Work(mine[one.attribution_id], one.evidence, sketches[one.attribution_id])
+            _Work(mine[one.attribution_id], one.evidence, sketches.get(one.attribution_id))
             for one in scored
             if one.attribution_id in mine
         ]
@@ -92,11 +92,15 @@ class _Work:
             counts=evidence.counts,
             model_id=attribution.model_id,
             has_answer=evidence.has_answer,
+            is_clear=evidence.confidence is None or evidence.confidence.clear,
         )
 
 
-def _store_sketch(evidence: Evidence) -> Blob | None:
-    return put_bytes(evidence.sketch, "application/octet-stream") if evidence.sketch else None
+def _store_sketches(scored: Sequence[Scored]) -> dict[UUID, Blob]:
+    """In one transaction of their own, which waits for the disk once and not for each."""
+    having = [one for one in scored if one.evidence.sketch]
+    blobs = put_many([one.evidence.sketch for one in having], "application/octet-stream")
+    return {one.attribution_id: blob for one, blob in zip(having, blobs, strict=True)}
 
 
 def _lock(attribution_ids: Sequence[UUID], owner: str) -> dict[UUID, Attribution]:

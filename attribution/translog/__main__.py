@@ -1,17 +1,37 @@
-"""`python -m attribution.translog verify receipt.json`: check a receipt on one's own machine."""
+"""The log from outside, on one's own machine.
+
+python -m attribution.translog verify receipt.json       checks a receipt
+python -m attribution.translog witness https://…/log/    cosigns the newest head, once
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from attribution.translog import canonical
-from attribution.translog.checkpoint import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from attribution.translog.checkpoint import (
+    Checkpoint,
+    NoteError,
+    VerifierKey,
+    load_or_create_key,
+    open_checkpoint,
+)
+from attribution.translog.log import CHECKPOINT_PATH
+from attribution.translog.tiles import FolderStore, Store
 from attribution.translog.verify import Report, verify
+from attribution.translog.witness import (
+    FileState,
+    HttpStore,
+    Witness,
+    WitnessError,
+    cosigner_key,
+)
 
 HOLDS, FAILS, UNREADABLE = 0, 1, 2
 MAX_FILE = 64_000_000
@@ -20,6 +40,8 @@ MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    if options.command == "witness":
+        return witness(options)
     try:
         key = VerifierKey.parse(options.key) if options.key else None
         since = read_checkpoint(options.since, key) if options.since else None
@@ -40,10 +62,38 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command.add_argument("--key", help="the log's key (name+id+base64), known from elsewhere")
     command.add_argument("--since", type=Path, help="a signed checkpoint that you kept (--key too)")
     command.add_argument("--format", choices=["text", "json"], default="text")
+    follow = commands.add_parser("witness", help="cosign the log's newest head if it is consistent")
+    follow.add_argument("log", help="where the log is, ending with a slash, or a folder")
+    follow.add_argument("--log-key", required=True, help="the log's key (name+id+base64)")
+    follow.add_argument("--name", required=True, help="the witness's name, such as its address")
+    follow.add_argument("--folder", type=Path, required=True, help="its key and its last head")
     options = parser.parse_args(arguments)
+    if options.command == "witness":
+        return options
     if options.since and not options.key:
         parser.error("--since needs --key")
     return options
+
+
+def witness(options: argparse.Namespace) -> int:
+    """Prints the cosigned checkpoint; the key is made in the folder where there is none."""
+    folder: Path = options.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        key = load_or_create_key(folder / "witness.ed25519", options.name)
+        follower = Witness(key, VerifierKey.parse(options.log_key), FileState(folder / "head"))
+        over_http = options.log.startswith(("http://", "https://"))
+        store: Store = HttpStore(options.log) if over_http else FolderStore(Path(options.log))
+        note = store.read(CHECKPOINT_PATH).decode()
+        print(follower.cosign(note, store, at=int(time.time())), end="")
+    except WitnessError as error:
+        print(f"not cosigned: {error}", file=sys.stderr)
+        return FAILS
+    except (OSError, ValueError) as error:
+        print(f"{options.log}: {error}", file=sys.stderr)
+        return UNREADABLE
+    print(f"witness key: {cosigner_key(key.verifier)}", file=sys.stderr)
+    return HOLDS
 
 
 def read_bundle(name: str) -> Any:

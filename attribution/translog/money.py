@@ -54,11 +54,28 @@ def check_shares(receipt: Mapping[str, Any]) -> str | None:
         return None
     groups = {name: integer(value) for name, value in receipt["influence"]["groups"].items()}
     stated = {name: integer(value) for name, value in receipt["shares"].items()}
-    # An answer without tokens has no influences to speak of.
-    expected = {} if receipt.get("outcome") == "NO_ANSWER" else compute_shares(groups)
+    # An answer without tokens has no influences to speak of, and an unclear one pays nobody.
+    unpaid = receipt.get("outcome") in ("NO_ANSWER", "NO_CLEAR_INFLUENCE")
+    expected = {} if unpaid else compute_shares(groups)
     if expected != {name: part for name, part in stated.items() if part}:
         raise MoneyError("the shares do not follow from the scores")
     return f"{len(stated)} shares of {len(groups)} scores"
+
+
+def check_confidence(receipt: Mapping[str, Any]) -> str | None:
+    """That influence is called clear just where a group is above the threshold, and paid then."""
+    stated = receipt.get("confidence")
+    if not stated:
+        return None
+    groups = {name: integer(value) for name, value in stated["groups"].items()}
+    if set(groups) != set(receipt["influence"]["groups"]):
+        raise MoneyError("confidence and influence name other groups")
+    highest, threshold = max(groups.values()), integer(stated["threshold"])
+    if stated["clear"] is not (highest > threshold):
+        raise MoneyError("whether influence is clear does not follow from the threshold")
+    if (receipt["outcome"] == "NO_CLEAR_INFLUENCE") is stated["clear"]:
+        raise MoneyError("the outcome does not follow from the confidence")
+    return f"{highest} thousandths of a deviation, {threshold} asked"
 
 
 def check_fee(receipt: Mapping[str, Any]) -> str | None:

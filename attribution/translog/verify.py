@@ -1,10 +1,12 @@
-"""Checks a receipt without its server: standard library, `cryptography` and `rfc8785` only.
+"""Checks a receipt without its server: standard library and `cryptography` only.
 
 The file (JSON) holds: `format`; `receipt`, the whole body; `leaf`, what the log carries, with the
 SHA-256 of the body; `index`, `size` and `proof` (hex) of the leaf; `checkpoint`, the signed note;
-`log_key`, the key that the server says it signs with. It may hold `consistency`: {`checkpoint`,
-`proof`}, which shows that an earlier head is a prefix. Nothing in the file is believed; whoever
-knows the log's key from elsewhere hands it in, else the report says that it came from the file.
+`log_key`, the key that the server says it signs with. In place of a receipt it may hold another
+`statement` of the log: the root of an index, or what an audit of one found. It may hold
+`consistency`: {`checkpoint`, `proof`}, which shows that an earlier head is a prefix. Nothing in the
+file is believed; whoever knows the log's key from elsewhere hands it in, else the report says that
+it came from the file.
 
 Where the receipt carries integers, everything is computed again: `receipt.evidence` (`query`, a
 vector, and `sums`, id to vector) must give the scores `receipt.influence.groups`; the scores must
@@ -20,6 +22,7 @@ from typing import Any
 from attribution.translog import canonical, merkle
 from attribution.translog.checkpoint import Checkpoint, VerifierKey, open_checkpoint
 from attribution.translog.money import (
+    check_confidence,
     check_credits,
     check_fee,
     check_owner_parts,
@@ -88,6 +91,7 @@ def verify(
     receipt = bundle.get("receipt") or {}
     report.run("scores", lambda: check_scores(receipt))
     report.run("shares", lambda: check_shares(receipt))
+    report.run("confidence", lambda: check_confidence(receipt))
     report.run("credits", lambda: check_credits(receipt))
     report.run("fee", lambda: check_fee(receipt))
     report.run("owner", lambda: check_owner_parts(receipt))
@@ -109,7 +113,7 @@ def check_schema(bundle: Any) -> str:
     for name, kind in members.items():
         if not isinstance(bundle.get(name), kind) or isinstance(bundle[name], bool):
             raise BundleError(f"{name} is missing or not a {kind.__name__}")
-    for name in ("receipt", "consistency"):
+    for name in ("receipt", "statement", "consistency"):
         if not isinstance(bundle.get(name, {}), dict):
             raise BundleError(f"{name} is not an object")
     return FORMAT
@@ -122,11 +126,12 @@ def check_own_key(bundle: Mapping[str, Any]) -> str:
 
 def check_receipt(bundle: Mapping[str, Any]) -> str | None:
     """That the leaf names the SHA-256 of the receipt's canonical body."""
-    if "receipt" not in bundle:
+    named = "receipt" if "receipt" in bundle else "statement"
+    if named not in bundle:
         return None
-    digest = canonical.sha256(bundle["receipt"])
+    digest = canonical.sha256(bundle[named])
     if digest != bundle["leaf"].get("sha256"):
-        raise BundleError(f"the receipt hashes to {digest}, the leaf says otherwise")
+        raise BundleError(f"the {named} hashes to {digest}, the leaf says otherwise")
     return f"sha256 {digest}"
 
 

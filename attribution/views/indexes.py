@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.blobs import open_blob
 from attribution import passage_lines, selectors
 from attribution.influence.index import MANIFEST, IndexManifest
-from attribution.models import Index, PastIndex
+from attribution.models import Index, IndexAudit, LogLeaf, PastIndex
+from attribution.services import log
+from attribution.services.indexes import statement_of, subject_of
 from modelfactory.models import Model
 
 
@@ -26,6 +29,8 @@ def index(request: HttpRequest, root: str) -> HttpResponse:
             "now": selectors.index_of(found.model_id),
             "model": Model.objects.visible_to(request.user).filter(pk=found.model_id).first(),
             "header": found.manifest["header"],
+            "audit": _newest_audit(found),
+            "in_log": LogLeaf.objects.filter(receipt_id=subject_of(root)).exists(),
             "groups": selectors.groups_of(found, request.user),
             "span_indexes": passage_lines.span_indexes_of(found.model, request.user),
             "may_download": selectors.may_read_index(found, request.user),
@@ -55,3 +60,25 @@ def _known(root: str) -> Index | PastIndex:
     if found is None:
         raise Http404("There is no such index.")
     return found
+
+
+@require_safe
+@never_cache
+def statement(request: HttpRequest, root: str, name: str) -> JsonResponse:
+    """What the log was told of the index, `root` or the newest `audit`, with its proof."""
+    found = _known(root)
+    audited = _newest_audit(found)
+    subject, body = subject_of(root), statement_of(found)
+    if name == "audit" and audited:
+        subject, body = audited.pk, audited.body
+    told = LogLeaf.objects.filter(receipt_id=subject).exists()
+    if name not in ("root", "audit") or (name == "audit" and not audited) or not told:
+        raise Http404("The log was told nothing of that.")
+    bundle = log.inclusion_bundle(subject)
+    if bundle is None:
+        return JsonResponse({"state": "WAITING", "detail": "It waits for its place."}, status=503)
+    return JsonResponse({"statement": body, **bundle})
+
+
+def _newest_audit(index: Index | PastIndex) -> IndexAudit | None:
+    return IndexAudit.objects.filter(body__index_root=index.root).first()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import cast
 from uuid import UUID
 
+from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.models import User
 from attribution import selectors
 from attribution.models import Attribution, Receipt
+from attribution.services import erasure
 
 PER_PAGE = 25
 
@@ -83,6 +88,21 @@ def private(request: HttpRequest, pk: UUID) -> JsonResponse:
     """
     found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
     return _download(selectors.private_of(found, request.user), f"receipt-{pk}-private.json")
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def erase(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Asks once more, then erases the private part; for the payer and staff."""
+    found = get_object_or_404(Receipt.objects.with_parts().seen_by(request.user), pk=pk)
+    user = cast(User, request.user)
+    if not (user.is_staff or found.payer_id == user.pk):
+        raise Http404("There is nothing here for you to erase.")
+    if request.method == "POST":
+        erasure.erase_private_part(receipt=found, acting_user=user, at=timezone.now())
+        return redirect("attribution:receipt", pk=pk)
+    return render(request, "attribution/erase.html", {"receipt": found})
 
 
 def _download(value: dict[str, object], name: str) -> JsonResponse:

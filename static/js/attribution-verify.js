@@ -33,8 +33,18 @@ async function checkSignature(bundle) {
   return `signed by ${bundle.log_key}: compare the key with the one you know`;
 }
 
+function checkUnclear({ confidence }) {
+  const highest = Object.values(confidence.groups).reduce((most, one) => Math.max(most, one), -Infinity);
+  if (confidence.clear || highest > confidence.threshold) throw new Error("a group is above the threshold");
+  return `no group is above ${confidence.threshold}, so the treasuries are paid`;
+}
+
 async function checkShares(bundle) {
-  const { influence, shares } = bundle.receipt;
+  const { influence, shares, outcome } = bundle.receipt;
+  if (outcome === "NO_CLEAR_INFLUENCE") {
+    if (Object.keys(shares).length) throw new Error("influence is unclear, and yet there are shares");
+    return checkUnclear(bundle.receipt);
+  }
   const weights = Object.fromEntries(Object.entries(influence.groups).map(([id, value]) => [id, BigInt(value)]));
   const computed = divide(PARTS, weights);
   for (const id of new Set([...Object.keys(computed), ...Object.keys(shares)])) {

@@ -253,11 +253,11 @@ def test_the_api_reads_receipts_and_indexes(client, indexed, receipt):
     listed = client.get(reverse("api-receipts"), {"completion": str(receipt.completion_id)}).json()
     assert [row["id"] for row in listed["results"]] == [str(receipt.pk)]
     one = client.get(reverse("api-receipt", args=[receipt.pk])).json()
-    assert one["public"]["schema"] == "openledger-attribution/3"
+    assert one["public"]["schema"] == "openledger-attribution/4"
     assert one["amount"] == str(receipt.amount)
     assert one["shares"][0]["contributor"] == indexed.alice.handle
-    assert one["log_index"] == 0
-    assert client.get(reverse("api-receipt-proof", args=[receipt.pk])).json()["index"] == 0
+    assert one["log_index"] == 1  # after the root of the index
+    assert client.get(reverse("api-receipt-proof", args=[receipt.pk])).json()["index"] == 1
     index = client.get(reverse("api-index", args=["builder-run"])).json()
     assert index["state"] == "READY"
     assert client.get(reverse("api-indexes")).json()["count"] == 1

@@ -1,0 +1,219 @@
+"""Whether an answer's influence is more than what any text has on any records. No torch.
+
+Gradients of one network resemble one another, so that every text has some influence on every
+record. How much is learned once, when the index is built, from *foreign records*: questions with
+answers that the model did not learn and did not write. Their sketches are scored against every
+record; what a record usually gets from them (mean and deviation) is its null.
+
+    u   = score / |answer's sketch|                      per record
+    z   = (u - mean) / deviation                         per record, from its null
+    h   = mean of the TOP largest z of the group         per group
+    H   = (h - mean) / deviation                         per group, of the same of foreign records
+
+The influence is *clear* where the largest H is above ``threshold``, which at most ``LEVEL`` of the
+foreign records reach, each judged by a null without itself. The second null is of *permuted
+labels*: had the groups' names been dealt out to the records at random, the sum of a group's u would
+have a mean and a deviation that are known exactly (drawing without replacement). ``apart`` is how
+many of these deviations a group stands above it: whether it is this contributor's records that
+matter, or as well anybody's. It is told and decides nothing.
+
+The null stands in the index and under its root. Judging an answer by it is integer arithmetic in
+thousandths, rounded down, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attribution.influence import scores
+from attribution.influence.quantise import Query
+
+METHOD = "foreign-records"
+VERSION = 1
+LEVEL = 20_000  # parts of a million
+TOP = 10
+FEWEST = 50  # foreign records, under which a level of two in a hundred cannot be told
+UNIT = 1_000
+
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """What foreign records get. ``records`` (records, 2) and ``groups`` (groups, 2) are mean and
+    deviation, the first in units of u, the second in thousandths of z; ``count`` is how many they
+    were, ``foreign_sha256`` what they were."""
+
+    records: Whole
+    groups: Whole
+    threshold: int
+    count: int
+    foreign_sha256: str
+
+    def published(self, records_sha256: str) -> dict[str, Any]:
+        """As it stands in the index's header, which its root commits to."""
+        return {
+            "method": METHOD,
+            "version": VERSION,
+            "level_ppm": LEVEL,
+            "top": TOP,
+            "threshold": self.threshold,
+            "foreign_records": self.count,
+            "foreign_sha256": self.foreign_sha256,
+            "groups": self.groups.tolist(),
+            "null_sha256": records_sha256,
+        }
+
+    @classmethod
+    def read(cls, stated: Mapping[str, Any], records: Whole) -> Null:
+        return cls(
+            records,
+            np.array(stated["groups"], dtype=np.int64).reshape(-1, 2),
+            int(stated["threshold"]),
+            int(stated["foreign_records"]),
+            str(stated["foreign_sha256"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """Thousandths of a deviation by group: ``scores`` over the null of foreign records, ``apart``
+    over that of permuted labels (empty where one group has all records)."""
+
+    clear: bool
+    threshold: int
+    scores: dict[str, int]
+    apart: dict[str, int]
+
+
+def fit(
+    queries: Sequence[Query],
+    codes: NDArray[np.uint8],
+    norms: NDArray[np.uint16],
+    weights: NDArray[np.uint8],
+    rows_of: Sequence[slice],
+    foreign_sha256: str,
+    block: int = 1,
+) -> Null:
+    """The null of an index from the sketches of foreign records; ``rows_of`` are the groups' rows,
+    ``block`` how many coordinates the index's sketches mix.
+
+    Memory: 8 bytes for each pair of a record and a foreign record. Raises ValueError for fewer
+    than FEWEST foreign records.
+    """
+    if len(queries) < FEWEST:
+        raise ValueError(f"A null needs {FEWEST} foreign records, there are {len(queries)}.")
+    found = np.array(
+        [
+            per_record(
+                scores.record_scores(codes, norms, weights, query, block), query, len(weights)
+            )
+            for query in queries
+        ]
+    )  # (foreign, records)
+    records = _moments(found)
+    # Each foreign record against a null without itself; else the threshold would be too low.
+    tops = np.array(
+        [
+            _tops(_z(found[row], moments), rows_of)
+            for row, moments in enumerate(_moments_without_each(found))
+        ]
+    )  # (foreign, groups)
+    groups = _moments(tops)
+    largest = sorted(
+        int(_z(tops[row], moments).max()) for row, moments in enumerate(_moments_without_each(tops))
+    )
+    allowed = LEVEL * (len(queries) + 1) // 1_000_000
+    return Null(records, groups, largest[-1 - allowed], len(queries), foreign_sha256)
+
+
+def judge(
+    null: Null, found: Whole, query: Query, sketch_width: int, rows_of: Mapping[str, slice]
+) -> Confidence:
+    """``found`` are the answer's record scores, in the order of the rows."""
+    u = per_record(found, query, sketch_width)
+    reached = _z(_tops(_z(u, null.records), list(rows_of.values())), null.groups)
+    return Confidence(
+        clear=bool(reached.max(initial=-(2**62)) > null.threshold),
+        threshold=null.threshold,
+        scores=dict(zip(rows_of, reached.tolist(), strict=True)),
+        apart=_apart(u, rows_of),
+    )
+
+
+def rows_by_group(counts: Mapping[str, int]) -> dict[str, slice]:
+    """Rows of each group, where records stand by group in the order of ``counts``."""
+    found, begin = {}, 0
+    for name, count in counts.items():
+        found[name] = slice(begin, begin + count)
+        begin += count
+    return found
+
+
+def per_record(found: Whole, query: Query, sketch_width: int) -> Whole:
+    """Scores without the answer's own length, so that a loud answer is not a clear one."""
+    codes = query.codes[:sketch_width].astype(np.int64)
+    length = max(1, math.isqrt(int(codes @ codes)))
+    divided: Whole = found // length
+    return divided
+
+
+def _moments(values: Whole) -> Whole:
+    """Mean and deviation of each column, (columns, 2), whole numbers, a deviation 1 at least."""
+    means = np.rint(values.mean(axis=0))
+    deviations = np.maximum(np.rint(values.std(axis=0)), 1)
+    return np.stack([means, deviations], axis=1).astype(np.int64)
+
+
+def _moments_without_each(values: Whole) -> list[Whole]:
+    """The same without each row in turn."""
+    count = len(values)
+    shifted = values - values.mean(axis=0)
+    totals, squares = shifted.sum(axis=0), np.square(shifted).sum(axis=0)
+    found = []
+    for row in shifted:
+        mean = (totals - row) / (count - 1)
+        variance = np.maximum((squares - row**2) / (count - 1) - mean**2, 0)
+        means = np.rint(mean + values.mean(axis=0))
+        deviations = np.maximum(np.rint(np.sqrt(variance)), 1)
+        found.append(np.stack([means, deviations], axis=1).astype(np.int64))
+    return found
+
+
+def _z(values: Whole, moments: Whole) -> Whole:
+    divided: Whole = (values - moments[:, 0]) * UNIT // moments[:, 1]
+    return divided
+
+
+def _tops(z: Whole, rows_of: Sequence[slice]) -> Whole:
+    found = []
+    for rows in rows_of:
+        mine = z[rows]
+        kept = min(TOP, len(mine))
+        found.append(int(np.partition(mine, len(mine) - kept)[len(mine) - kept :].sum()) // kept)
+    return np.array(found, dtype=np.int64)
+
+
+def _apart(u: Whole, rows_of: Mapping[str, slice]) -> dict[str, int]:
+    """How far each group's sum is above its mean under permuted labels, by the exact moments of
+    drawing without replacement; Python integers, since squares leave 64 bits."""
+    count = len(u)
+    if len(rows_of) < 2:
+        return {}
+    total = sum(values := u.tolist())
+    spread = count * sum(value * value for value in values) - total * total  # N^2 times variance
+    found = {}
+    for name, rows in rows_of.items():
+        mine = values[rows]
+        n = len(mine)
+        above = count * sum(mine) - n * total  # N times the distance from the mean
+        # Variance of a sum of n of N: n (N - n) / (N - 1) times the variance.
+        squared = n * (count - n) * spread // (count - 1)
+        found[name] = above * UNIT // max(1, math.isqrt(squared))
+    return found

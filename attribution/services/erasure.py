@@ -1,0 +1,39 @@
+"""Erasing the private part of a receipt: salts, sketch, records and passages.
+
+The public part, its leaf and the payments stay, so the log stays valid and nobody's earnings
+change. Without the salts the hashes of prompt and answer match no guess any more, and without the
+sketch nothing of the answer can be computed. It cannot be undone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+
+from accounts import audit, blobs
+from accounts.models import User
+from attribution.models import Passage, Receipt, RecordInfluence
+
+
+def erase_private_part(*, receipt: Receipt, acting_user: User, at: datetime) -> bool:
+    """Erase for good, as its payer or as staff; whether there was anything left to erase.
+
+    Raises PermissionDenied for anybody else.
+    """
+    if not (acting_user.is_staff or receipt.payer_id == acting_user.pk):
+        raise PermissionDenied("Only who paid for the answer, and staff, can erase this.")
+    with transaction.atomic():
+        row = Receipt.objects.select_for_update().get(pk=receipt.pk)
+        if not row.private and row.sketch_id is None:
+            return False
+        sketch = row.sketch_id
+        row.private, row.sketch = {}, None
+        row.save(update_fields=["private", "sketch"])
+        RecordInfluence.objects.filter(receipt=row).delete()
+        Passage.objects.filter(receipt=row).delete()
+        if sketch and not Receipt.objects.filter(sketch=sketch).exists():
+            blobs.delete(sketch)
+        audit.record(actor=acting_user, verb="attribution.private_erased", target=row, at=at)
+    return True
