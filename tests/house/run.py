@@ -2,15 +2,20 @@
 
 The checks take two minutes and tell most of what CI would refuse; where one fails, pytest is not
 started. `--checks-only` stops after them, any other argument runs pytest alone.
+
+All tests are two pytests side by side: those that start whole products of their own mostly wait
+for them, and the others compute meanwhile.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from config.embedded.browser import ensure_chromium
 
@@ -25,6 +30,9 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "openledger.example",
     "EMAIL_URL": "smtp://mail.openledger.example:25",
 }
+
+# Each starts products with services of their own.
+APART = ("tests/browser", "tests/recovery")
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,45 @@ def main(arguments: Sequence[str]) -> int:
             return 1
     if only_checks:
         return 0
-    return run(Check("pytest", [sys.executable, "-m", "pytest", *arguments], browser()))
+    environment = browser()
+    if arguments:
+        return run(pytest("pytest", arguments, environment))
+    return side_by_side(environment)
+
+
+def pytest(name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Check:
+    return Check(name, [sys.executable, "-m", "pytest", *arguments], environment)
+
+
+def side_by_side(environment: Mapping[str, str]) -> int:
+    """All tests; the output of those apart is shown when both have ended."""
+    with tempfile.TemporaryFile("w+") as output:
+        apart = pytest("pytest, products", APART, {**environment, **services_apart()})
+        process = subprocess.Popen(
+            list(apart.command),
+            cwd=REPOSITORY,
+            env={**os.environ, **apart.environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            ignored = [f"--ignore={folder}" for folder in APART]
+            status = run(pytest("pytest", ignored, environment))
+            status_apart = process.wait()
+        finally:
+            process.terminate()
+        output.seek(0)
+        sys.stderr.write(f"── {apart.name}\n{output.read()}")
+    return status or status_apart
+
+
+def services_apart() -> dict[str, str]:
+    """The same servers, another database in each."""
+    database, broker = (urlsplit(os.environ[name]) for name in ("DATABASE_URL", "REDIS_URL"))
+    return {
+        "DATABASE_URL": database._replace(path=f"{database.path}_apart").geturl(),
+        "REDIS_URL": broker._replace(path="/1").geturl(),
+    }
 
 
 def browser() -> dict[str, str]:
