@@ -50,11 +50,20 @@ def main() -> int:
     parser.add_argument("--medquad", type=Path, default=Path("../shared/data/medquad"))
     parser.add_argument("--peers", type=Path, default=PEERS, help="where install.sh put them")
     parser.add_argument("--search", action="store_true", help="choose settings, write the log")
+    parser.add_argument(
+        "--mislabelled", action="store_true", help="who finds wrong answers, and nothing else"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peers.is_dir():
         sys.path.append(str(options.peers))
     result = Attribution("attribution", options)
+    if options.mislabelled:
+        from bench.attribution import mislabelled
+
+        return mislabelled.main(
+            report.Report("attribution, wrong answers", options), options.medquad
+        )
     world = runs.prepare(options.medquad)
     if options.search:
         from bench.attribution import search

@@ -2,8 +2,8 @@
 
 Gradients are made once and each setting is applied to them, so that many cost little: how much of
 the records the curvature is fitted on, damping, clip, and how a sketch spends its bytes (codes of
-one bit or three levels on the strongest coordinates, or a random projection of the whitened
-gradients). Every line goes to `task_a/search.json`, best first; what was chosen stands in
+one bit or three levels on the strongest coordinates, turned or not, or a random projection of the
+whitened gradients). Every line goes to `task_a/search.json`, best first; what was chosen stands in
 `InfluenceConfig` and in `KRONFLUENCE_DAMPING`.
 """
 
@@ -26,6 +26,7 @@ from attribution.influence.curvature import Factors
 from attribution.influence.fit import fit_sample
 from attribution.influence.model import AdaptedModel
 from attribution.influence.quantise import clip_norms
+from attribution.influence.rotation import turn, usual_sizes
 from bench.attribution import metrics, task
 from bench.attribution.runs import World
 
@@ -33,8 +34,9 @@ Floats = NDArray[np.float32]
 FITS = ((0.25, 64), (0.25, 128), (1.0, 512))  # part of the records, of them for the covariances
 DAMPINGS = (0.01, 0.1, 1.0)
 CLIPS = (50.0, 90.0, 100.0)
-# Coordinates of one bit and of three levels (five to a byte) that take 4,096 and 1,664 bytes.
-SKETCHES = ((2, 32_768), (3, 20_480), (2, 13_312), (3, 8_320))
+# Coordinates of one bit and of three levels (five to a byte) that take 4,096 and about 1,700 bytes.
+SKETCHES = ((2, 32_768), (3, 20_480), (2, 13_568), (3, 8_320))
+BLOCK = InfluenceConfig().sketch_block
 PROJECTED = (4096, 1664)
 
 
@@ -99,6 +101,12 @@ def _scored(world: World, made: Whitened) -> Iterator[dict[str, Any]]:
         found = (made.queries[:, chosen] @ codes.T).astype(np.float64)
         size = width / 8 if levels == 2 else width / 5
         yield _line(world, f"{made.setting}: {levels} levels x {width}, {size:.0f} B", found)
+        if levels == 2:
+            turned = turn(clipped[:, chosen], BLOCK)
+            sizes = usual_sizes(np.square(directions[:, chosen]).sum(axis=0), BLOCK)
+            codes = _codes(turned, sizes, levels)
+            found = (turn(made.queries[:, chosen], BLOCK) @ codes.T).astype(np.float64)
+            yield _line(world, f"{made.setting}: turned signs x {width}, {size:.0f} B", found)
     for size in PROJECTED:
         found = _projected(made.queries, clipped, 8 * size)
         yield _line(world, f"{made.setting}: SJLT to {8 * size} signs, {size} B", found)
