@@ -31,7 +31,7 @@ class RefundSerializer(serializers.ModelSerializer[Refund]):
 class RefundBody(serializers.Serializer[Any]):
     """Which completion's fee is given back, and why."""
 
-    completion = serializers.UUIDField()
+    completion = serializers.UUIDField(help_text="Or the id of an embedding or a pin.")
     reason = serializers.CharField(max_length=500)
 
 

@@ -152,9 +152,12 @@ class PersonField(forms.CharField):
 
 
 class RefundForm(LedgerForm):
-    """Which completion's fee is given back, and why."""
+    """Which completion's fee is given back, and why; also that of an embedding or a pin."""
 
-    completion = forms.UUIDField(label="Completion", help_text="Its id stands on the receipt.")
+    completion = forms.UUIDField(
+        label="Completion",
+        help_text="Its id stands on the receipt. An embedding's or a pin's will do as well.",
+    )
     reason = forms.CharField(
         label="Why",
         max_length=500,

@@ -48,9 +48,9 @@ class Division:
     short: int = 0
 
 
-def refundable(completion_id: UUID) -> Hold | None:
-    """The hold whose fee the completion captured."""
-    found = Hold.objects.filter(cause_kind="completion", cause_id=completion_id)
+def refundable(cause_id: UUID) -> Hold | None:
+    """The hold of what was paid for: a completion, or whatever else the house holds a price for."""
+    found = Hold.objects.filter(cause_id=cause_id)
     return found.select_related("payer", "closed_by").first()
 
 

@@ -54,7 +54,7 @@ def refund(request: HttpRequest) -> HttpResponse:
     def act(asked: dict[str, Any]) -> str:
         hold = refundable(asked["completion"])
         if hold is None:
-            return "No fee was held for this completion; look at its id."
+            return "No fee was held for this; look at its id."
         made = refund_fee(hold=hold, reason=asked["reason"], acting_user=user, at=timezone.now())
         return f"{open_text(made.amount)} OPEN are back with {made.hold.payer}."
 
@@ -131,7 +131,7 @@ def _preview(completion: str) -> dict[str, Any] | None:
     except ValueError:
         hold = None
     if hold is None:
-        return {"problem": "No fee was held for this completion; look at its id."}
+        return {"problem": "No fee was held for this; look at its id."}
     known = Refund.objects.filter(hold=hold).first()
     if known is not None:
         return {"problem": "This fee was given back already.", "known": known}

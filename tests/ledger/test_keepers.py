@@ -194,6 +194,18 @@ def test_staff_see_what_a_refund_would_do_and_do_it(fees, staff):
     assert "given back already" in again
 
 
+def test_what_was_paid_for_something_else_than_an_answer_comes_back_as_well(fees, staff):
+    payer = fees.payer
+    hold = hold_for(payer, 10 * OPEN, cause_kind="embedding")
+    capture(hold, 10 * OPEN)
+    before = balance_of(Kind.USER, payer.pk)
+    form = {"completion": str(hold.cause_id), "reason": "All zeros."}
+    answer = browser(staff).post("/staff/money/refund/", form, follow=True).content.decode()
+    assert "10 OPEN are back with" in answer
+    assert balance_of(Kind.USER, payer.pk) == before + 10 * OPEN
+    assert wrong() == []
+
+
 def test_a_page_says_what_is_wrong_with_what_was_typed(fees, staff, ada):
     client = browser(staff)
     for form, told in (
