@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from django.test import Client
 
 from attribution.selectors import grouped_training_records
+from attribution.translog import canonical
 from datanets.models import Datanet, Record
 from datanets.services.versions import publish_version
 from modelfactory import jobs
@@ -117,6 +119,21 @@ def test_of_each_cluster_the_first_is_trained_on_over_all_versions(draft, builde
     run.refresh_from_db()
     left_out = {f["record"]: f["first"] for f in run.findings if f["problem"] == "REPEATED"}
     assert left_out == {str(one.pk): str(victims[n // 3].pk) for n, one in enumerate(made)}
+    client = Client()
+    client.force_login(builder)
+    page = client.get(run.get_absolute_url()).content.decode()
+    assert "6 records were left out, since they say nearly what another record" in page
+    assert victims[0].get_absolute_url() in page
+
+
+def test_the_manifest_says_how_many_were_left_out_and_commits_to_which(draft, version):
+    pair = [str(entry.record_id) for entry in version.entries.all()[1:3]]
+    found = {"number": 0, "record": pair[1], "problem": "REPEATED", "message": "", "first": pair[0]}
+    Run.objects.filter(pk=draft.pk).update(findings=[found])
+    draft.refresh_from_db()
+    training = world.made_model(draft).manifest["manifest"]["training"]
+    assert training["repeated"] == 1
+    assert training["repeated_sha256"] == canonical.sha256([[pair[1], pair[0]]])
 
 
 def test_a_record_in_two_chosen_versions_is_trained_on_once(draft, builder, version):
