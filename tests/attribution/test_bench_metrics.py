@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from attribution.influence.examples import IndexedExample
 from bench.attribution.metrics import (
     Known,
     ceilings,
@@ -88,3 +89,28 @@ def test_intervals_hold_their_mean_and_ratios_are_paired():
     low, high = interval(values)
     assert low < values.mean() < high
     assert ratio_interval(0.9 * values, values) == pytest.approx((0.9, 0.9))
+
+
+def test_a_curve_s_area_counts_pairs_and_equal_ones_half():
+    pytest.importorskip("torch")
+    from bench.attribution.mislabelled import auc
+
+    suspicion = np.array([3.0, 2.0, 2.0, 1.0])
+    assert auc(suspicion, np.array([True, False, False, False])) == 1
+    assert auc(suspicion, np.array([False, True, False, False])) == 0.5
+    assert auc(suspicion, np.array([False, False, False, True])) == 0
+
+
+def test_wrong_answers_are_those_of_others_behind_the_own_question():
+    pytest.importorskip("torch")
+    from bench.attribution.mislabelled import mislabel
+
+    records = [
+        IndexedExample(f"r{n}", "g", [1, n, 100 + n, 2], [0, 0, 1, 1], str(n)) for n in range(10)
+    ]
+    found, wrong = mislabel(records)
+    assert wrong.sum() == 2
+    for old, new, is_wrong in zip(records, found, wrong, strict=True):
+        assert list(new.input_ids[:2]) == list(old.input_ids[:2])
+        assert (list(new.input_ids) != list(old.input_ids)) == is_wrong
+    assert sorted(new.input_ids[2] for new in found) == [100 + n for n in range(10)]

@@ -20,6 +20,7 @@ from attribution.influence.quantise import (
     sketch,
 )
 from attribution.influence.recompute import differences
+from attribution.influence.rotation import signs, turn
 from attribution.influence.scores import group_scores, portable_scores, record_scores
 from attribution.influence.shares import WHOLE, portion, shares
 
@@ -165,3 +166,23 @@ def test_recomputing_needs_no_torch():
         "sys.exit('torch' in sys.modules or 'django' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_record_score_is_exact(sign):
+    """The most that a record can score: every bit right, the longest norm, all weights at their
+    largest, and a 16-bit answer whose turned coordinates are all as large (a bent sequence)."""
+    width, block, rows = 65_536, 256, 64
+    bits = np.unpackbits(np.arange(block, dtype=np.uint8)[:, None], axis=1)
+    bent = 1 - 2 * ((bits[:, ::2] & bits[:, 1::2]).sum(axis=1, dtype=np.int32) % 2)
+    codes16 = sign * signs(width) * np.tile(bent, width // block) * VECTOR_MAX
+    query = Query(codes16.astype(np.int16), 1.0, 16)
+    turned = turn(query.codes.astype(np.int64), block)
+    assert (np.abs(turned) == 16 * VECTOR_MAX).all()
+    codes = np.packbits(turned >= 0)[None, :].repeat(rows, axis=0)
+    weights = np.full(width, 255, dtype=np.uint8)
+    norms = np.full(rows, NORM_MAX, dtype=np.uint16)
+    exact = NORM_MAX * 255 * 16 * VECTOR_MAX * width
+    assert exact < 2**63
+    assert record_scores(codes, norms, weights, query, block).tolist() == [exact] * rows
+    assert record_scores(codes[:1], norms[:1], weights, query, block).tolist() == [exact]
