@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
 from accounts.people.access import signed_in_user
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, NothingToRefund
 from ledger.forms import AssignForm, LedgerForm, PayOutForm, RefundForm
 from ledger.models import Account, Deposit, Entry, Refund
 from ledger.selectors import account_of_owner
@@ -24,6 +24,7 @@ from ledger.services.refunds import refund_fee, refundable, what_it_takes
 from ledger.words import open_text
 
 SHOWN = 20
+NO_HOLD = "No fee was held for this; look at its id."
 
 
 @require_safe
@@ -54,7 +55,7 @@ def refund(request: HttpRequest) -> HttpResponse:
     def act(asked: dict[str, Any]) -> str:
         hold = refundable(asked["completion"])
         if hold is None:
-            return "No fee was held for this; look at its id."
+            raise NothingToRefund(NO_HOLD)
         made = refund_fee(hold=hold, reason=asked["reason"], acting_user=user, at=timezone.now())
         return f"{open_text(made.amount)} OPEN are back with {made.hold.payer}."
 
@@ -131,7 +132,7 @@ def _preview(completion: str) -> dict[str, Any] | None:
     except ValueError:
         hold = None
     if hold is None:
-        return {"problem": "No fee was held for this; look at its id."}
+        return {"problem": NO_HOLD}
     known = Refund.objects.filter(hold=hold).first()
     if known is not None:
         return {"problem": "This fee was given back already.", "known": known}

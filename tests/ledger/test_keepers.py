@@ -212,7 +212,9 @@ def test_a_page_says_what_is_wrong_with_what_was_typed(fees, staff, ada):
         ({"completion": "x", "reason": "y"}, "valid UUID"),
         ({"completion": str(uuid7()), "reason": "y"}, "No fee was held"),
     ):
-        assert told in client.post("/staff/money/refund/", form, follow=True).content.decode()
+        answer = client.post("/staff/money/refund/", form, follow=True)
+        assert told in answer.content.decode()
+        assert [message.level_tag for message in answer.context["messages"]] == ["error"]
     form = {"amount": "1", "to": "nobody", "reason": "x", "key": str(uuid7())}
     page = client.post("/staff/money/platform/", form, follow=True).content.decode()
     assert "Nobody here has this handle" in page
