@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from attribution import retrievals
 from attribution.crediting import Crediting
 from attribution.influence import confidence
 from attribution.influence.confidence import Confidence
@@ -133,6 +134,7 @@ def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]
             for top in evidence.records
         ],
         "passages": [_passage(one) for one in evidence.found.passages] if evidence.found else None,
+        "retrieved": retrievals.private_part(attribution.retrieval),
     }
 
 
@@ -184,6 +186,7 @@ def public_part(
         "index_root": evidence.index_root or None,
         "method": dict(evidence.method) if evidence.method else None,
         "spans": dict(evidence.found.method) if evidence.found else None,
+        "retrieval": retrievals.public_part(attribution.retrieval),
         "prompt_sha256": salted_sha256(private["payer"]["prompt_salt"], attribution.prompt),
         "answer_sha256": salted_sha256(private["payer"]["answer_salt"], attribution.answer),
         "private_sha256": canonical.sha256(without_salts(private)),

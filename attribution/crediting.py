@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from attribution import groups
-from attribution.influence.shares import portion, shares
+from attribution.influence.shares import WHOLE, portion, shares
 from ledger.services.settlement import Credit
 from ledger.splits import divide
 
@@ -54,6 +55,30 @@ def credit(
     outcome = NO_CLEAR_INFLUENCE if earned else NO_POSITIVE_INFLUENCE
     outcome = outcome if has_answer else NO_ANSWER
     return Crediting(outcome, {}, _treasuries(counts, model_id))
+
+
+def reward(
+    credited: Crediting, retrieval: Mapping[str, Any] | None, model_id: UUID | None
+) -> Crediting:
+    """`credited` with the micro-reward of the records that were put into the prompt.
+
+    `retrieval` is the receipt's public part: `reward_ppb` of the contributors' part goes to their
+    contributors by the number of records, whatever their influence; everybody else's credit
+    shrinks in proportion. Shares stay those of influence.
+    """
+    if not retrieval or not retrieval["reward_ppb"] or model_id is None:
+        return credited
+    part = int(retrieval["reward_ppb"])
+    retrieved = _contributors(portion(retrieval["groups"]), model_id)
+    credits = {one.key: one for one in (*credited.credits, *retrieved)}
+    weights: dict[str, int] = defaultdict(int)
+    for one in credited.credits:
+        weights[one.key] += one.share_ppb * (WHOLE - part)
+    for one in retrieved:
+        weights[one.key] += one.share_ppb * part
+    shared = {key: share for key, share in portion(weights).items() if share}
+    ordered = tuple(replace(credits[key], share_ppb=shared[key]) for key in sorted(shared))
+    return Crediting(credited.outcome, credited.shares, ordered)
 
 
 def amounts(credits: tuple[Credit, ...], amount: int) -> dict[str, int]:

@@ -24,6 +24,7 @@ from attribution.models import (
     RecordInfluence,
 )
 from attribution.passage_lines import Passages, passages_of
+from attribution.retrievals import RetrievedLine, lines_of, reward_percent
 from attribution.royalties import OwnerPart, Passed, capture_url, owner_parts_of, passed_on
 from attribution.services.log import inclusion_bundle
 from datanets import clusters
@@ -117,6 +118,9 @@ class ReceiptView:
     shares: list[ShareLine]
     others: int
     records: list[RecordLine]
+    retrieved: list[RetrievedLine]
+    # Of the contributors' part, to those whose records were put into the prompt.
+    reward_percent: str
     is_private: bool
     opposed: int
     log_index: int | None
@@ -173,6 +177,8 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
         records=_record_lines(receipt, user, BRIEF_RECORDS if brief else None)
         if is_private
         else [],
+        retrieved=lines_of(receipt.private, user) if is_private else [],
+        reward_percent=reward_percent(receipt.public),
         is_private=is_private,
         opposed=sum(1 for value in influences if int(value) <= 0),
         log_index=receipt.log_index,

@@ -152,6 +152,8 @@ def _check_credits(receipt: Receipt) -> str | None:
         has_answer=public["outcome"] != crediting.NO_ANSWER,
         is_clear=(public.get("confidence") or {}).get("clear", True),
     )
+    model_id = UUID(public["model"]["id"]) if public["model"] else None
+    computed = crediting.reward(computed, public.get("retrieval"), model_id)
     if computed.outcome != public["outcome"]:
         raise BundleError(f"the outcome is {computed.outcome}")
     divided = divide_credits(int(public["contributors_amount"]), computed.credits, _terms(receipt))

@@ -242,6 +242,9 @@ SPECTACULAR_SETTINGS = {
 WORK_LEASE = timedelta(seconds=env.int("WORK_LEASE_SECONDS", default=120))
 WORK_ATTEMPTS = env.int("WORK_ATTEMPTS", default=3)
 WORKER_HEARTBEAT_SECONDS = env.int("WORKER_HEARTBEAT_SECONDS", default=5)
+# A folder with a transformers sentence encoder (safetensors and tokenizer.json) that finds records
+# for prompts; without one it is the base's own hidden states.
+RETRIEVAL_ENCODER = env.str("RETRIEVAL_ENCODER", default="")
 RUN_CHECKPOINT_SECONDS = env.float("RUN_CHECKPOINT_SECONDS", default=20.0)
 
 MEGABYTE = 1_000_000

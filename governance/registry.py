@@ -84,6 +84,12 @@ GOVERNED: dict[str, Governed] = _declared(
             "How many generations of ancestors a royalty reaches.",
         ),
         Governed(
+            "retrieval.reward_bps", "Reward for retrieved records", 500, Unit.BASIS_POINTS, 0,
+            5_000,
+            "Part of the contributors' part of a fee that goes, record by record, to the "
+            "contributors of the records that were put into the prompt.",
+        ),
+        Governed(
             "stake.contribution_min", "Smallest stake on a contribution", OPEN, Unit.WEI, 0,
             1_000_000 * OPEN,
             "What a contributor stakes at least where a contribution is staked.",

@@ -19,14 +19,34 @@ from accounts.fields import WeiSerializerField
 from ledger.selectors import refund_amount
 from modelfactory.models import Model
 from serving.errors import Refusal
-from serving.models import Completion, Deployment
+from serving.models import Completion, Deployment, RetrievalIndex
 from serving.services import deployments as service
+from serving.services import retrieval
+
+
+class RetrievalSerializer(serializers.ModelSerializer[RetrievalIndex]):
+    """Whether records are looked up before an answer; `done` of `total` have their vectors."""
+
+    class Meta:
+        model = RetrievalIndex
+        fields = ["state", "encoder", "done", "total", "failure_reason", "ready_at"]
+
+
+class RetrievalBody(serializers.Serializer[Any]):
+    on = serializers.BooleanField()
 
 
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     base_model = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
     model = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
     owner = serializers.SlugRelatedField[Any](slug_field="handle", read_only=True)
+    retrieval = serializers.SerializerMethodField()
+
+    @extend_schema_field(RetrievalSerializer(allow_null=True))
+    def get_retrieval(self, deployment: Deployment) -> dict[str, Any] | None:
+        """null where it was never switched on."""
+        index = RetrievalIndex.objects.filter(deployment=deployment).first()
+        return dict(RetrievalSerializer(index).data) if index else None
 
     class Meta:
         model = Deployment
@@ -39,6 +59,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
             "owner",
             "input_price",
             "output_price",
+            "retrieval",
             "failure_reason",
             "created_at",
             "live_at",
@@ -68,6 +89,7 @@ class CompletionSerializer(serializers.ModelSerializer[Completion]):
     refunded = WeiSerializerField(
         read_only=True, allow_null=True, help_text="Wei of the fee that were given back, or null."
     )
+    retrieved = serializers.SerializerMethodField()
 
     class Meta:
         model = Completion
@@ -82,6 +104,7 @@ class CompletionSerializer(serializers.ModelSerializer[Completion]):
             "finish_reason",
             "prompt_tokens",
             "completion_tokens",
+            "retrieved",
             "input_price",
             "output_price",
             "highest_fee",
@@ -94,6 +117,23 @@ class CompletionSerializer(serializers.ModelSerializer[Completion]):
             "created_at",
             "finished_at",
         ]
+
+    @extend_schema_field(
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "record": {"type": "string", "format": "uuid"},
+                    "distance": {"type": "string"},
+                },
+            },
+        }
+    )
+    def get_retrieved(self, completion: Completion) -> list[dict[str, str]]:
+        """The records that were put into the prompt: the first is cited as [1]."""
+        stated = (completion.retrieval or {}).get("records", [])
+        return [{"record": one["record"], "distance": one["distance"]} for one in stated]
 
     @extend_schema_field({"type": "array", "items": {"type": "object"}})
     def get_messages(self, completion: Completion) -> list[dict[str, str]]:
@@ -137,6 +177,21 @@ class DeploymentViewSet(viewsets.ReadOnlyModelViewSet[Deployment]):
         except Refusal as refusal:
             raise Refused(refusal) from refusal
         return Response(self.get_serializer(stopped).data)
+
+    @extend_schema(request=RetrievalBody, responses=DeploymentSerializer)
+    @action(detail=True, methods=["post"])
+    def retrieval(self, request: Request, name: str) -> Response:
+        """Switch on or off that records of the model's Datanets are put into prompts."""
+        body = RetrievalBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        user: Any = request.user
+        switch = retrieval.switch_on if body.validated_data["on"] else retrieval.switch_off
+        deployment = self.get_object()
+        try:
+            switch(deployment=deployment, acting_user=user, at=timezone.now())
+        except Refusal as refusal:
+            raise Refused(refusal) from refusal
+        return Response(self.get_serializer(deployment).data)
 
 
 class CompletionViewSet(viewsets.ReadOnlyModelViewSet[Completion]):

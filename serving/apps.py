@@ -10,8 +10,9 @@ class ServingConfig(AppConfig):
     def ready(self) -> None:
         from accounts import events, leases, pages
         from serving.models import UNFINISHED, Completion, Deployment, DeploymentState, Embedding
+        from serving.models.retrieval import RETRIEVAL_IN_WORK, RetrievalIndex
         from serving.selectors import deployment_url, model_deployment_url, pin_url
-        from serving.services import deployments, embeddings, running
+        from serving.services import deployments, embeddings, retrieval, running
 
         leases.register(
             Deployment,
@@ -31,6 +32,14 @@ class ServingConfig(AppConfig):
             requeue=embeddings.run_again,
             fail=embeddings.give_up,
         )
+        leases.register(
+            RetrievalIndex,
+            running_states=RETRIEVAL_IN_WORK,
+            requeue=retrieval.build_again,
+            fail=retrieval.give_up,
+        )
+        for verb in ("withdrawn", "taken_down"):
+            events.subscribe(f"datanets.record_{verb}", task="serving.tasks.record_withheld")
         events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
         pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))
         pages.register("deployment", deployment_url)

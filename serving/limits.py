@@ -31,6 +31,12 @@ PIN_PRICE = 10**15
 PIN_DAYS = 30
 PINNED_BYTES = 1 << 30
 
+# Records that are put into a prompt, and how much of a base's context they may take with what
+# stands between them.
+RETRIEVED_RECORDS = 4
+RETRIEVAL_TOKENS = 512
+RETRIEVAL_FRACTION = 4
+
 # Wei per token of a base that nobody has priced: 1 OPEN for a million tokens read.
 BASE_INPUT_PRICE = 10**12
 BASE_OUTPUT_PRICE = 3 * 10**12

@@ -43,6 +43,20 @@ def embed(embedding_id: str) -> None:
 
 
 @shared_task
+def build_retrieval(index_id: str) -> None:
+    from serving.retrieval import working
+
+    working.build(UUID(index_id))
+
+
+@shared_task
+def record_withheld(payload: dict[str, str]) -> None:
+    from serving.services import retrieval
+
+    retrieval.forget_record(record_id=UUID(payload["record_id"]))
+
+
+@shared_task
 def pin(base_id: str) -> None:
     from serving import workers
 

@@ -1,6 +1,6 @@
 from django.urls import include, path
 
-from serving import playground, views, views_engines, views_pins, views_replicas
+from serving import playground, views, views_engines, views_pins, views_replicas, views_retrieval
 
 app_name = "serving"
 urlpatterns = [
@@ -13,6 +13,7 @@ urlpatterns = [
     path("deployments/<slug:name>/stop/", views.stop, name="stop"),
     path("deployments/<slug:name>/start/", views.start, name="start"),
     path("deployments/<slug:name>/prices/", views.prices, name="prices"),
+    path("deployments/<slug:name>/retrieval/", views_retrieval.retrieval, name="retrieval"),
     path("deployments/<slug:name>/pin/", views_pins.pin, name="pin"),
     path("completions/", views.completions, name="completions"),
     path("completions.csv", views.completions_csv, name="completions_csv"),

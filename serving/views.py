@@ -25,6 +25,7 @@ from serving.errors import Refusal
 from serving.forms import DeployForm, PriceForm, price_text
 from serving.limits import BASE_INPUT_PRICE, BASE_OUTPUT_PRICE
 from serving.models import Completion, Deployment
+from serving.retrieval.prompting import terms_of as retrieval_terms
 from serving.services import deployments as service
 
 PER_PAGE = 25
@@ -65,6 +66,7 @@ def deployment(request: HttpRequest, name: str) -> HttpResponse:
             "traffic": selectors.traffic_of(found),
             "base": selectors.base_deployment_of(found) if found.model_id else None,
             "address": f"{settings.SITE_URL}/v1",
+            **retrieval_terms(found),
         },
     )
 

@@ -145,6 +145,11 @@ def run_completion(completion_id: UUID) -> None:
 def _generate(completion: Completion, watched: Watched, writer: streams.Writer) -> Answer | None:
     """Run the request and show its tokens; None where the lease was lost."""
     engine = engine_for(completion.deployment.base_model)
+    if completion.retrieval_tokens:
+        # Brings a second model into the process, which those who retrieve nothing never need.
+        from serving.retrieval import working
+
+        working.put_records(completion, watched.owner)
     request = Request(
         request_id=str(completion.pk),
         input_ids=tuple(completion.prompt_ids),

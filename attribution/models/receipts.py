@@ -48,6 +48,8 @@ class Attribution(WorkItem):
     split = models.JSONField()
     # By what the fee was divided, as `ledger.fees` writes it; None where there was no hold.
     terms = models.JSONField(null=True, blank=True)
+    # The records that were put into the prompt, as `attribution.retrievals` reads it.
+    retrieval = models.JSONField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]

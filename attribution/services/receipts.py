@@ -41,11 +41,13 @@ def request_attribution(
     at: datetime,
     payer_id: UUID | None = None,
     terms: Terms | None = None,
+    retrieval: dict[str, Any] | None = None,
 ) -> Attribution:
     """Ask for a completion's receipt, in the caller's transaction; asked again, nothing changes.
 
     `terms` are those that the fee was divided by; None where there was no hold. `payer_id` is who
-    asked; without it, whose hold paid. A free completion has no hold.
+    asked; without it, whose hold paid. A free completion has no hold. `retrieval` is what was put
+    into the prompt (`attribution.retrievals`).
     """
     with transaction.atomic():
         attribution, is_new = Attribution.objects.get_or_create(
@@ -64,6 +66,7 @@ def request_attribution(
                 "output_price": output_price,
                 "split": split_as_json(split),
                 "terms": fees.to_json(terms) if terms else None,
+                "retrieval": retrieval,
                 "lease_expires_at": at + settings.WORK_LEASE,
             },
         )

@@ -20,7 +20,7 @@ from accounts import audit, events
 from accounts.blobs import put_many
 from accounts.ids import uuid7
 from accounts.models import Blob
-from attribution import bodies, crediting
+from attribution import bodies, crediting, retrievals
 from attribution.bodies import Evidence, Money
 from attribution.models import (
     Attribution,
@@ -87,13 +87,15 @@ class _Work:
     def __init__(self, attribution: Attribution, evidence: Evidence, sketch: Blob | None) -> None:
         self.attribution, self.evidence, self.sketch = attribution, evidence, sketch
         self.money = Money(0, None)
-        self.credited = crediting.credit(
+        credited = crediting.credit(
             influences=evidence.influences,
             counts=evidence.counts,
             model_id=attribution.model_id,
             has_answer=evidence.has_answer,
             is_clear=evidence.confidence is None or evidence.confidence.clear,
         )
+        retrieval = retrievals.public_part(attribution.retrieval)
+        self.credited = crediting.reward(credited, retrieval, attribution.model_id)
 
 
 def _store_sketches(scored: Sequence[Scored]) -> dict[UUID, Blob]:

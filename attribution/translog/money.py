@@ -202,7 +202,28 @@ def check_credits(receipt: Mapping[str, Any]) -> str | None:
 
 
 def _expected_credits(receipt: Mapping[str, Any], model: str | None) -> dict[str, int]:
-    """Parts of 10**9 by credit: contributors by their shares, else treasuries by records."""
+    """Parts of 10**9 by credit: those of influence, and the reward of what was retrieved."""
+    credits = _influence_credits(receipt, model)
+    retrieval = receipt.get("retrieval")
+    if model is None or not retrieval or not integer(retrieval["reward_ppb"]):
+        return credits
+    part = integer(retrieval["reward_ppb"])
+    if not 0 < part <= PARTS:
+        raise MoneyError("the reward of retrieved records is no part of the whole")
+    counts = {name: integer(count) for name, count in retrieval["groups"].items()}
+    if any(count <= 0 for count in counts.values()):
+        raise MoneyError("a group of retrieved records has none")
+    weights: dict[str, int] = defaultdict(int)
+    for key, share in credits.items():
+        weights[key] += share * (PARTS - part)
+    for name, share in apportion(PARTS, counts).items():
+        contributor, datanet, _ = name.split("|")
+        weights[_key("contributor", contributor, datanet, model)] += share * part
+    return {key: share for key, share in apportion(PARTS, weights).items() if share}
+
+
+def _influence_credits(receipt: Mapping[str, Any], model: str | None) -> dict[str, int]:
+    """Contributors by their shares, else treasuries by records."""
     if model is None:
         return {}
     parts: dict[str, int] = defaultdict(int)

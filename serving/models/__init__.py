@@ -9,6 +9,7 @@ from serving.models.embeddings import Embedding, EmbeddingState
 from serving.models.engines import EngineReport
 from serving.models.pins import Pin, PinState
 from serving.models.replicas import Replica, ReplicaAdapter, ReplicaKind, ReplicaState
+from serving.models.retrieval import RecordVector, RetrievalIndex, RetrievalState
 
 __all__ = [
     "UNFINISHED",
@@ -22,8 +23,11 @@ __all__ = [
     "EngineReport",
     "Pin",
     "PinState",
+    "RecordVector",
     "Replica",
     "ReplicaAdapter",
     "ReplicaKind",
     "ReplicaState",
+    "RetrievalIndex",
+    "RetrievalState",
 ]

@@ -89,6 +89,10 @@ class Completion(WorkItem):
     answer_ids = ArrayField(models.IntegerField(), default=list)
     # {"prompt": […], "answer": […]}, each place [token, logprob, [[token, logprob], …]].
     logprobs = models.JSONField(null=True, blank=True)
+    # Tokens that records may take in the prompt, held for; then which records were put there, as
+    # `attribution.retrievals` reads it. None until a worker has looked.
+    retrieval_tokens = models.PositiveIntegerField(default=0)
+    retrieval = models.JSONField(null=True, blank=True)
     finish_reason = models.CharField(max_length=20, blank=True, default="")
     prompt_tokens = models.PositiveIntegerField()
     cached_tokens = models.PositiveIntegerField(default=0)

@@ -49,7 +49,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         )
 
     def with_parts(self) -> DeploymentQuerySet:
-        return self.select_related("model", "base_model", "owner")
+        return self.select_related("model", "base_model", "owner", "retrieval")
 
 
 class Deployment(WorkItem):

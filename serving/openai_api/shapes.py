@@ -166,7 +166,7 @@ def usage(completions: Sequence[Completion]) -> dict[str, Any]:
     }
 
 
-def _several(bills: list[dict[str, str]]) -> dict[str, Any]:
+def _several(bills: list[dict[str, Any]]) -> dict[str, Any]:
     """The first choice's bill, with those of the others and the sum where there are others."""
     if len(bills) == 1:
         return dict(bills[0])
@@ -174,10 +174,16 @@ def _several(bills: list[dict[str, str]]) -> dict[str, Any]:
     return bills[0] | {"fee_wei": str(whole), "choices": bills}
 
 
-def bill(completion: Completion) -> dict[str, str]:
-    """What the answer cost, and the id under which its receipt will be found, in some seconds."""
-    return {
+def bill(completion: Completion) -> dict[str, Any]:
+    """What the answer cost, and the id under which its receipt will be found, in some seconds.
+
+    `retrieved`, where records were put into the prompt, are their ids: the first is cited as [1].
+    """
+    told: dict[str, Any] = {
         "completion_id": str(completion.pk),
         "receipt_id": str(completion.pk),
         "fee_wei": str(completion.fee),
     }
+    if completion.retrieval:
+        told["retrieved"] = [one["record"] for one in completion.retrieval["records"]]
+    return told

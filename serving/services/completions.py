@@ -39,6 +39,7 @@ from serving.limits import (
 from serving.models import Completion, CompletionState, Deployment
 from serving.prompts import Prompt, prepare, tokenizer_of
 from serving.questions import Question, Sampling
+from serving.retrieval.prompting import budget_of
 from serving.services.deployments import check_base_is_served
 from serving.terms import terms_for
 from serving.warm import warm_queue
@@ -53,6 +54,8 @@ class Quote:
     prompt: Prompt
     max_tokens: int
     highest_fee: int
+    # Tokens that retrieved records may take beside the prompt, in the fee already.
+    retrieval_tokens: int = 0
 
 
 def quote(
@@ -69,7 +72,9 @@ def quote(
     base = deployment.base_model
     prompt = prepare(question, base)
     room = base.context_length - len(prompt.ids)
+    retrieved = budget_of(deployment, question, room, max_tokens)
     if max_tokens is None:
+        room -= retrieved
         max_tokens = min(DEFAULT_MAX_TOKENS, room)
     if max_tokens < 1:
         raise InvalidRequest("max_tokens is at least 1.", parameter="max_tokens")
@@ -79,8 +84,8 @@ def quote(
             f"they may be {base.context_length}. Ask for at most {room}.",
             parameter="max_tokens",
         )
-    read = 0 if prompt_is_paid else len(prompt.ids) * deployment.input_price
-    return Quote(prompt, max_tokens, read + max_tokens * deployment.output_price)
+    read = 0 if prompt_is_paid else (len(prompt.ids) + retrieved) * deployment.input_price
+    return Quote(prompt, max_tokens, read + max_tokens * deployment.output_price, retrieved)
 
 
 def check_tokens(sampling: Sampling, base: BaseModel) -> None:
@@ -158,6 +163,7 @@ def start_completion(
         prompt=offer.prompt.text,
         prompt_ids=offer.prompt.ids,
         prompt_tokens=len(offer.prompt.ids),
+        retrieval_tokens=offer.retrieval_tokens,
         sampling=sampling.to_json(offer.max_tokens),
         input_price=input_price,
         output_price=deployment.output_price,

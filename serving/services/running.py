@@ -18,6 +18,7 @@ from django.db.models import F
 
 from accounts import leases, rate_limits
 from attribution.services.receipts import request_attribution
+from governance.selectors import governed
 from ledger.fees import Terms
 from ledger.models import Hold
 from ledger.services.holds import Capture, Refs, capture_many, terms_of
@@ -74,6 +75,37 @@ class Ended:
     completion_id: UUID
     owner: str
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """A prompt with records in it; `stated` is {"method", "records"} (`attribution.retrievals`)."""
+
+    prompt: str
+    prompt_ids: list[int]
+    stated: dict[str, Any]
+
+
+def note_retrieved(*, completion: Completion, owner: str, found: Retrieved | None) -> None:
+    """Keep the prompt as the model reads it, before anything is answered; None: no records.
+
+    The reward is that of the parameters by which its fee was held. Nothing where the lease was
+    lost.
+    """
+    completion.retrieval = {}
+    changed: dict[str, Any] = {"retrieval": completion.retrieval}
+    if found is not None:
+        points = governed("retrieval.reward_bps", completion.parameter_version)
+        completion.retrieval = {**found.stated, "reward_ppb": points * 10**5}
+        completion.prompt = storable(found.prompt)
+        completion.prompt_ids = found.prompt_ids
+        completion.prompt_tokens = len(found.prompt_ids)
+        names = ("retrieval", "prompt", "prompt_ids", "prompt_tokens")
+        changed = {name: getattr(completion, name) for name in names}
+    rows = Completion.objects.filter(
+        pk=completion.pk, lease_owner=owner, state=CompletionState.RUNNING
+    )
+    rows.update(**changed)
 
 
 def settle(*, completion_id: UUID, owner: str, answer: Answer, at: datetime) -> Completion | None:
@@ -237,6 +269,7 @@ def _attribute(completion: Completion, hold: Hold | None, at: datetime) -> None:
         input_price=completion.input_price,
         output_price=completion.output_price,
         payer_id=completion.payer_id,
+        retrieval=completion.retrieval or None,
         at=at,
     )
 
