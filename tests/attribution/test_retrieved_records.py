@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.urls import reverse
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attribution import crediting
@@ -52,6 +52,7 @@ people = st.dictionaries(st.integers(1, 6).map(group), st.integers(-5, 10**30), 
 retrieved = st.dictionaries(st.integers(1, 6).map(group), st.integers(1, 4), min_size=1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(people, retrieved, st.integers(0, 500_000_000))
 def test_the_offline_verifier_comes_to_the_same_parts(influences, groups, part):
     counts = dict.fromkeys(influences, 1)
