@@ -2,7 +2,7 @@ from typing import Any
 
 from django.urls import path
 
-from attribution import api
+from attribution import api, api_graph
 
 listing: dict[str, Any] = {"get": "list"}
 single: dict[str, Any] = {"get": "retrieve"}
@@ -15,6 +15,12 @@ urlpatterns = [
     path("receipts/<uuid:pk>/", receipt(single), name="api-receipt"),
     path("receipts/<uuid:pk>/proof/", receipt(proof), name="api-receipt-proof"),
     path("receipts/<uuid:pk>/private/", receipt(private), name="api-receipt-private"),
+    path("graph/", api_graph.GraphView.as_view(), name="api-graph"),
+    path(
+        "leaderboards/<str:kind>/",
+        api_graph.LeaderboardView.as_view(),
+        name="api-leaderboard",
+    ),
     path("indexes/", api.IndexViewSet.as_view(listing), name="api-indexes"),
     path("indexes/<slug:slug>/", api.IndexViewSet.as_view(single), name="api-index"),
 ]

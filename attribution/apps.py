@@ -48,4 +48,9 @@ class AttributionConfig(AppConfig):
         pages.register(
             "receipt_of_completion", lambda pk: reverse("attribution:receipt_for", args=[pk])
         )
+        for kind in ("contributor", "datanet", "model", "record"):
+            pages.register(
+                f"influence_of_{kind}",
+                lambda pk, kind=kind: reverse("attribution:over_time", args=[kind, pk]),
+            )
         pages.register("receipt", lambda pk: reverse("attribution:receipt", args=[pk]))

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from attribution import urls_log
-from attribution.views import by_file, indexes, receipts
+from attribution.views import by_file, graph, indexes, receipts
 
 app_name = "attribution"
 urlpatterns = [
@@ -13,6 +13,9 @@ urlpatterns = [
     path("receipts/<uuid:pk>/proof.json", receipts.proof, name="proof"),
     path("receipts/<uuid:pk>/private.json", receipts.private, name="private"),
     path("receipts/<uuid:pk>/erase/", receipts.erase, name="erase"),
+    path("leaderboards/<str:kind>/", graph.leaderboard, name="leaderboard"),
+    path("graph/", graph.payments, name="graph"),
+    path("graph/over-time/<str:kind>/<uuid:pk>/", graph.over_time, name="over_time"),
     path("verify/file/", by_file.verify_by_file, name="verify_by_file"),
     path("indexes/<str:root>/", indexes.index, name="index"),
     path("indexes/<str:root>/proof/<str:name>.json", indexes.statement, name="index_statement"),
