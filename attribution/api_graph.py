@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound, ValidationError
 
@@ -52,12 +52,14 @@ class LeaderSerializer(serializers.Serializer[Any]):
     answers = serializers.IntegerField()
 
 
-@extend_schema(
-    operation_id="graph_list",
-    parameters=[
-        *(OpenApiParameter(name, OpenApiTypes.UUID) for name in graph.CHOICES),
-        PERIOD,
-    ],
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="graph_list",
+        parameters=[
+            *(OpenApiParameter(name, OpenApiTypes.UUID) for name in graph.CHOICES),
+            PERIOD,
+        ],
+    )
 )
 class GraphView(generics.ListAPIView[ContributorShare]):
     """Datanet, model, completion and payment of every credit, newest first. Open to everyone."""
@@ -77,7 +79,15 @@ class GraphView(generics.ListAPIView[ContributorShare]):
         return graph.payments(self.request.user, at=timezone.now(), period=period, **chosen)
 
 
-@extend_schema(operation_id="leaderboards_list", parameters=[PERIOD])
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="leaderboards_list",
+        parameters=[
+            OpenApiParameter("kind", str, OpenApiParameter.PATH),
+            PERIOD,
+        ],
+    )
+)
 class LeaderboardView(generics.ListAPIView[Any]):
     """`kind` is contributors, datanets or models; who was paid most comes first."""
 

@@ -234,6 +234,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_NAME_OVERRIDES": {
         "PoolSlashState": "ledger.models.pools.PoolSlash.State",
+        "ShareKind": "attribution.models.receipts.ContributorShare.Kind",
         "SlashReason": "datanets.models.slashes.SlashReason",
     },
 }
