@@ -21,6 +21,7 @@ from accounts.spreadsheets import Amount, Cell
 from ledger.selectors import refund_of, refunded_of
 from ledger.words import open_text
 from serving import answering, prompt_pieces, selectors, usage
+from serving.citing import cited
 from serving.errors import Refusal
 from serving.forms import DeployForm, PriceForm, price_text
 from serving.limits import BASE_INPUT_PRICE, BASE_OUTPUT_PRICE
@@ -155,6 +156,7 @@ def completion(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
     context = {
         "completion": found,
+        "answer": cited(found),
         "pieces": prompt_pieces.pieces_of(found),
         "refund": refund_of(found.pk),
     }

@@ -28,6 +28,8 @@ function passagesOf(list, text) {
 function mark(list) {
   const answer = answerOf(list);
   if (!answer || answer.dataset.marked) return;
+  // Links to cited records are worth more than marks, which would take their place.
+  if (answer.querySelector("[data-citation]")) return;
   const text = answer.textContent;
   const pieces = [];
   let done = 0;

@@ -16,6 +16,7 @@ from datanets.services.versions import publish_version
 from ledger.models import Account
 from modelfactory.models import RunVersion
 from serving import workers
+from serving.citing import cited
 from serving.errors import NotDeployable
 from serving.models import Completion, RecordVector, RetrievalIndex
 from serving.questions import Question, Sampling
@@ -224,3 +225,13 @@ def test_the_api_switches_it_and_tells_how_far_it_is(client, tuned, builder, str
     assert told["retrieval"]["state"] == "QUEUED"
     told = client.post(address, {"on": False}, content_type="application/json").json()
     assert told["retrieval"]["state"] == "OFF"
+
+
+def test_a_citation_in_an_answer_leads_to_its_record():
+    record = "018f0000-0000-7000-8000-000000000001"
+    answer = Completion(
+        answer="<b> as [1] says, not [2]", retrieval={"records": [{"record": record}]}
+    )
+    shown = cited(answer)
+    assert f'{record}/">[1]</a> says, not [2]' in shown
+    assert shown.startswith("&lt;b&gt; as <a ")
