@@ -1,7 +1,12 @@
+from collections.abc import Callable
 from uuid import UUID
 
 from django.apps import AppConfig
 from django.urls import reverse
+
+
+def _over_time(kind: str) -> Callable[[UUID | str], str]:
+    return lambda pk: reverse("attribution:over_time", args=[kind, pk])
 
 
 class AttributionConfig(AppConfig):
@@ -49,8 +54,5 @@ class AttributionConfig(AppConfig):
             "receipt_of_completion", lambda pk: reverse("attribution:receipt_for", args=[pk])
         )
         for kind in ("contributor", "datanet", "model", "record"):
-            pages.register(
-                f"influence_of_{kind}",
-                lambda pk, kind=kind: reverse("attribution:over_time", args=[kind, pk]),
-            )
+            pages.register(f"influence_of_{kind}", _over_time(kind))
         pages.register("receipt", lambda pk: reverse("attribution:receipt", args=[pk]))

@@ -19,7 +19,7 @@ from attribution.selectors import grouped_training_records
 from datanets.ingest import payload as payloads
 from serving import carrying, streams
 from serving.limits import RETRIEVED_RECORDS
-from serving.models import Completion, RetrievalIndex, RetrievalState
+from serving.models import Completion, CompletionKind, RetrievalIndex, RetrievalState
 from serving.questions import Question
 from serving.retrieval.encoders import encoder_for
 from serving.retrieval.prompting import with_records, words_of
@@ -56,7 +56,7 @@ def _build(index: RetrievalIndex, owner: str) -> None:
         owner=owner,
         encoder=encoder.name,
         dimensions=encoder.embedder.dimensions,
-        total=sum(1 for _ in grouped_training_records(deployment.model)),
+        total=sum(1 for _ in _texts(index)),
     )
     done = 0
     records = _texts(index)
@@ -65,7 +65,7 @@ def _build(index: RetrievalIndex, owner: str) -> None:
             "record_id", flat=True
         ))  # fmt: skip
         wanted = [one for one in chunk if one[0] not in made]
-        vectors = encoder.vectors([text for _, _, text in wanted]) if wanted else []
+        vectors = encoder.vectors([text for _, _, text in wanted])
         done += len(chunk)
         lines = [
             (pk, group, [float(one) for one in vector])
@@ -77,7 +77,9 @@ def _build(index: RetrievalIndex, owner: str) -> None:
 
 
 def _texts(index: RetrievalIndex) -> Iterator[tuple[UUID, str, str]]:
-    for record, group in grouped_training_records(index.deployment.model):
+    model = index.deployment.model
+    assert model is not None  # A base's retrieval cannot be switched on.
+    for record, group in grouped_training_records(model):
         yield record.record_id, str(group), payloads.excerpt(record.payload, CHARACTERS)
 
 
@@ -103,7 +105,9 @@ def _found(completion: Completion) -> running.Retrieved | None:
     encoder = encoder_for(deployment.base_model) if index else None
     if index is None or encoder is None or encoder.name != index.encoder:
         return None
-    question = Question(completion.kind, messages=completion.messages, text=completion.prompt)
+    question = Question(
+        CompletionKind(completion.kind), messages=completion.messages, text=completion.prompt
+    )
     words = words_of(question)
     streams.close_idle_connection()
     vector = encoder.vectors([words])[0]
