@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("attribution", "0004_past_indexes"),
+        ("attribution", "0005_unclear_influence_and_audits"),
     ]
 
     operations = [
