@@ -42,14 +42,17 @@ BRIEF_RECORDS = 5
 SNIPPET = 200
 
 
-def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Group]]:
+def grouped_training_records(
+    model: Model, *, every: bool = False
+) -> Iterator[tuple[TrainingRecord, Group]]:
     """The model's training records, each with who is paid for it.
 
     A record that stands in several of the run's versions counts for the first of them, as in
     training; those of the models that it was made from come after its own. Records that were
     withdrawn or taken down since are left out. Of a cluster of near-duplicates one record counts,
     and pays the contributor of the cluster's origin, in the name of the Datanet and version by
-    which it came into the model.
+    which it came into the model. `every` record, copies too, is for indexes of before and those
+    whose clusters have changed since.
     """
     gone = withheld_from(model)
     version_of: dict[UUID, UUID] = {}
@@ -61,7 +64,8 @@ def grouped_training_records(model: Model) -> Iterator[tuple[TrainingRecord, Gro
     counted: set[UUID] = set()
     for record in training_records(model.pk):
         payee = payees[record.record_id]
-        if record.record_id not in gone and payee.origin_id not in counted:
+        is_new = every or payee.origin_id not in counted
+        if record.record_id not in gone and is_new:
             counted.add(payee.origin_id)
             version = version_of[record.record_id]
             yield record, Group(payee.contributor_id, record.datanet_id, version)

@@ -231,12 +231,13 @@ def scorer_for(row: Index, model: Model) -> Scorer:
         return scorer
 
 
-def examples_of(model: Model) -> list[IndexedExample]:
-    """The model's training records as it saw them, in groups of contributor, Datanet, version."""
+def examples_of(model: Model, *, every: bool = False) -> list[IndexedExample]:
+    """The model's training records as it saw them, in groups of contributor, Datanet, version; one
+    of each cluster of near-duplicates, or with `every` all."""
     tokenizer = load_tokenizer(model.base_model.path)
     cutoff = model.run.parsed_recipe.cutoff
     found = []
-    for record, group in selectors.grouped_training_records(model):
+    for record, group in selectors.grouped_training_records(model, every=every):
         example = render_example(record.payload, tokenizer, cutoff)
         found.append(
             IndexedExample(

@@ -87,10 +87,10 @@ def test_a_sketch_that_its_record_does_not_give_is_found(row, monkeypatch):
 def test_a_record_that_became_another_is_named(row, monkeypatch):
     real = workers.examples_of
 
-    def changed(model):
+    def changed(model, **options):
         from dataclasses import replace
 
-        return [replace(one, input_ids=[*one.input_ids[:-1], 7]) for one in real(model)]
+        return [replace(one, input_ids=[*one.input_ids[:-1], 7]) for one in real(model, **options)]
 
     monkeypatch.setattr(workers, "examples_of", changed)
     with pytest.raises(RecordError, match="it is not what was indexed"):

@@ -161,3 +161,6 @@ def test_copies_alone_pay_the_contributor_of_the_origin(draft, builder, copied):
     assert paid == {victims[0].contributor_id}
     assert {group.datanet for group in groups.values()} == {theirs.datanet_id}
     assert sum(pk in {one.pk for one in made} for pk in groups) == 2
+    every = {record.record_id for record, _ in grouped_training_records(model, every=True)}
+    # Six copies of two records, the first of which is held out.
+    assert len(every) == len(groups) + 3
