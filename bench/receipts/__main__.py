@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="10 minutes, and 60 s of burst")
     parser.add_argument("--steady", type=float, help="seconds at 50 a second")
     parser.add_argument("--burst", type=float, help="seconds at 600 a second")
+    parser.add_argument("--leaves", action="store_true", help="the log alone")
     parser.add_argument("--writers", type=int, default=2, help="worker processes")
     parser.add_argument("--sketch-bytes", type=int, default=65_536)
     options = parser.parse_args()
@@ -48,8 +49,8 @@ def main() -> int:
     ):
         from bench.receipts import load, world
 
-        few = int(STEADY * min(steady, WHOLE))
-        many = int(BURST * min(burst, WHOLE_BURST))
+        few = 0 if options.leaves else int(STEADY * min(steady, WHOLE))
+        many = 0 if options.leaves else int(BURST * min(burst, WHOLE_BURST))
         made = world.make(few + many, options.sketch_bytes)
         for name, write, numbers, rate, judged in (
             (f"leaves, {STEADY}/s for {steady:.0f} s", load.leaves_alone,
