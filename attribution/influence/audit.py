@@ -12,7 +12,7 @@ within the stated tolerances, and otherwise it *differs*.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,6 +89,7 @@ def audit(
         float(header["sketch_clip"]),
     )
     chosen = [examples[name] for name in ordered]
+    config = replace(config, sketch_block=index.sketch_block)  # older ones are not turned
     made = make_shard(scorer.model, scorer.factors, selection, chosen, config, beat)
     verdicts = {
         name: _record_verdict(scorer, row_of[name], made, place)
