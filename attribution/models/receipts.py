@@ -144,6 +144,8 @@ class Receipt(Entity):
             models.Index(fields=["payer", "-id"], name="receipt_by_payer"),
             models.Index(fields=["leaf_hash"], name="receipt_by_leaf"),
             models.Index(fields=["-created_at"], name="receipt_by_time"),
+            # Sums over a period: leaderboards, the last 90 days.
+            models.Index(fields=["at"], name="receipt_by_answer_time"),
         ]
         triggers = [
             pgtrigger.Protect(name="is_never_deleted", operation=pgtrigger.Delete),
