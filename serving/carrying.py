@@ -49,10 +49,14 @@ def carry_in_turn(completion_id: UUID, answering: Answering, turns: Turns) -> No
 def carry(completion_id: UUID, answering: Answering, turns: Turns | None = None) -> None:
     """Claim, answer, charge. Called once for each message; only the claim's winner works."""
     owner = f"{leases.worker_name()}:{uuid7()}"
-    completion = running.claim(completion_id=completion_id, owner=owner, at=timezone.now())
-    if completion is None:
-        if turns is not None:
+    completion = None
+    try:
+        completion = running.claim(completion_id=completion_id, owner=owner, at=timezone.now())
+    finally:
+        # Also where the database was away: a place that is never given back is lost for ever.
+        if completion is None and turns is not None:
             turns.missed()
+    if completion is None:
         return
     with turns.taken(completion) if turns is not None else nullcontext():
         _carry(completion, owner, answering)

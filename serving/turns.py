@@ -23,6 +23,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from serving.external.routing import QUEUE, queue_of
 from serving.models import Completion, CompletionState
 from serving.services.completions import enqueue
 
@@ -157,6 +158,8 @@ def wake(bases: Sequence[str], places: int, *, at: datetime) -> int:
         .select_related("deployment__base_model")
         .order_by("id")[:places]
     )
-    for completion in waiting:
+    # What servers elsewhere answer has its message on their queue, where more would only pile up.
+    own = [one for one in waiting if queue_of(one.deployment.base_model, at=at) != QUEUE]
+    for completion in own:
         enqueue(completion, at, to_anybody=True)
-    return len(waiting)
+    return len(own)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts import api_keys
@@ -13,6 +14,7 @@ from accounts.models import ApiKey, OutboxMessage, User
 from serving import carrying
 from serving.models import Completion
 from serving.questions import Question, Sampling
+from serving.services import running
 from serving.services.completions import start_completion
 from serving.services.running import Answer
 from serving.turns import Turns, wake
@@ -128,3 +130,28 @@ def test_what_waits_though_there_are_places_gets_a_message_again(asks, client_pe
     told = OutboxMessage.objects.order_by("id").values_list("args", flat=True)
     assert list(told) == [[str(one.pk)] for one in waiting[:2]]
     assert wake(["another"], 2, at=now + timedelta(seconds=2)) == 0
+
+
+def test_a_database_that_is_away_takes_no_place_for_ever(asks, client_person, monkeypatch):
+    turns = Turns(most=2)
+    waiting = asks(client_person)
+
+    def away(**_: object) -> None:
+        raise OperationalError("the server closed the connection")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(running, "claim", away)
+        for _ in range(3):
+            with pytest.raises(OperationalError):
+                carrying.carry_in_turn(waiting.pk, lambda *_: None, turns)
+    assert turns.first(waiting.pk) == waiting.pk
+
+
+def test_what_is_answered_elsewhere_gets_no_message_from_engines_here(
+    asks, client_person, monkeypatch
+):
+    asks(client_person)
+    OutboxMessage.objects.all().delete()
+    monkeypatch.setattr("serving.turns.queue_of", lambda base, at: "external")
+    assert wake(["starter"], 2, at=timezone.now() + timedelta(seconds=2)) == 0
+    assert not OutboxMessage.objects.exists()
