@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
 from typing import Any
@@ -46,11 +47,20 @@ class Body(msgspec.Struct, kw_only=True):
         return list(given)
 
 
-async def answer(raw: bytes, key: ApiKey) -> HttpResponse:
-    """Hold, wait, and give the vectors. Raises a Refusal."""
+async def start(raw: bytes, key: ApiKey) -> tuple[Embedding, Body]:
+    """Count and hold. Raises a Refusal."""
     body = bodies.read(raw, Body)
-    made = await off_loop(_start, body, key)
-    await streams.wait_for_end(made.pk, lambda: off_loop(_is_final, made.pk))
+    return await off_loop(_start, body, key), body
+
+
+async def answer(made: Embedding, body: Body) -> HttpResponse:
+    """Wait for the vectors and give them. Raises a Refusal; taken back where the client leaves."""
+    try:
+        await streams.wait_for_end(made.pk, lambda: off_loop(_is_final, made.pk))
+    except asyncio.CancelledError:
+        # Shielded: the client's going away cancels this very task.
+        await asyncio.shield(asyncio.ensure_future(off_loop(_take_back, made.pk)))
+        raise
     done = await off_loop(_fetch, made.pk)
     if done.state != EmbeddingState.SUCCEEDED:
         raise AnswerFailed(done.failure_reason or "The model could not answer.")
@@ -74,7 +84,11 @@ def _start(body: Body, key: ApiKey) -> Embedding:
 def _is_final(pk: UUID) -> bool:
     """Ended, or so late that neither worker nor sweeper will come: nobody waits for ever."""
     found = Embedding.objects.get(pk=pk)
-    return found.is_final or timezone.now() > found.created_at + service.DEADLINE * 2
+    return found.is_final or timezone.now() > found.created_at + service.GIVEN_UP
+
+
+def _take_back(pk: UUID) -> None:
+    service.take_back(embedding_id=pk, at=timezone.now())
 
 
 def _fetch(pk: UUID) -> Embedding:

@@ -83,7 +83,9 @@ async def completions(request: HttpRequest, key: ApiKey) -> HttpResponseBase:
 
 @openai_view("POST")
 async def embeddings(request: HttpRequest, key: ApiKey) -> HttpResponse:
-    return await vectors.answer(_raw(request), key)
+    async with _starting.turn(_who(request)):
+        made, body = await vectors.start(_raw(request), key)
+    return await vectors.answer(made, body)
 
 
 @openai_view("GET")

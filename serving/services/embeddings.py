@@ -34,9 +34,12 @@ from serving.models import Deployment, Embedding, EmbeddingState
 from serving.prompts import tokenizer_of
 
 CAUSE = "embedding"
+LATE = "It was not answered in time. You were not charged."
 DEADLINE = timedelta(minutes=5)
 # The hold outlives the deadline and every attempt of a worker.
 HOLD_SLACK = timedelta(minutes=30)
+# After so long whoever asked was told that nothing came; what comes then is not charged.
+GIVEN_UP = DEADLINE * 2
 KEPT = timedelta(hours=1)
 
 
@@ -55,16 +58,17 @@ def start_embedding(
     PromptTooLong, TooManyRequests, NoWorker, NoBalance, KeyCapReached and NotSpendable; nothing is
     written then.
     """
-    inputs = _counted(deployment, texts)
-    queue = deployment.queue
-    if not live_workers(queue=queue, at=at).exists():
-        raise NoWorker(f"No live worker makes vectors of {deployment.name}: none on {queue}.")
+    # First, since it costs least: a flood is refused before its tokens are counted.
     waiting = Embedding.objects.filter(payer=payer, state__in=Embedding.UNFINISHED).count()
     if waiting >= UNFINISHED_PER_PERSON:
         raise TooManyRequests(
             f"You have {waiting} requests that are not answered yet; "
             f"try again in {RETRY_AFTER_SECONDS} seconds."
         )
+    inputs = _counted(deployment, texts)
+    queue = deployment.queue
+    if not live_workers(queue=queue, at=at).exists():
+        raise NoWorker(f"No live worker makes vectors of {deployment.name}: none on {queue}.")
     tokens = sum(map(len, inputs))
     made = Embedding(
         id=uuid7(),
@@ -106,11 +110,17 @@ def claim(*, embedding_id: UUID, owner: str, at: datetime) -> Embedding | None:
 def settle(
     *, embedding_id: UUID, owner: str, vectors: bytes, dimensions: int, at: datetime
 ) -> Embedding | None:
-    """Charge for the vectors and keep them to be fetched; None where the lease was lost."""
+    """Charge for the vectors and keep them to be fetched; None where the lease was lost.
+
+    Vectors that come after everybody gave up are not charged: they could not be fetched.
+    """
     with transaction.atomic():
         made = _owned(embedding_id, owner)
         if made is None:
             return None
+        if made.created_at + GIVEN_UP < at:
+            _fail(made, LATE, at)
+            return made
         if made.hold_id is not None:
             hold = Hold.objects.get(pk=made.hold_id)
             entry = capture_hold(
@@ -135,11 +145,23 @@ def fail(*, embedding_id: UUID, owner: str, reason: str, at: datetime) -> None:
             _fail(made, reason, at)
 
 
+def take_back(*, embedding_id: UUID, at: datetime) -> None:
+    """Whoever asked went away. Before a worker took it, it costs nothing; after, it goes on."""
+    with transaction.atomic():
+        made = (
+            Embedding.objects.select_for_update(of=("self",))
+            .filter(pk=embedding_id, state=EmbeddingState.HELD)
+            .first()
+        )
+        if made is not None:
+            _fail(made, "Taken back before it began. You were not charged.", at)
+
+
 def run_again(pk: UUID, at: datetime) -> None:
     """For the sweeper: its worker did not come back, or its message was lost."""
     made = Embedding.objects.select_related("deployment__base_model").get(pk=pk)
     if made.created_at + DEADLINE <= at:
-        _fail(made, "It was not answered in time. You were not charged.", at)
+        _fail(made, LATE, at)
         return
     never_taken = made.state == EmbeddingState.HELD
     Embedding.objects.filter(pk=pk).update(

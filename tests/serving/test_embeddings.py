@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import numpy as np
@@ -13,6 +14,7 @@ from ledger.models import Account, Entry, Hold
 from serving import embedding_work
 from serving.errors import InvalidRequest, KeyCapReached, NoBalance, NoWorker, PromptTooLong
 from serving.models import Deployment, Embedding
+from serving.openai_api import embeddings as vectors
 from serving.services import embeddings as service
 from tests.ledger.books import OPEN, balance_of
 from tests.serving.conftest import beat
@@ -88,6 +90,51 @@ def test_a_worker_that_died_is_followed_by_another_and_then_given_up(start, clie
     made.refresh_from_db()
     assert made.state == "FAILED"
     assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
+
+
+def test_what_comes_after_everybody_gave_up_is_not_charged(start, client_person):
+    made = start()
+    service.claim(embedding_id=made.pk, owner="slow", at=timezone.now())
+    late = made.created_at + service.GIVEN_UP + timedelta(seconds=1)
+    service.settle(embedding_id=made.pk, owner="slow", vectors=bytes(8), dimensions=2, at=late)
+    made.refresh_from_db()
+    assert (made.state, made.vectors) == ("FAILED", None)
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
+
+
+def test_who_leaves_before_a_worker_took_it_pays_nothing(start, client_person):
+    made, taken = start(), start()
+    service.claim(embedding_id=taken.pk, owner="here", at=timezone.now())
+    for one in (made, taken):
+        service.take_back(embedding_id=one.pk, at=timezone.now())
+        one.refresh_from_db()
+    assert (made.state, taken.state) == ("FAILED", "RUNNING")
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - taken.fee
+
+
+def test_a_client_that_goes_away_takes_its_texts_back(start, monkeypatch):
+    left: list[object] = []
+
+    async def forever(*_: object) -> None:
+        await asyncio.sleep(60)
+
+    async def call(work, pk):
+        left.append((work.__name__, pk))
+
+    monkeypatch.setattr(vectors.streams, "wait_for_end", forever)
+    monkeypatch.setattr(vectors, "off_loop", call)
+    made = start()
+
+    async def leave() -> None:
+        asking = asyncio.ensure_future(vectors.answer(made, vectors.Body(model="x", input="y")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(leave())
+    assert left == [("_take_back", made.pk)]
 
 
 def test_texts_and_vectors_are_not_kept(start):
