@@ -45,7 +45,7 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     @extend_schema_field(RetrievalSerializer(allow_null=True))
     def get_retrieval(self, deployment: Deployment) -> dict[str, Any] | None:
         """null where it was never switched on."""
-        index = RetrievalIndex.objects.filter(deployment=deployment).first()
+        index = getattr(deployment, "retrieval", None)
         return dict(RetrievalSerializer(index).data) if index else None
 
     class Meta:
@@ -191,7 +191,8 @@ class DeploymentViewSet(viewsets.ReadOnlyModelViewSet[Deployment]):
             switch(deployment=deployment, acting_user=user, at=timezone.now())
         except Refusal as refusal:
             raise Refused(refusal) from refusal
-        return Response(self.get_serializer(deployment).data)
+        # As it is now: what was read above knows the switch as it was.
+        return Response(self.get_serializer(self.get_object()).data)
 
 
 class CompletionViewSet(viewsets.ReadOnlyModelViewSet[Completion]):

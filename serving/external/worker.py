@@ -95,7 +95,6 @@ def answer(completion: Completion, watched: Watched, writer: streams.Writer) -> 
     """
     call = Call()
     watched.engine = call
-    reason = "no server of this model can be asked"
     for replica in _candidates(completion.deployment):
         if call.cancelled.is_set():
             break
@@ -110,6 +109,7 @@ def answer(completion: Completion, watched: Watched, writer: streams.Writer) -> 
                 f"The model's server refused this request: {error} You were not charged."
             ) from error
         except (ReplicaError, OSError) as error:
+            # For staff alone: it may name addresses and folders, or what the server said of a key.
             reason = str(error)
             logger.warning("replica %s failed: %s", replica.name, reason)
             replicas.note_failed_request(
@@ -123,9 +123,7 @@ def answer(completion: Completion, watched: Watched, writer: streams.Writer) -> 
                 ) from error
     if call.cancelled.is_set():
         return Answer([], "", Finish.CANCELLED.value)
-    raise EngineError(
-        f"No server answered for this model ({reason}). You were not charged; try again shortly."
-    )
+    raise EngineError("No server answered for this model. You were not charged; try again shortly.")
 
 
 def _ask(

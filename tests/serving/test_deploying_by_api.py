@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.api_keys import create_key
@@ -54,3 +56,11 @@ def test_bad_bodies_are_told_field_by_field(builder, live_worker):
     assert post(client, PATH, {"model": "nowhere"}).status_code == 404
     bad = post(client, PATH, {"model": "nowhere", "input_price": 1.5})
     assert "input_price" in bad.json()
+
+
+def test_a_list_asks_as_often_for_many_as_for_one(tuned, base_alone, client, builder):
+    client.force_login(builder)
+    client.get(PATH)
+    with CaptureQueriesContext(connection) as asked:
+        assert len(client.get(PATH).json()["results"]) == 2
+    assert not [one for one in asked if 'FROM "serving_retrievalindex"' in one["sql"]]

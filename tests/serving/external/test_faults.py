@@ -58,7 +58,8 @@ def test_where_every_server_fails_nothing_is_charged(deployed, order, ask, clien
     made = ask(deployed)
     assert made.state == "FAILED"
     assert "not charged" in made.failure_reason
-    assert "EngineCore" in made.failure_reason
+    # What the server said is for staff: it may be of its key, its folders or its network.
+    assert "EngineCore" not in made.failure_reason
     assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
 
 
