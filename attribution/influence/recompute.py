@@ -26,10 +26,13 @@ class Recomputed:
 def recompute(index: Index, sketch: bytes, *, bits: int) -> Recomputed:
     """Influences and shares from the index's integers and the bytes of an answer's sketch.
 
+    Nobody has a share where no influence is clear.
     Raises ValueError where the sketch does not fit the index.
     """
     scores = index.score(Query.from_bytes(sketch, step=1.0, bits=bits))
-    return Recomputed(scores.groups, shares(scores.groups), dict(scores.records), scores.confidence)
+    is_clear = scores.confidence is None or scores.confidence.clear
+    found = shares(scores.groups) if is_clear else {}
+    return Recomputed(scores.groups, found, dict(scores.records), scores.confidence)
 
 
 def differences(claimed: Mapping[str, int], found: Mapping[str, int], what: str) -> list[str]:

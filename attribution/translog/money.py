@@ -73,7 +73,10 @@ def check_confidence(receipt: Mapping[str, Any]) -> str | None:
     highest, threshold = max(groups.values()), integer(stated["threshold"])
     if stated["clear"] is not (highest > threshold):
         raise MoneyError("whether influence is clear does not follow from the threshold")
-    if (receipt["outcome"] == "NO_CLEAR_INFLUENCE") is stated["clear"]:
+    # Where no influence is positive either, that is the reason that is told.
+    scores = (integer(value) for value in receipt["influence"]["groups"].values())
+    unclear = not stated["clear"] and any(score > 0 for score in scores)
+    if (receipt["outcome"] == "NO_CLEAR_INFLUENCE") is not unclear:
         raise MoneyError("the outcome does not follow from the confidence")
     return f"{highest} thousandths of a deviation, {threshold} asked"
 

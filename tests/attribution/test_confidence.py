@@ -6,6 +6,8 @@ import pytest
 from django.urls import reverse
 
 from attribution import workers
+from attribution.influence import confidence
+from attribution.influence.index import Index
 from attribution.translog.verify import verify
 from attribution.verification import verify_receipt
 from ledger.models import Account
@@ -40,6 +42,40 @@ def test_without_clear_influence_the_treasury_is_paid(indexed, unclear):
     paid = SPLIT.amounts(unclear.fee)["contributors"]
     assert balance_of(Account.Kind.TREASURY, indexed.datanet.pk) == paid
     assert balance_of(Account.Kind.EARNINGS, indexed.alice.pk) == 0
+
+
+@pytest.fixture
+def strict(indexed, monkeypatch):
+    """An index whose null leaves no answer clear."""
+    real = confidence.judge
+
+    def judge(null, *arguments):
+        return real(replace(null, threshold=10**9), *arguments)
+
+    monkeypatch.setattr(confidence, "judge", judge)
+    return indexed
+
+
+def test_an_unclear_receipt_verifies_from_the_index_to_the_wei(strict):
+    receipt = strict.receipt()
+    assert receipt.outcome == "NO_CLEAR_INFLUENCE"
+    report = verify_receipt(receipt)
+    assert report.holds, report.checks
+
+
+def test_where_nothing_is_positive_either_the_receipt_verifies(strict, monkeypatch):
+    real = Index.score
+
+    def opposed(index, query):
+        found = real(index, query)
+        return replace(found, groups={name: -abs(one) for name, one in found.groups.items()})
+
+    monkeypatch.setattr(Index, "score", opposed)
+    receipt = strict.receipt()
+    assert receipt.outcome == "NO_POSITIVE_INFLUENCE"
+    assert not receipt.public["confidence"]["clear"]
+    report = verify_receipt(receipt)
+    assert report.holds, report.checks
 
 
 def test_a_confidence_that_the_index_does_not_give_is_found(unclear):
