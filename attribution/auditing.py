@@ -10,6 +10,7 @@ from django.utils import timezone
 from attribution import workers
 from attribution.influence.audit import audit, draw
 from attribution.influence.config import InfluenceConfig
+from attribution.influence.errors import InfluenceError
 from attribution.models import Index, IndexAudit
 from attribution.services import audits
 from attribution.services.audits import Finding
@@ -31,13 +32,27 @@ def audit_index(index_id: UUID) -> IndexAudit:
     config = InfluenceConfig(sketch_block=scorer.index.sketch_block)
     found = audit(scorer, config, examples, records, group)
     finding = Finding(found.records, found.group, found.group_records, found.group_sum, found.holds)
-    made = audits.publish(index_id=index_id, found=finding, drawn_by=seed, at=timezone.now())
+    made = audits.publish(
+        # Another may have taken its place in the meantime.
+        index_id=index_id,
+        root=row.root,
+        found=finding,
+        drawn_by=seed,
+        at=timezone.now(),
+    )
     if not found.holds:
         logger.error("index %s is not what its records give: audit %s", row.root, made.pk)
     return made
 
 
 def audit_next() -> IndexAudit | None:
-    """The one that waited longest, where any is due."""
-    index = audits.due(at=timezone.now())
-    return audit_index(index.pk) if index else None
+    """The one that waited longest, where any is due. One that cannot be audited, as its files are
+    damaged or its records are others now, does not keep the rest waiting."""
+    failed: list[UUID] = []
+    while index := audits.due(at=timezone.now(), beside=failed):
+        try:
+            return audit_index(index.pk)
+        except (InfluenceError, OSError) as error:
+            logger.error("index %s cannot be audited: %s", index.root, error)
+            failed.append(index.pk)
+    return None

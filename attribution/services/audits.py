@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,19 +36,24 @@ def seed() -> str:
     return newest or "0" * 64
 
 
-def due(*, at: datetime) -> Index | None:
-    """The index that was audited longest ago, a week or more; those that never were come first."""
+def due(*, at: datetime, beside: Collection[UUID] = ()) -> Index | None:
+    """The index that was audited longest ago, a week or more; those that never were come first.
+    None of `beside`."""
     rows = Index.objects.filter(state=Index.State.READY).annotate(last=Max("audits__at"))
     waiting = rows.filter(Q(last=None) | Q(last__lte=at - EVERY))
-    return waiting.order_by(F("last").asc(nulls_first=True), "ready_at").first()
+    return (
+        waiting.exclude(pk__in=beside).order_by(F("last").asc(nulls_first=True), "ready_at").first()
+    )
 
 
-def publish(*, index_id: UUID, found: Finding, drawn_by: str, at: datetime) -> IndexAudit:
-    """Keep the result and put it into the log."""
+def publish(
+    *, index_id: UUID, root: str, found: Finding, drawn_by: str, at: datetime
+) -> IndexAudit:
+    """Keep what was found of the index when it had `root`, and put it into the log."""
     with transaction.atomic():
         index = Index.objects.get(pk=index_id)
         row = IndexAudit(index=index, holds=found.holds, at=at)
-        row.body = _body(row, index, found, drawn_by)
+        row.body = _body(row, root, found, drawn_by)
         row.save()
         log.append_statement(kind="audit", subject_id=row.pk, body=row.body, at=at)
         audit.record(
@@ -61,13 +66,13 @@ def publish(*, index_id: UUID, found: Finding, drawn_by: str, at: datetime) -> I
     return row
 
 
-def _body(row: IndexAudit, index: Index, found: Finding, drawn_by: str) -> dict[str, Any]:
+def _body(row: IndexAudit, root: str, found: Finding, drawn_by: str) -> dict[str, Any]:
     """Ids of records say nothing of what stands in them."""
     return {
         "schema": SCHEMA,
         "audit": str(row.pk),
-        "index_root": index.root,
-        "model": str(index.model_id),
+        "index_root": root,
+        "model": str(row.index.model_id),
         "drawn_by": drawn_by,
         "records": dict(found.records),
         "group": found.group or None,
