@@ -13,8 +13,9 @@ from django.db import transaction
 from accounts import audit, events, leases, outbox
 from accounts.models import User
 from attribution import selectors
-from attribution.models import Attribution, Index, PastIndex
+from attribution.models import Attribution, Index, LogLeaf, PastIndex
 from attribution.services import log, receipts
+from attribution.translog import canonical
 from datanets.models import VersionRecord
 from modelfactory.models import Model
 
@@ -133,9 +134,11 @@ def finish(
         index.state, index.root, index.manifest = Index.State.READY, root, dict(manifest)
         index.device, index.seconds, index.ready_at = device, seconds, at
         index.done = index.total = int(manifest["header"]["record_count"])
-        log.append_statement(
-            kind="index", subject_id=subject_of(root), body=statement_of(index), at=at
-        )
+        # Two models of one recipe may have the same adapter, and then the same index.
+        subject = subject_of(root)
+        if not LogLeaf.objects.filter(receipt_id=subject).exists():
+            body = statement_of(index)
+            log.append_statement(kind="index", subject_id=subject, body=body, at=at)
         index.save(
             update_fields=[
                 "state",
@@ -181,6 +184,18 @@ def statement_of(index: Index | PastIndex) -> dict[str, Any]:
         "method": header["method"],
         "version": header["version"],
     }
+
+
+def statement_in_log(root: str) -> dict[str, Any] | None:
+    """What the log was told of the root, by the first model that had it; None where nothing."""
+    leaf = LogLeaf.objects.filter(receipt_id=subject_of(root)).first()
+    if leaf is None:
+        return None
+    told = canonical.loads(bytes(leaf.data))["sha256"]
+    rows: list[Index | PastIndex] = [*Index.objects.filter(root=root).select_related("model")]
+    rows += PastIndex.objects.filter(root=root).select_related("model")
+    bodies = (statement_of(row) for row in rows)
+    return next((body for body in bodies if canonical.sha256(body) == told), None)
 
 
 def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:

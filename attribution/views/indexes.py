@@ -13,7 +13,7 @@ from attribution import passage_lines, selectors
 from attribution.influence.index import MANIFEST, IndexManifest
 from attribution.models import Index, IndexAudit, LogLeaf, PastIndex
 from attribution.services import log
-from attribution.services.indexes import statement_of, subject_of
+from attribution.services.indexes import statement_in_log, subject_of
 from modelfactory.models import Model
 
 
@@ -68,11 +68,12 @@ def statement(request: HttpRequest, root: str, name: str) -> JsonResponse:
     """What the log was told of the index, `root` or the newest `audit`, with its proof."""
     found = _known(root)
     audited = _newest_audit(found)
-    subject, body = subject_of(root), statement_of(found)
-    if name == "audit" and audited:
+    subject, body = subject_of(root), None
+    if name == "root":
+        body = statement_in_log(root)
+    elif name == "audit" and audited:
         subject, body = audited.pk, audited.body
-    told = LogLeaf.objects.filter(receipt_id=subject).exists()
-    if name not in ("root", "audit") or (name == "audit" and not audited) or not told:
+    if body is None:
         raise Http404("The log was told nothing of that.")
     bundle = log.inclusion_bundle(subject)
     if bundle is None:

@@ -7,13 +7,15 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
+from accounts.ids import uuid7
 from attribution import auditing, workers
 from attribution.influence.errors import RecordError
 from attribution.models import Index, IndexAudit
 from attribution.reconciliation import check_tree
-from attribution.services import audits
+from attribution.services import audits, indexes
 from attribution.services.log import sequence
 from attribution.translog.verify import verify
+from modelfactory.models import Model, Run, RunVersion
 from tests.attribution.world import NOON
 
 pytestmark = pytest.mark.django_db
@@ -105,6 +107,56 @@ def test_each_index_is_audited_once_a_week(row):
     assert audits.due(at=made.at + timedelta(days=7)) == row
     assert auditing.audit_next() is None
     assert IndexAudit.objects.count() == 1
+
+
+def test_an_index_that_was_replaced_meanwhile_is_told_by_its_own_root(row, monkeypatch):
+    real = auditing.audit
+
+    def slow(*arguments):
+        Index.objects.filter(pk=row.pk).update(root="ab" * 32)
+        return real(*arguments)
+
+    monkeypatch.setattr(auditing, "audit", slow)
+    assert auditing.audit_index(row.pk).body["index_root"] == row.root
+
+
+def test_one_that_cannot_be_audited_keeps_no_other_waiting(row, monkeypatch):
+    asked = []
+
+    def audit_index(pk):
+        asked.append(pk)
+        raise RecordError("record", "it is not what was indexed.")
+
+    other = Index.objects.get(pk=row.pk)
+    other.pk, other.model = uuid7(), _another_model(row.model)
+    other.save(force_insert=True)
+    monkeypatch.setattr(auditing, "audit_index", audit_index)
+    assert auditing.audit_next() is None
+    assert set(asked) == {row.pk, other.pk}
+
+
+def test_two_models_with_one_adapter_have_one_index_in_the_log(row, client):
+    other = indexes.request_index(model_id=_another_model(row.model).pk, acting_user=None, at=NOON)
+    workers.build_index(other.pk)
+    other.refresh_from_db()
+    assert (other.state, other.root) == ("READY", row.root)
+    sequence(at=NOON)
+    bundle = client.get(reverse("attribution:index_statement", args=[row.root, "root"])).json()
+    assert bundle["statement"]["model"] == str(row.model_id)
+    assert checks(bundle)["receipt"] is True
+
+
+def _another_model(model: Model) -> Model:
+    """The same recipe run again: the same adapter to the byte."""
+    run = Run.objects.get(pk=model.run_id)
+    version = run.run_versions.get().version
+    run.pk = uuid7()
+    run.save(force_insert=True)
+    RunVersion.objects.create(run=run, version=version)
+    again = Model.objects.get(pk=model.pk)
+    again.pk, again.run, again.slug = uuid7(), run, "again"
+    again.save(force_insert=True)
+    return again
 
 
 def test_the_command_says_what_was_found(row, capsys):
