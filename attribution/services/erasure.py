@@ -14,7 +14,7 @@ from django.db import transaction
 
 from accounts import audit, blobs
 from accounts.models import User
-from attribution.models import Passage, Receipt, RecordInfluence
+from attribution.models import Attribution, Passage, Receipt, RecordInfluence
 
 
 def erase_private_part(*, receipt: Receipt, acting_user: User, at: datetime) -> bool:
@@ -33,6 +33,7 @@ def erase_private_part(*, receipt: Receipt, acting_user: User, at: datetime) -> 
         row.save(update_fields=["private", "sketch"])
         RecordInfluence.objects.filter(receipt=row).delete()
         Passage.objects.filter(receipt=row).delete()
+        Attribution.objects.filter(pk=row.attribution_id).update(retrieval=None)
         if sketch and not Receipt.objects.filter(sketch=sketch).exists():
             blobs.delete(sketch)
         audit.record(actor=acting_user, verb="attribution.private_erased", target=row, at=at)

@@ -8,6 +8,7 @@ from django.core.files.storage import default_storage
 from django.urls import reverse
 
 from accounts.models import AuditEvent, Blob
+from attribution.models import Attribution
 from attribution.reconciliation import check_tree
 from attribution.services.erasure import erase_private_part
 from attribution.verification import verify_receipt
@@ -91,3 +92,10 @@ def test_the_pages_say_so(client, indexed, receipt):
     assert "The private part was erased" in page
     assert client.get(reverse("attribution:private", args=[receipt.pk])).json()["private"] is None
     assert client.get(reverse("api-receipt-private", args=[receipt.pk])).json()["private"] is None
+
+
+def test_nor_does_what_was_retrieved_stay_beside_it(indexed, receipt):
+    stated = {"method": {}, "reward_ppb": 0, "records": [{"record": "a", "group": "b"}]}
+    Attribution.objects.filter(pk=receipt.attribution_id).update(retrieval=stated)
+    erase_private_part(receipt=receipt, acting_user=indexed.payer, at=NOON)
+    assert Attribution.objects.get(pk=receipt.attribution_id).retrieval is None
