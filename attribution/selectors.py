@@ -79,6 +79,22 @@ def withheld_from(model: Model) -> set[UUID]:
     return set(gone.order_by().values_list("pk", flat=True))
 
 
+def has_records(model: Model) -> bool:
+    """Whether any record that the model learnt from may still be credited."""
+    return next(grouped_training_records(model, every=True), None) is not None
+
+
+def records_by_group(model: Model) -> dict[str, int]:
+    """How many records each group has in the versions that the model learnt from, withdrawn ones
+    too: by these the treasuries share where no record is left to credit."""
+    rows = VersionRecord.objects.filter(version__in=lineage_versions(model.run)).order_by()
+    counted = rows.values_list("record__contributor_id", "record__datanet_id", "version_id")
+    return {
+        str(Group(contributor, datanet, version)): count
+        for contributor, datanet, version, count in counted.annotate(count=Count("pk"))
+    }
+
+
 def contributors_of_records(record_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     return dict(Record.objects.filter(pk__in=record_ids).values_list("pk", "contributor_id"))
 
@@ -254,8 +270,9 @@ def index_by_root(root: str) -> Index | PastIndex | None:
 
 
 def may_read_index(index: Index | PastIndex, user: Any) -> bool:
-    """Whether all Datanets behind the index are open to `user`; a past one is for nobody."""
-    if isinstance(index, PastIndex):
+    """Whether all Datanets behind the index are open to `user`. A past one is for nobody, nor is
+    one that another shall replace: it holds what was withdrawn."""
+    if isinstance(index, PastIndex) or index.state != Index.State.READY:
         return False
     wanted = {parse(group["group"]).datanet for group in index.manifest["groups"]}
     return Datanet.objects.visible_to(user).filter(pk__in=wanted).count() == len(wanted)

@@ -171,6 +171,10 @@ def find_evidence(attribution: Attribution) -> Evidence:
     if model is None:
         return Evidence()
     row = Index.objects.get(model=model)
+    if row.state == Index.State.FAILED and not selectors.has_records(model):
+        # All were withdrawn: nobody is left to credit, and there is no index to wait for.
+        counts = selectors.records_by_group(model)
+        return Evidence(counts=counts, has_answer=bool(attribution.answer_ids))
     scorer = scorer_for(row, model)
     manifest = scorer.index.manifest
     method = {name: manifest.header[name] for name in ("method", "version", "parameters")}
@@ -264,6 +268,8 @@ def _has_index(attribution: Attribution) -> bool:
             return True
         receipts.wait_for_index(attribution_id=attribution.pk, at=at)
     elif index.state == Index.State.FAILED:
+        if not selectors.has_records(Model.objects.select_related("run").get(pk=index.model_id)):
+            return True
         reason = f"The index of the model could not be built: {index.failure_reason}"
         receipts.fail(attribution.pk, reason, at)
     else:

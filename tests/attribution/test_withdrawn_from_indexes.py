@@ -11,7 +11,9 @@ from attribution.tasks import record_withheld
 from attribution.verification import verify_receipt
 from datanets.models import Record
 from datanets.services.moderation import withdraw_record
-from tests.attribution.world import NOON, payload, queued
+from ledger.models import Account
+from tests.attribution.world import NOON, SPLIT, payload, queued
+from tests.ledger.books import balance_of
 from tests.modelfactory.world import add_records
 
 pytestmark = pytest.mark.django_db
@@ -126,3 +128,25 @@ def test_without_any_record_it_says_so(indexed):
         "No record would be left in the index.",
     )
     assert selectors.index_by_root(index.root) == index
+
+
+def test_without_any_record_the_treasury_is_paid(indexed):
+    for record in indexed.records:
+        withdraw(indexed, record)
+    workers.build_index(Index.objects.get().pk)
+    receipt = indexed.receipt()
+    assert receipt.outcome == "NO_POSITIVE_INFLUENCE"
+    assert receipt.shares.get().kind == "TREASURY"
+    paid = SPLIT.amounts(receipt.fee)["contributors"]
+    assert balance_of(Account.Kind.TREASURY, indexed.datanet.pk) == paid
+    report = verify_receipt(receipt)
+    assert report.holds, report.checks
+
+
+def test_files_of_an_index_that_shall_be_replaced_are_for_nobody(client, indexed):
+    root = Index.objects.get().root
+    client.force_login(indexed.owner)
+    assert client.get(address(root, "codes.npy")).status_code == 200
+    withdraw(indexed, indexed.records[5])
+    assert client.get(address(root, "codes.npy")).status_code == 404
+    assert client.get(address(root, "manifest.json")).status_code == 200
