@@ -1,4 +1,4 @@
-"""Erasing the private part of a receipt: salts, sketch, records and passages.
+"""Erasing the private part of a receipt: salts, sketch, records, passages and what was retrieved.
 
 The public part, its leaf and the payments stay, so the log stays valid and nobody's earnings
 change. Without the salts the hashes of prompt and answer match no guess any more, and without the
