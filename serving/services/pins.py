@@ -14,7 +14,7 @@ from accounts.ids import uuid7
 from accounts.models import User
 from accounts.notifications import notify
 from governance.selectors import current_parameters
-from ledger.errors import InsufficientFunds, LedgerError
+from ledger.errors import HoldClosed, HoldExpired, InsufficientFunds, LedgerError
 from ledger.fees import Terms
 from ledger.models import Hold
 from ledger.services.holds import Refs, capture_hold, open_hold, release_hold, terms_of
@@ -88,8 +88,18 @@ def request_pin(*, deployment: Deployment, days: int, acting_user: User, at: dat
 def note_pinned(*, pin_id: UUID, at: datetime) -> Pin | None:
     """A worker has it in memory: charge, and count the days from now. None where it had ended.
 
-    Every worker of the base tells so; the first one counts.
+    Every worker of the base tells so; the first one counts. After the hold ran out nothing can be
+    charged any more: it fails.
     """
+    try:
+        return _activate(pin_id, at)
+    except (HoldExpired, HoldClosed):
+        reason = "No worker brought it into memory in time."
+        fail_pin(pin_id=pin_id, reason=reason, at=at)
+        return None
+
+
+def _activate(pin_id: UUID, at: datetime) -> Pin | None:
     with transaction.atomic():
         pin = Pin.objects.select_for_update().filter(pk=pin_id, state=PinState.REQUESTED).first()
         if pin is None:

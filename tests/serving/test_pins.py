@@ -143,3 +143,13 @@ def test_a_stranger_pins_nothing_that_is_not_to_be_seen(client, tuned, stranger)
     Model.objects.update(state="DRAFT")
     assert client.post(address, {"days": "7"}).status_code == 404
     assert not Pin.objects.exists()
+
+
+def test_after_its_hold_ran_out_it_fails_and_others_are_kept_still(request_pin, client_person):
+    """As after an outage of the scheduler: a worker that is told so must not stop at it."""
+    pin = request_pin()
+    late = pin.created_at + pins.PATIENCE * 3
+    assert pins.note_pinned(pin_id=pin.pk, at=late) is None
+    pin.refresh_from_db()
+    assert pin.state == "FAILED"
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
