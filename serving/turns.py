@@ -23,6 +23,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from modelfactory.models import BaseModel
 from serving.external.routing import QUEUE, queue_of
 from serving.models import Completion, CompletionState
 from serving.services.completions import enqueue
@@ -145,21 +146,28 @@ class Waker:
             connection.close()
 
 
-def wake(bases: Sequence[str], places: int, *, at: datetime) -> int:
-    """Send messages again for what waits longer than one needs, as many as there are places."""
+def wake(bases: Sequence[str], places: int, *, at: datetime, elsewhere: bool = False) -> int:
+    """Send messages again for what waits longer than one needs, as many as there are places.
+
+    Only for bases that are answered by engines here, or by servers `elsewhere`: a message for the
+    other kind would pile up on a queue whose workers did not ask for it.
+    """
     if places <= 0 or not bases:
         return 0
+    served = [
+        base
+        for base in BaseModel.objects.filter(slug__in=bases)
+        if (queue_of(base, at=at) == QUEUE) is elsewhere
+    ]
     waiting = (
         Completion.objects.filter(
             state=CompletionState.HELD,
             created_at__lt=at - ON_ITS_WAY,
-            deployment__base_model__slug__in=bases,
+            deployment__base_model__in=served,
         )
         .select_related("deployment__base_model")
         .order_by("id")[:places]
     )
-    # What servers elsewhere answer has its message on their queue, where more would only pile up.
-    own = [one for one in waiting if queue_of(one.deployment.base_model, at=at) != QUEUE]
-    for completion in own:
+    for completion in waiting:
         enqueue(completion, at, to_anybody=True)
-    return len(own)
+    return len(waiting)

@@ -6,6 +6,7 @@ Imported by tasks alone; brings no torch. A thread waits for each answer, so one
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextlib import closing
 from uuid import UUID
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
+from modelfactory.models import BaseModel
 from serving import carrying, streams
 from serving.engine.types import EngineError, Finish
 from serving.external import adapters, bodies, routing
@@ -23,14 +25,31 @@ from serving.models import Completion, Deployment, Pin, Replica
 from serving.prompts import tokenizer_of
 from serving.services import deployments, pins, replicas
 from serving.services.running import Answer
+from serving.turns import Turns, wake
 from serving.watching import Watched
 
 logger = logging.getLogger(__name__)
 
+# Requests of one key that this process asks together; its other threads are kept for others.
+MAX_ACTIVE = int(os.environ.get("EXTERNAL_MAX_ACTIVE", "48"))
+
+
+class TurnsElsewhere(Turns):
+    """Takes nothing more of a base that engines here have taken over, as its servers fail."""
+
+    def following(self, completion_id: UUID) -> UUID | None:
+        base = BaseModel.objects.get(deployments__completions=completion_id)
+        if routing.queue_of(base, at=timezone.now()) != routing.QUEUE:
+            return None
+        return super().following(completion_id)
+
+
+_turns = TurnsElsewhere(most=MAX_ACTIVE)
+
 
 def run_completion(completion_id: UUID) -> None:
-    """Answer a completion by a server elsewhere."""
-    carrying.carry(completion_id, answer)
+    """Answer by a server elsewhere: this completion, or whatever is next in turn."""
+    carrying.carry_in_turn(completion_id, answer, _turns)
 
 
 def load_deployment(deployment_id: UUID) -> None:
@@ -70,7 +89,10 @@ def keep_pins(base_id: UUID) -> None:
 
 
 def check_replicas() -> None:
-    """Ask each enabled replica how it is, then bring back what is pinned and was dropped."""
+    """Ask each enabled replica how it is, then bring back what is pinned and was dropped.
+
+    What waits though there are places, as after a worker that is gone, gets a message again.
+    """
     for replica in Replica.objects.filter(is_enabled=True):
         started = time.monotonic()
         try:
@@ -84,6 +106,8 @@ def check_replicas() -> None:
             )
     for base_id in set(Replica.objects.usable().values_list("base_model", flat=True)):
         keep_pins(base_id)
+    slugs = set(Replica.objects.usable().values_list("base_model__slug", flat=True))
+    wake(sorted(slugs), MAX_ACTIVE - _turns.running, at=timezone.now(), elsewhere=True)
 
 
 def answer(completion: Completion, watched: Watched, writer: streams.Writer) -> Answer | None:

@@ -8,12 +8,16 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts.models import OutboxMessage
 from ledger.models import Account, Hold
 from serving import streams
 from serving.external import client, worker
 from serving.models import Completion, Replica, ReplicaAdapter
 from serving.services.completions import cancel_completion
+from serving.services.running import Answer
+from serving.turns import Turns, wake
 from tests.ledger.books import OPEN, balance_of
+from tests.serving.conftest import beat
 from tests.serving.external.conftest import KEY
 from tests.serving.external.vllm_server import TEXT
 
@@ -227,3 +231,44 @@ def test_the_key_is_in_no_log_and_no_reason(deployed, order, servers, replicas, 
     assert first.state == "FAILING"
     assert "401" in first.state_reason
     assert KEY not in caplog.text + first.state_reason + repr(vars(first))
+
+
+def test_a_flood_of_one_key_leaves_places_for_others(
+    deployed, order, start, client_person, monkeypatch
+):
+    """The 64 threads of a worker are not all one person's, however many requests they have."""
+    monkeypatch.setattr(worker, "_turns", Turns(most=1))
+    flood = [start(deployed) for _ in range(2)]
+    answered: list[object] = []
+
+    def slowly(completion, watched, writer):
+        answered.append(completion.pk)
+        if completion.pk == flood[0].pk:
+            # While it is being answered the next message of the same key comes.
+            worker.run_completion(flood[1].pk)
+            assert answered == [flood[0].pk]
+        return Answer([5], "x", "stop")
+
+    monkeypatch.setattr(worker, "answer", slowly)
+    worker.run_completion(flood[0].pk)
+    assert answered == [one.pk for one in flood]
+
+
+def test_what_an_engine_here_took_over_is_left_to_it(deployed, order, start):
+    waiting = start(deployed)
+    turns = worker.TurnsElsewhere(most=9)
+    assert turns.following(waiting.pk) == waiting.pk
+    Replica.objects.update(state="FAILING")
+    assert turns.following(waiting.pk) == waiting.pk
+    beat()
+    assert turns.following(waiting.pk) is None
+
+
+def test_what_waits_for_a_server_elsewhere_gets_a_message_again(deployed, order, start):
+    waiting = start(deployed)
+    Completion.objects.update(created_at=timezone.now() - timedelta(seconds=5))
+    OutboxMessage.objects.all().delete()
+    assert wake(["starter"], 9, at=timezone.now()) == 0
+    worker.check_replicas()
+    message = OutboxMessage.objects.get()
+    assert (message.task, message.args) == ("serving.tasks.ask_elsewhere", [str(waiting.pk)])
