@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 _embedders: dict[str, Embedder] = {}
 _lock = threading.Lock()
+# One computes while the other reads and charges. By the base's id.
+PLACES = 2
+_places: dict[UUID, threading.BoundedSemaphore] = {}
 
 
 def embedder_for(base: BaseModel) -> Embedder:
@@ -37,7 +40,25 @@ def embedder_for(base: BaseModel) -> Embedder:
 
 
 def run_embedding(embedding_id: UUID) -> None:
-    """Claim, compute, charge. Called once for each message; only the claim's winner works."""
+    """Answer what this message names, then what else waits, whoever asked for it.
+
+    Few threads do so for a base at the same time: its embedder computes one request after
+    another, and the other threads are for answers. A message that finds no place is dropped.
+    """
+    base = Embedding.objects.values_list("deployment__base_model", flat=True).get(pk=embedding_id)
+    places = _places.setdefault(base, threading.BoundedSemaphore(PLACES))
+    chosen: UUID | None = embedding_id
+    while chosen is not None and places.acquire(blocking=False):
+        try:
+            _run(chosen)
+        finally:
+            places.release()
+        # After the place was given back, so that what was dropped meanwhile is seen here.
+        chosen = embeddings.following(embedding_id=chosen)
+
+
+def _run(embedding_id: UUID) -> None:
+    """Claim, compute, charge; only the claim's winner works."""
     owner = f"{leases.worker_name()}:{uuid7()}"
     made = embeddings.claim(embedding_id=embedding_id, owner=owner, at=timezone.now())
     if made is None:

@@ -107,6 +107,20 @@ def claim(*, embedding_id: UUID, owner: str, at: datetime) -> Embedding | None:
     return found
 
 
+def following(*, embedding_id: UUID) -> UUID | None:
+    """What waits longest on the base of this one; another person's first."""
+    done = Embedding.objects.get(pk=embedding_id)
+    waiting = Embedding.objects.filter(
+        state=EmbeddingState.HELD,
+        deployment__base_model__deployments__embeddings=embedding_id,
+    ).order_by("id")
+    others = waiting.exclude(payer=done.payer_id)
+    found: UUID | None = (
+        others.values_list("pk", flat=True).first() or waiting.values_list("pk", flat=True).first()
+    )
+    return found
+
+
 def settle(
     *, embedding_id: UUID, owner: str, vectors: bytes, dimensions: int, at: datetime
 ) -> Embedding | None:

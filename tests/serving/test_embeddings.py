@@ -16,7 +16,7 @@ from serving.errors import InvalidRequest, KeyCapReached, NoBalance, NoWorker, P
 from serving.models import Deployment, Embedding
 from serving.openai_api import embeddings as vectors
 from serving.services import embeddings as service
-from tests.ledger.books import OPEN, balance_of
+from tests.ledger.books import OPEN, balance_of, fund
 from tests.serving.conftest import beat
 
 pytestmark = pytest.mark.django_db
@@ -186,3 +186,24 @@ def test_it_needs_a_base_a_worker_a_balance_and_room_under_the_cap(
         start()
     assert not Embedding.objects.exists()
     assert not Hold.objects.exists()
+
+
+def test_a_flood_of_texts_leaves_the_threads_to_answers(start, stranger, monkeypatch):
+    """A message without a place is dropped; who has one goes on, with another's texts first."""
+    fund(stranger, OPEN)
+    flood = [start() for _ in range(3)]
+    late = start(payer=stranger, acting_user=stranger)
+    monkeypatch.setattr(embedding_work, "_places", {})
+    monkeypatch.setattr(embedding_work, "PLACES", 1)
+    order = []
+
+    def slowly(embedding_id) -> None:
+        order.append(embedding_id)
+        Embedding.objects.filter(pk=embedding_id).update(state="RUNNING")
+        taken = len(order)
+        embedding_work.run_embedding(flood[2].pk)
+        assert len(order) == taken
+
+    monkeypatch.setattr(embedding_work, "_run", slowly)
+    embedding_work.run_embedding(flood[0].pk)
+    assert order == [flood[0].pk, late.pk, flood[1].pk, flood[2].pk]
