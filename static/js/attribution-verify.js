@@ -40,11 +40,12 @@ function checkUnclear({ confidence }) {
 }
 
 async function checkShares(bundle) {
-  const { influence, shares, outcome } = bundle.receipt;
+  const { confidence, influence, shares, outcome } = bundle.receipt;
   if (outcome === "NO_CLEAR_INFLUENCE") {
     if (Object.keys(shares).length) throw new Error("influence is unclear, and yet there are shares");
     return checkUnclear(bundle.receipt);
   }
+  if (confidence && !confidence.clear && outcome === "CREDITED") throw new Error("influence is unclear, and yet it is paid");
   const weights = Object.fromEntries(Object.entries(influence.groups).map(([id, value]) => [id, BigInt(value)]));
   const computed = divide(PARTS, weights);
   for (const id of new Set([...Object.keys(computed), ...Object.keys(shares)])) {

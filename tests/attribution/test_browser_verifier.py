@@ -72,6 +72,9 @@ def test_true_receipts_hold_and_changed_ones_do_not(indexed):
         lines[2] = "A" * 43 + "="
         found["checkpoint"] = "\n".join(lines)
 
+    def other_verdict(found):
+        found["receipt"]["confidence"]["clear"] = False
+
     def other_fee(found):
         found["receipt"]["price"]["fee"] = "1"
 
@@ -83,6 +86,7 @@ def test_true_receipts_hold_and_changed_ones_do_not(indexed):
         changed(bundle, other_place),
         changed(bundle, other_root),
         changed(bundle, other_fee),
+        changed(bundle, other_verdict),
     ) == [
         set(),
         set(),
@@ -91,4 +95,5 @@ def test_true_receipts_hold_and_changed_ones_do_not(indexed):
         {"Inclusion"},
         {"Inclusion", "Checkpoint"},
         {"Receipt", "Fee", "Royalties"},
+        {"Receipt", "Shares"},
     ]
