@@ -32,7 +32,6 @@ class NearOne:
     record: Record
     percent: int
     is_origin: bool
-    is_visible: bool
 
 
 def repeated_among(records: Collection[UUID]) -> dict[UUID, UUID]:
@@ -80,7 +79,8 @@ def payees_of(records: Collection[UUID]) -> dict[UUID, Payee]:
 
 def near_to(record: Record, user: Any, *, limit: int = 5) -> list[NearOne]:
     """Records that say nearly the same: the origin first, then the nearest. Rejected and withheld
-    ones are left out. What the user may not see stands there without its place."""
+    ones are left out, and what the user may not see: that a private Datanet holds a text like this
+    is a secret of that Datanet."""
     print_ = RecordPrint.objects.filter(record=record).first()
     origin = print_.origin_id if print_ else None
     links = NearLink.objects.filter(Q(record=record) | Q(other=record)).order_by("-parts")
@@ -88,28 +88,24 @@ def near_to(record: Record, user: Any, *, limit: int = 5) -> list[NearOne]:
         (one.other_id if one.record_id == record.pk else one.record_id): one.percent
         for one in links[:200]
     }
-    found = Record.objects.filter(
-        pk__in=percents, state__in=[RecordState.ACCEPTED, RecordState.PENDING]
-    ).select_related("datanet", "contributor")
-    visible = set(
-        Record.objects.visible_to(user).filter(pk__in=percents).values_list("pk", flat=True)
+    found = (
+        Record.objects.visible_to(user)
+        .filter(pk__in=percents, state__in=[RecordState.ACCEPTED, RecordState.PENDING])
+        .select_related("datanet", "contributor")
     )
-    lines = [
-        NearOne(one, percents[one.pk], one.pk == origin, one.pk in visible)
-        for one in found
-        if one.pk in visible or one.state == RecordState.ACCEPTED
-    ]
+    lines = [NearOne(one, percents[one.pk], one.pk == origin) for one in found]
     lines.sort(key=lambda one: (not one.is_origin, -one.percent, one.record.pk))
     return lines[:limit]
 
 
-def role_of(record: Record) -> tuple[str, int]:
-    """("ORIGIN" or "COPY", records of its cluster); ("", 0) where it belongs to none."""
+def role_of(record: Record, user: Any) -> tuple[str, int]:
+    """("ORIGIN" or "COPY", records of its cluster that the user may see); ("", 0) where it belongs
+    to none."""
     mine = RecordPrint.objects.filter(record=record).first()
     if mine is None or mine.origin_id is None:
         return "", 0
     role = "ORIGIN" if mine.origin_id == record.pk else "COPY"
-    return role, RecordPrint.objects.filter(origin=mine.origin_id).count()
+    return role, Record.objects.visible_to(user).filter(print__origin=mine.origin_id).count()
 
 
 def near_count(contribution: Contribution) -> int:

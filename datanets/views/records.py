@@ -46,7 +46,7 @@ def record(request: HttpRequest, record_id: UUID) -> HttpResponse:
     is_concerned = request.user.is_authenticated and (
         request.user.is_staff or found.contributor_id == request.user.pk
     )
-    role, cluster_size = clusters.role_of(found)
+    role, cluster_size = clusters.role_of(found, request.user)
     versions = found.version_entries.select_related("version__datanet").order_by("version__number")
     context = {
         **tab_context(request, found.datanet, "records"),
