@@ -6,6 +6,7 @@ the first of a cluster follows from the records' states, see origins.py.
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ def _compare_batch(waits: bool) -> list[UUID]:
         for (pk, _), others in zip(fresh, near, strict=True):
             for one in others:
                 links[max(pk, one.record_id), min(pk, one.record_id)] = one.parts
+        gone = _withheld_since({pk for pk, _ in fresh} | {pk for pair in links for pk in pair})
+        RecordPrint.objects.filter(record__in=gone).delete()
+        links = {pair: parts for pair, parts in links.items() if gone.isdisjoint(pair)}
         NearLink.objects.bulk_create(
             (NearLink(record_id=a, other_id=b, parts=parts) for (a, b), parts in links.items()),
             ignore_conflicts=True,
@@ -109,6 +113,14 @@ def _compare_batch(waits: bool) -> list[UUID]:
 def _waiting() -> QuerySet[Record]:
     known = RecordPrint.objects.filter(record=OuterRef("pk"))
     return Record.objects.exclude(state__in=WITHHELD).filter(~Exists(known)).order_by("id")
+
+
+def _withheld_since(records: Iterable[UUID]) -> set[UUID]:
+    """Those that were withheld while they were compared: nothing of their texts may stay. The
+    others are locked, so that who withholds one from now on finds its print and forgets it."""
+    rows = Record.objects.filter(pk__in=list(records)).select_for_update(no_key=True)
+    states = rows.order_by("pk").values_list("pk", "state")
+    return {pk for pk, state in states if state in WITHHELD}
 
 
 def _lock(waits: bool) -> bool:
@@ -149,11 +161,11 @@ def _met(made: Sequence[Print], among: QuerySet[RecordPrint]) -> list[dict[UUID,
     if not places:
         return found
     # The earliest: the first of a cluster is what matters. Sorted here, since PostgreSQL would
-    # walk the primary key for an ordered query instead of looking bands up.
+    # walk the primary key for an ordered query instead of looking bands up; no more are held.
     rows = among.filter(bands__overlap=list(places)).values_list(
         "record_id", "head", "letters", "bands"
     )
-    for pk, head, letters, bands in sorted(rows.iterator(chunk_size=2_000))[:MET_AT_ONCE]:
+    for pk, head, letters, bands in heapq.nsmallest(MET_AT_ONCE, rows.iterator(chunk_size=2_000)):
         met = (pk, similar.asking(head.split(" ")) if head else None, letters)
         for band in bands:
             for place in places.get(band, ()):

@@ -212,6 +212,34 @@ def test_a_stranger_does_not_see_a_record_that_waits(
     assert copy.get_absolute_url() not in page
 
 
+def test_a_stranger_does_not_learn_what_a_private_datanet_holds(
+    published: Datanet, contributor: User, thief: User, submit: Any, browser: Any
+) -> None:
+    mine = submit(published, contributor, CAPITAL).records.get()
+    hidden = submit(other_datanet("Hoard", thief), thief, COPY).records.get()
+    accept(mine, hidden)
+    assert NearLink.objects.count() == 1
+    page = browser(None).get(mine.get_absolute_url()).content.decode()
+    assert "Near-duplicate" not in page
+    assert "say nearly the same" not in page
+
+
+def test_a_record_withdrawn_while_it_is_compared_leaves_no_print(
+    published: Datanet, contributor: User, submit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = submit(published, contributor, CAPITAL).records.get()
+    RecordPrint.objects.all().delete()
+    compare = near_duplicates._near
+
+    def withdraw_meanwhile(*args: Any) -> Any:
+        Record.objects.filter(pk=mine.pk).update(state="WITHDRAWN")
+        return compare(*args)
+
+    monkeypatch.setattr(near_duplicates, "_near", withdraw_meanwhile)
+    near_duplicates.compare_all()
+    assert not RecordPrint.objects.exists()
+
+
 def test_the_check_tells_the_contributor(
     published: Datanet, contributor: User, thief: User, submit: Any, browser: Any
 ) -> None:
