@@ -20,7 +20,19 @@ from confusable_homoglyphs import confusables
 
 from datanets.ingest.payload import ASSISTANT, Payload
 
-_WORD = re.compile(r"[぀-ヿ㐀-鿿가-힣]|[^\W_぀-ヿ㐀-鿿가-힣]+")
+# Vowel signs and the like of the scripts of South and South-East Asia. Python counts them to no
+# word, but without them other words would be the same. Two of Khmer are invisible.
+_MARKS = "".join(
+    chr(code)
+    for code in (*range(0x0900, 0x10A0), *range(0x1780, 0x1800))
+    if unicodedata.category(chr(code)) in ("Mn", "Mc") and code not in (0x17B4, 0x17B5)
+)
+# Without spaces: Chinese, Japanese, Korean; Thai, Lao, Burmese and Khmer.
+_SIGNS = "぀-ヿ㐀-鿿가-힣"
+_SYLLABLES = "\u0e01-\u0e4f\u0e81-\u0ecf\u1000-\u103f\u1780-\u17dd"
+_WORD = re.compile(
+    rf"[{_SIGNS}]|[{_SYLLABLES}][{_MARKS}]*|(?:(?![{_SYLLABLES}_])[^\W{_SIGNS}]|[{_MARKS}])+"
+)
 # Accents of Latin, Greek and Cyrillic; signs of other scripts carry meaning.
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -57,11 +69,17 @@ def fold(payload: Payload) -> Folded:
 def words(text: str) -> tuple[str, ...]:
     """The words of a text, folded."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).translate(_looks())
+        text = "".join(map(_digit, unicodedata.normalize("NFKC", text))).translate(_looks())
         text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
         text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
         text = unicodedata.normalize("NFC", text)
     return tuple(_WORD.findall(text.casefold()))
+
+
+def _digit(sign: str) -> str:
+    """A digit of any script by its value: the Persian 5 looks like an o."""
+    value = unicodedata.decimal(sign, None)
+    return sign if value is None else str(value)
 
 
 @cache
@@ -73,7 +91,8 @@ def _looks() -> dict[int, str]:
             continue
         plain = [one["c"] for one in alike if one["c"].isascii() and one["c"].isalnum()]
         plain = [one for one in plain if len(one) == 1]
-        if plain:
+        # No letter is a digit, or each Russian word with a б would be a number.
+        if plain and not (plain[0].isdigit() and sign.isalpha()):
             # Unicode takes a capital I for an l; we compare by case-folded letters.
             found[ord(sign)] = "i" if sign.isupper() and plain == ["l"] else plain[0]
     return found

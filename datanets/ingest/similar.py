@@ -26,6 +26,9 @@ from datanets.ingest.folding import Folded
 NEAR = 0.85  # share of what both say, from which on they are the same
 SHORT = 24  # words up to which every word of a plain text counts as a question's
 MISSPELT = 0.7  # letters that two words share to be one word
+# Words that differ, up to which misspelt ones are looked for: each is compared with each.
+MOST_WORDS = 500
+MOST_NAMES = 200
 LONG = 14  # letters of a word in which two typing errors are still one word
 
 # What turns a question round.
@@ -37,7 +40,8 @@ _NUMBER = re.compile(r".*\d.*|(?!i$)[ivx]+")
 def near(a: Folded, b: Folded) -> float:
     """The share of what two records say that both say; 0 where they are not the same."""
     if a.letters == b.letters:
-        return 1.0
+        # Emojis and signs alone fold to nothing, which is not the same.
+        return 1.0 if a.letters else 0.0
     if differ(a, b):
         return 0.0
     found = similarity(a, b)
@@ -45,8 +49,9 @@ def near(a: Folded, b: Folded) -> float:
 
 
 def similarity(a: Folded, b: Folded) -> float:
-    """0 to 1: the share of letters or of words that both have, whichever is more."""
-    by_letters = Indel.normalized_similarity(a.letters, b.letters)
+    """0 to 1: the share of letters or of words that both have, whichever is more. The share of
+    letters counts as 0 where it is less than NEAR."""
+    by_letters = Indel.normalized_similarity(a.letters, b.letters, score_cutoff=NEAR)
     if by_letters >= NEAR:
         return by_letters
     words_a, words_b = a.words, b.words
@@ -88,6 +93,8 @@ def ask_differently(a: Asking, b: Asking) -> bool:
     if a.marks != b.marks:
         return True
     only_a, only_b = a.names - b.names, set(b.names - a.names)
+    if min(len(only_a), len(only_b)) > MOST_NAMES:
+        return True
     left = 0
     for word in sorted(only_a):
         other = next((name for name in sorted(only_b) if _is_misspelt(word, name)), None)
@@ -113,7 +120,10 @@ def shared_words(a: Sequence[str], b: Sequence[str]) -> float:
     both = left & right
     shared = float(both.total())
     rest = sorted((right - both).elements())
-    for word in sorted((left - both).elements()):
+    missing = sorted((left - both).elements())
+    if max(len(missing), len(rest)) > MOST_WORDS:
+        return shared
+    for word in missing:
         place, score = _most_like(word, rest)
         if place >= 0:
             shared += score

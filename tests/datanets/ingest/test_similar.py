@@ -1,12 +1,14 @@
 """Which texts are taken for the same, and which that look alike are not."""
 
 import random
+from collections import Counter
 
 import pytest
 
+from datanets.ingest import similar
 from datanets.ingest.folding import fold, words
 from datanets.ingest.prints import BANDS, cluster_hash, prints
-from datanets.ingest.similar import near
+from datanets.ingest.similar import is_number, near
 
 QUESTION = "What are the treatments for Alport syndrome?"
 ANSWER = (
@@ -85,6 +87,49 @@ def test_short_plain_texts_of_one_template_are_others() -> None:
 
 def test_signs_of_scripts_without_spaces_are_words() -> None:
     assert words("東京は日本。") == ("東", "京", "は", "日", "本")
+
+
+def test_vowel_signs_tell_words_apart() -> None:
+    assert words("दिन दीन") == ("दिन", "दीन")
+    assert words("ที่นี่") == ("ที่", "นี่")
+
+
+def test_digits_of_all_scripts_count_by_their_value() -> None:
+    assert words("۵ ٣ १ ৪ ๐ x๒") == ("5", "3", "1", "4", "0", "x2")
+
+
+def test_no_letter_makes_a_word_a_number() -> None:
+    assert not any(map(is_number, words("Завод работает без воды")))
+
+
+def test_texts_of_signs_alone_are_not_the_same() -> None:
+    assert not near(fold({"text": "🙂🎉"}), fold({"text": "!!!"}))
+
+
+def test_long_texts_without_a_word_in_common_are_told_apart_quickly(monkeypatch) -> None:
+    """Each word against each of the other's would take hours at the longest text."""
+    tried = Counter()
+
+    def count(*args, **options):
+        tried["pairs"] += 1
+        return 0
+
+    monkeypatch.setattr(similar.OSA, "normalized_similarity", count)
+    monkeypatch.setattr(similar.OSA, "distance", lambda *args, **options: count() + 9)
+    for key in ("text", "question"):
+        one, two = (
+            fold(
+                {"text": text}
+                if key == "text"
+                else {"messages": [{"role": "user", "content": text}]}
+            )
+            for text in (
+                " ".join(f"{sign}{chr(97 + n % 26)}{chr(97 + n // 26)}ab" for n in range(600))
+                for sign in "pq"
+            )
+        )
+        assert not near(one, two)
+    assert tried["pairs"] < 1_000
 
 
 def test_a_capital_that_looks_like_an_i_is_one() -> None:
