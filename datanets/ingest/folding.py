@@ -95,4 +95,9 @@ def _looks() -> dict[int, str]:
         if plain and not (plain[0].isdigit() and sign.isalpha()):
             # Unicode takes a capital I for an l; we compare by case-folded letters.
             found[ord(sign)] = "i" if sign.isupper() and plain == ["l"] else plain[0]
+    # A capital Russian letter may look like a Latin one and its small one not: it is one letter.
+    for code, plain_one in list(found.items()):
+        for other in (chr(code).lower(), chr(code).upper()):
+            if len(other) == 1 and not other.isascii():
+                found.setdefault(ord(other), plain_one)
     return found

@@ -102,6 +102,11 @@ def test_no_letter_makes_a_word_a_number() -> None:
     assert not any(map(is_number, words("Завод работает без воды")))
 
 
+def test_case_changes_no_cyrillic_word() -> None:
+    text = "Где в городе можно найти чистую воду?"
+    assert words(text.upper()) == words(text)
+
+
 def test_texts_of_signs_alone_are_not_the_same() -> None:
     assert not near(fold({"text": "🙂🎉"}), fold({"text": "!!!"}))
 
