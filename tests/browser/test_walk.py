@@ -14,12 +14,18 @@ NAME = "Walked answers"
 MODEL = "Walked model"
 CONTRIBUTOR = "Carla Contributor"
 QUESTIONS = (
-    "What does `statistics.median()` do in Python?",
-    "What is the Python module `json` for?",
-    "What does `statistics.stdev()` do in Python?",
-    "What does `statistics.mean()` do in Python?",
-    "What does `json.dumps()` do in Python?",
-    "What does `statistics.pvariance()` do in Python?",
+    "What does `calendar.isleap()` do in Python?",
+    "What is the Python module `shutil` for?",
+    "What does `calendar.monthrange()` do in Python?",
+    "What does `shutil.copyfile()` do in Python?",
+    "What does `shutil.move()` do in Python?",
+    "What does `calendar.weekday()` do in Python?",
+    "What is `calendar.Calendar` in Python?",
+    "What does `shutil.ignore_patterns()` do in Python?",
+    "What does `shutil.make_archive()` do in Python?",
+    "What does `calendar.leapdays()` do in Python?",
+    "What does `shutil.copytree()` do in Python?",
+    "What is `shutil.SameFileError` in Python?",
 )
 
 pytestmark = pytest.mark.timeout(1500)
