@@ -163,7 +163,7 @@ def test_the_page_shows_the_terms_before_submitting_and_submits_with_the_stake(
     submit = reverse("datanets:submit", args=[ready.pk])
     me.post(submit, {"licence": "CC-BY-4.0", "consent": "yes", "stake": str(2 * OPEN)})
     assert spendable(contributor) == 8 * OPEN
-    assert run_tasks() == 1
+    assert run_tasks() == 2  # the submission, and the search for what is near it
     ready.refresh_from_db()
     assert ready.state == "SUBMITTED"
     page = me.get(ready.get_absolute_url()).content.decode()
