@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import redis
-from django.conf import settings as django_settings
 from django.utils import timezone
 
 from accounts.models import OutboxMessage
@@ -34,14 +32,6 @@ pytestmark = pytest.mark.django_db
 def engines() -> Iterator[None]:
     yield
     workers.close_engines()
-
-
-@pytest.fixture(autouse=True)
-def stream_server() -> None:
-    try:
-        redis.Redis.from_url(django_settings.REDIS_URL).ping()
-    except redis.RedisError:
-        pytest.skip("no Redis at REDIS_URL")
 
 
 def told(topic: str) -> dict:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-import redis
-from django.conf import settings as django_settings
 from django.utils import timezone
 
 from accounts.blobs import put_bytes
@@ -29,14 +27,6 @@ pytestmark = pytest.mark.django_db
 def engines() -> Iterator[None]:
     yield
     workers.close_engines()
-
-
-@pytest.fixture(autouse=True)
-def stream_server() -> None:
-    try:
-        redis.Redis.from_url(django_settings.REDIS_URL).ping()
-    except redis.RedisError:
-        pytest.skip("no Redis at REDIS_URL")
 
 
 @pytest.fixture

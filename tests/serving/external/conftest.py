@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-import redis
-from django.conf import settings as django_settings
 from django.utils import timezone
 
 from accounts import workers
@@ -26,14 +24,6 @@ def nearby(settings, tmp_path) -> None:
     """This machine may be called; adapters are written where the servers read them."""
     settings.EXTERNAL_ENGINE_NETWORKS = ["127.0.0.0/8"]
     settings.EXTERNAL_ADAPTER_DIR = tmp_path / "adapters"
-
-
-@pytest.fixture(autouse=True)
-def stream_server() -> None:
-    try:
-        redis.Redis.from_url(django_settings.REDIS_URL).ping()
-    except redis.RedisError:
-        pytest.skip("no Redis at REDIS_URL")
 
 
 @pytest.fixture
