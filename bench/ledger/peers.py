@@ -35,7 +35,7 @@ SUSPENDED_AT_ONCE = 2_000
 # Completions that a client may settle in a second: more than it can, so that none runs dry.
 SETTLED_A_SECOND = 600
 # Of all clients: as many as are held beforehand, and how many end together.
-CAPTURED_A_SECOND = 400
+CAPTURED_A_SECOND = 1_200
 CAPTURED_AT_ONCE = 10
 CONTRIBUTORS = LEGS - 1
 SHARES = (10**9 - 5 * (10**9 // 6), *[10**9 // 6] * 5)
@@ -64,7 +64,7 @@ class World:
         needed = int(min(SETTLED_A_SECOND * clients, 8_000) * seconds * rounds / clients)
         self.suspended = [self._suspend(needed) for _ in range(2 * clients)]
         # For one by one and for together, of every client and round.
-        wanted = int(min(CAPTURED_A_SECOND * seconds, 4_000) * rounds / clients) + 40
+        wanted = int(min(CAPTURED_A_SECOND * seconds, 8_000) * rounds / clients) + 40
         holds = captures.hold_many(people, wanted * 2 * clients)
         self.held = [holds[n * wanted : (n + 1) * wanted] for n in range(2 * clients)]
         self._live()
