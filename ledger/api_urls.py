@@ -3,6 +3,7 @@ from django.urls import path
 from ledger import (
     api,
     api_chain,
+    api_claims,
     api_earnings,
     api_payouts,
     api_refunds,
@@ -37,6 +38,8 @@ urlpatterns = [
         api_earnings.EarningsWaitingView.as_view(),
         name="api-earnings-waiting",
     ),
+    path("claims/", api_claims.ClaimsView.as_view(), name="api-claims"),
+    path("claims/<uuid:pk>/", api_claims.ClaimView.as_view(), name="api-claim"),
     path("payout-choices/", api_payouts.PayoutChoicesView.as_view(), name="api-payout-choices"),
     path("payout-checks/", api_payouts.ProofCheckView.as_view(), name="api-proof-check"),
     path("statements/", api_earnings.StatementsView.as_view(), name="api-statements"),
