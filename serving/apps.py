@@ -11,7 +11,12 @@ class ServingConfig(AppConfig):
         from accounts import events, leases, pages
         from serving.models import UNFINISHED, Completion, Deployment, DeploymentState, Embedding
         from serving.models.retrieval import RETRIEVAL_IN_WORK, RetrievalIndex
-        from serving.selectors import deployment_url, model_deployment_url, pin_url
+        from serving.selectors import (
+            deployment_url,
+            model_deployment_url,
+            model_playground_url,
+            pin_url,
+        )
         from serving.services import deployments, embeddings, retrieval, running
 
         leases.register(
@@ -42,8 +47,12 @@ class ServingConfig(AppConfig):
             events.subscribe(f"datanets.record_{verb}", task="serving.tasks.record_withheld")
         events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
         pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))
+        pages.register(
+            "prompt_tokens_of_completion", lambda pk: reverse("serving:prompt_tokens", args=[pk])
+        )
         pages.register("deployment", deployment_url)
         pages.register("pin", pin_url)
         pages.register("spending_of_key", lambda pk: f"{reverse('serving:completions')}?key={pk}")
         pages.register("deployment_of_model", model_deployment_url)
+        pages.register("playground_of_model", model_playground_url)
         pages.register("deploy", lambda pk: f"{reverse('serving:deploy')}?model={pk}")

@@ -93,6 +93,7 @@ async def quote(request: HttpRequest, user: User) -> HttpResponse:
         refused = refusal_of(payer=user, offer=offer, at=timezone.now())
         return {
             "prompt_tokens": len(offer.prompt.ids),
+            "retrieval_tokens": offer.retrieval_tokens,
             "max_tokens": offer.max_tokens,
             "highest_fee_wei": str(offer.highest_fee),
             "highest_fee": open_text(offer.highest_fee),

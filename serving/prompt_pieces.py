@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from attribution import selectors
 from modelfactory.training.prompts import PromptError, PromptTokenizer, load_tokenizer
@@ -11,11 +12,14 @@ from serving.models import Completion
 
 # Shades of a mark, each way; the page has a class for each.
 SHADES = 4
+# Bytes of a character in UTF-8, each of which may be a token.
+LONGEST = 4
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A token's text; `weight` in parts of a million, `shade` from -SHADES to SHADES."""
+    """The text of a token, or of those that are one character; `weight` in parts of a million,
+    `shade` from -SHADES to SHADES."""
 
     text: str
     weight: int
@@ -40,18 +44,32 @@ def pieces_of(completion: Completion) -> list[Piece]:
     except PromptError:
         return []
     ids = completion.prompt_ids
-    return shaded(texts_of(tokenizer, ids), weights, words_of(tokenizer, ids))
-
-
-def texts_of(tokenizer: PromptTokenizer, ids: Sequence[int]) -> list[str]:
-    """Each token as text. Bytes of one character that are several tokens stand as a dot each."""
+    runs = whole_characters(tokenizer, ids)
     read = tokenizer.tokenizer.decode
-    return [read([one], skip_special_tokens=False).replace("\ufffd", "·") for one in ids]
+    return shaded(
+        [read(run, skip_special_tokens=False) for run in runs],
+        [sum(weights[place] for place in places) for places in _places(runs)],
+        [bool(tokenizer.decode(run).strip()) for run in runs],
+    )
 
 
-def words_of(tokenizer: PromptTokenizer, ids: Sequence[int]) -> list[bool]:
-    """Which tokens are more than a marker of the template or blanks."""
-    return [bool(tokenizer.decode([one]).strip()) for one in ids]
+def whole_characters(tokenizer: PromptTokenizer, ids: Sequence[int]) -> list[list[int]]:
+    """The tokens, those together that are the bytes of one character: apart they are no text."""
+    runs: list[list[int]] = []
+    open_run: list[int] = []
+    for one in ids:
+        open_run.append(one)
+        text = tokenizer.tokenizer.decode(open_run, skip_special_tokens=False)
+        # Four bytes are the most of a character; what is none then stays none.
+        if not text.endswith("\ufffd") or len(open_run) == LONGEST:
+            runs.append(open_run)
+            open_run = []
+    return [*runs, open_run] if open_run else runs
+
+
+def _places(runs: Sequence[Sequence[int]]) -> list[range]:
+    ends = list(accumulate(len(run) for run in runs))
+    return [range(end - len(run), end) for run, end in zip(runs, ends, strict=True)]
 
 
 def shaded(texts: Sequence[str], weights: Sequence[int], words: Sequence[bool]) -> list[Piece]:

@@ -63,6 +63,13 @@ def model_deployment_url(model_id: UUID | str) -> str:
     return reverse("serving:deployment", args=[name]) if name else ""
 
 
+def model_playground_url(model_id: UUID | str) -> str:
+    """Where the model is asked, "" where it is not live."""
+    found = Deployment.objects.filter(model__pk=model_id, state=DeploymentState.LIVE)
+    name = found.values_list("name", flat=True).first()
+    return f"{reverse('serving:playground')}?model={name}" if name else ""
+
+
 def usage_of(found: QuerySet[Completion]) -> dict[str, int]:
     """Completions in figures: how many, tokens in and out, wei spent."""
     figures: dict[str, int | None] = found.aggregate(

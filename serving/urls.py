@@ -18,6 +18,7 @@ urlpatterns = [
     path("completions/", views.completions, name="completions"),
     path("completions.csv", views.completions_csv, name="completions_csv"),
     path("completions/<uuid:pk>/", views.completion, name="completion"),
+    path("completions/<uuid:pk>/prompt-tokens/", views.prompt_tokens, name="prompt_tokens"),
     path("completions/<uuid:pk>/cancel/", views.cancel, name="cancel"),
     path("staff/engines/", views_engines.engines, name="engines"),
     path("staff/replicas/", views_replicas.replicas, name="replicas"),

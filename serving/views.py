@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import spreadsheets
@@ -157,10 +158,19 @@ def completion(request: HttpRequest, pk: UUID) -> HttpResponse:
     context = {
         "completion": found,
         "answer": cited(found),
-        "pieces": prompt_pieces.pieces_of(found),
         "refund": refund_of(found.pk),
     }
     return render(request, "serving/completion.html", context)
+
+
+@require_safe
+@never_cache
+def prompt_tokens(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """A part under an answer: which tokens of the question mattered; empty where nobody knows."""
+    found = get_object_or_404(
+        Completion.objects.visible_to(request.user).select_related("deployment__base_model"), pk=pk
+    )
+    return render(request, "serving/prompt_tokens.html", {"pieces": prompt_pieces.pieces_of(found)})
 
 
 @login_required

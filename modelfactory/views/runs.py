@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from datanets.models import Record
 from modelfactory import selectors
 from modelfactory.errors import RunError
 from modelfactory.models import Run
@@ -19,6 +20,7 @@ from modelfactory.services import runs as services
 from modelfactory.views.common import now, own_run, person, visible_run
 
 PAGE = 30
+FINDINGS = 50
 
 
 @require_safe
@@ -43,16 +45,34 @@ def index(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, run_id: UUID) -> HttpResponse:
     run = visible_run(request, run_id)
     versions = run.run_versions.select_related("version__datanet")
+    shown = run.findings[:FINDINGS]
     context = _state(run, request) | {
         "versions": versions,
         "parents": run.parents.select_related("model__owner"),
-        "findings": run.findings[:50],
+        "findings": _readable(shown, request.user),
+        "findings_have_rows": any(found["number"] for found in shown),
         "findings_count": len(run.findings),
         "left_out": sum(f["problem"] in selectors.NOT_TRAINED for f in run.findings),
         "repeated": sum(f["problem"] == selectors.REPEATED for f in run.findings),
         "recipe": _recipe_rows(run),
     }
     return render(request, "modelfactory/run.html", context)
+
+
+def _readable(findings: list[dict[str, Any]], user: Any) -> list[dict[str, Any]]:
+    """With `text` and `first_text`: how a repeated record and the first one begin, where `user`
+    may read them."""
+    wanted = {pk for found in findings for pk in (found.get("record"), found.get("first")) if pk}
+    readable = Record.objects.visible_to(user).filter(pk__in=wanted)
+    texts = {str(one.pk): one.excerpt for one in readable}
+    return [
+        found
+        | {
+            "text": texts.get(str(found.get("record")), ""),
+            "first_text": texts.get(str(found.get("first")), ""),
+        }
+        for found in findings
+    ]
 
 
 def _recipe_rows(run: Run) -> list[tuple[str, Any]]:

@@ -117,7 +117,8 @@ if (root) {
     quotedFor = priced(question);
     quoteLine.textContent = parts.map(({ pane, quote, error }) => {
       if (error) return `${pane.deployment.title}: ${error.message}`;
-      const words = `${pane.deployment.title}: at most ${quote.highest_fee} OPEN (${quote.prompt_tokens} tokens read, up to ${quote.max_tokens} written)`;
+      const records = quote.retrieval_tokens ? ` and up to ${quote.retrieval_tokens} of records` : "";
+      const words = `${pane.deployment.title}: at most ${quote.highest_fee} OPEN (${quote.prompt_tokens} tokens read${records}, up to ${quote.max_tokens} written)`;
       return quote.affordable ? words : `${words}. ${quote.refusal}`;
     }).join(" · ");
   }

@@ -122,8 +122,14 @@ def test_the_panel_waits_then_shows_the_credit(client, indexed):
     workers.attribute(attribution.pk)
     done = page(client, "panel", attribution.completion_id).content.decode()
     assert 'data-state="DONE"' in done
-    assert "hx-get" not in done
+    assert "delay:2s" not in done
     assert indexed.alice.handle in done
+    # How sure it is, and below for the payer which tokens of the question mattered.
+    assert "deviations above chance" in done
+    tokens = reverse("serving:prompt_tokens", args=[attribution.completion_id])
+    assert f'hx-get="{tokens}"' in done
+    client.force_login(indexed.alice)
+    assert tokens not in page(client, "panel", attribution.completion_id).content.decode()
     assert "<svg" in done
     assert "/records/" in done
 

@@ -1,5 +1,7 @@
 """Which tokens of a prompt mattered: right by finite differences, and for the payer alone."""
 
+from pathlib import Path
+
 import pytest
 from django.urls import reverse
 
@@ -11,8 +13,10 @@ torch = pytest.importorskip("torch")
 
 from attribution.influence.model import load  # noqa: E402
 from attribution.influence.prompt_tokens import PARTS, in_parts, prompt_weights  # noqa: E402
-from serving.prompt_pieces import shaded  # noqa: E402
+from modelfactory.training.prompts import load_tokenizer  # noqa: E402
+from serving.prompt_pieces import shaded, whole_characters  # noqa: E402
 
+STARTER = Path(__file__).resolve().parents[2] / "modelfactory" / "starter"
 PROMPT, ANSWER = [7, 11, 200, 31, 5], [44, 9, 310]
 
 
@@ -65,6 +69,22 @@ def test_the_strongest_token_has_the_strongest_shade():
     pieces = shaded(["a", "b", "c", "<|end|>"], [500, -250, 3, 9000], words)
     assert [piece.shade for piece in pieces] == [4, -2, 0, 0]
     assert shaded(["<|end|>"], [9], [False])[0].shade == 0
+
+
+def test_the_bytes_of_one_character_stand_together():
+    tokenizer = load_tokenizer(STARTER)
+    text = "Ünïcode … 你好, plain"
+    runs = whole_characters(tokenizer, tokenizer.tokenizer.encode(text).ids)
+    texts = [tokenizer.tokenizer.decode(run) for run in runs]
+    assert "".join(texts) == text
+    assert not any("\ufffd" in one for one in texts)
+    assert "你" in texts
+
+
+def test_bytes_that_are_no_character_are_shown_as_such():
+    tokenizer = load_tokenizer(STARTER)
+    first = tokenizer.tokenizer.encode("你").ids[0]
+    assert whole_characters(tokenizer, [first] * 6) == [[first] * 4, [first] * 2]
 
 
 @pytest.mark.django_db

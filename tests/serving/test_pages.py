@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts import api_keys, pages
 from modelfactory.models import Model
-from serving.models import Completion, Deployment
+from serving.models import Completion, Deployment, DeploymentState
 from serving.questions import Question, Sampling
 from serving.services.completions import start_completion
 from tests.serving.conftest import beat
@@ -181,6 +181,28 @@ def test_ones_usage_and_completion_are_read_by_oneself(client, asked, client_per
     page = client.get(url("completion", asked.pk)).content.decode()
     assert "&lt;b&gt;bold" in page
     assert "<b>bold" not in page
+
+
+def test_which_tokens_mattered_is_a_part_of_its_own_for_the_payer(client, asked, client_person):
+    client.force_login(client_person)
+    answer = client.get(url("prompt_tokens", asked.pk))
+    assert answer.status_code == 200
+    assert "piece" not in answer.content.decode()  # there is no receipt yet
+    assert client.post(url("prompt_tokens", asked.pk)).status_code == 405
+
+
+def test_which_tokens_mattered_is_nobody_elses(client, asked, stranger, staff):
+    assert client.get(url("prompt_tokens", asked.pk)).status_code == 404
+    for person in (stranger, staff):
+        client.force_login(person)
+        assert client.get(url("prompt_tokens", asked.pk)).status_code == 404
+
+
+def test_a_models_page_knows_where_it_is_asked_while_it_is_live(tuned):
+    address = f"{url('playground')}?model={tuned.name}"
+    assert pages.url("playground_of_model", tuned.model_id) == address
+    Deployment.objects.filter(pk=tuned.pk).update(state=DeploymentState.STOPPED)
+    assert pages.url("playground_of_model", tuned.model_id) == ""
 
 
 def test_nobody_else_reads_or_stops_them(client, asked, stranger, staff):
