@@ -7,17 +7,21 @@ from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.fields import WeiSerializerField
-from attribution import selectors
+from attribution import rescored, selectors
+from attribution.api_rescorings import RescoringSerializer
 from attribution.models import ContributorShare, Index, Receipt
+from attribution.services import rescorings
 
 
 class ShareSerializer(serializers.ModelSerializer[ContributorShare]):
@@ -113,6 +117,26 @@ class ReceiptViewSet(viewsets.ReadOnlyModelViewSet[Receipt]):
         """Sketch and top records: for the payer, who is credited, and staff. Salts: the payer."""
         found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
         return Response(selectors.private_of(found, request.user))
+
+    @extend_schema(responses=RescoringSerializer(many=True))
+    @action(detail=True)
+    def rescorings(self, request: Request, pk: str) -> Response:
+        """Receipts that score this answer once more, newest first."""
+        found = rescored.rescorings_of(self.get_object(), request.user)
+        return Response(RescoringSerializer(found, many=True).data)
+
+    @extend_schema(request=None, responses=RescoringSerializer)
+    @action(detail=True, methods=["post"], permission_classes=[IsAuthenticated])
+    def rescore(self, request: Request, pk: str) -> Response:
+        """Have the answer scored once more by its model's index of now: for the payer, who is
+        credited, and staff. Asked again, it answers with the same one."""
+        user: Any = request.user
+        found = get_object_or_404(Receipt.objects.private_to(user), pk=pk)
+        try:
+            made = rescorings.request_rescoring(receipt=found, acting_user=user, at=timezone.now())
+        except rescorings.CannotRescoreError as error:
+            raise ValidationError(str(error)) from error
+        return Response(RescoringSerializer(made).data)
 
 
 class IndexViewSet(viewsets.ReadOnlyModelViewSet[Index]):

@@ -2,19 +2,25 @@ from typing import Any
 
 from django.urls import path
 
-from attribution import api, api_graph
+from attribution import api, api_graph, api_rescorings
 
 listing: dict[str, Any] = {"get": "list"}
 single: dict[str, Any] = {"get": "retrieve"}
 proof: dict[str, Any] = {"get": "proof"}
 private: dict[str, Any] = {"get": "private"}
+rescorings: dict[str, Any] = {"get": "rescorings", "post": "rescore"}
 receipt = api.ReceiptViewSet.as_view
+rescoring = api_rescorings.RescoringViewSet.as_view
 
 urlpatterns = [
     path("receipts/", receipt(listing), name="api-receipts"),
     path("receipts/<uuid:pk>/", receipt(single), name="api-receipt"),
     path("receipts/<uuid:pk>/proof/", receipt(proof), name="api-receipt-proof"),
     path("receipts/<uuid:pk>/private/", receipt(private), name="api-receipt-private"),
+    path("receipts/<uuid:pk>/rescorings/", receipt(rescorings), name="api-receipt-rescorings"),
+    path("rescorings/<uuid:pk>/", rescoring(single), name="api-rescoring"),
+    path("rescorings/<uuid:pk>/proof/", rescoring(proof), name="api-rescoring-proof"),
+    path("rescorings/<uuid:pk>/private/", rescoring(private), name="api-rescoring-private"),
     path("graph/", api_graph.GraphView.as_view(), name="api-graph"),
     path(
         "leaderboards/<str:kind>/",

@@ -16,8 +16,8 @@ class AttributionConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events, leases, pages
-        from attribution.models import Attribution, Checkpoint, Index, SpanIndex
-        from attribution.services import anchoring, indexes, receipts, span_indexes
+        from attribution.models import Attribution, Checkpoint, Index, Rescoring, SpanIndex
+        from attribution.services import anchoring, indexes, receipts, rescorings, span_indexes
 
         events.subscribe(
             "modelfactory.model_created", task="attribution.tasks.model_created", queue="attribute"
@@ -43,6 +43,12 @@ class AttributionConfig(AppConfig):
             requeue=receipts.requeue,
             fail=receipts.fail,
         )
+        leases.register(
+            Rescoring,
+            running_states=rescorings.IN_WORK,
+            requeue=rescorings.requeue,
+            fail=rescorings.fail,
+        )
         anchoring.register()
 
         def page_of_checkpoint(identifier: UUID | str) -> str:
@@ -56,3 +62,4 @@ class AttributionConfig(AppConfig):
         for kind in ("contributor", "datanet", "model", "record"):
             pages.register(f"influence_of_{kind}", _over_time(kind))
         pages.register("receipt", lambda pk: reverse("attribution:receipt", args=[pk]))
+        pages.register("rescoring", lambda pk: reverse("attribution:rescored", args=[pk]))

@@ -30,6 +30,8 @@ SCHEMA = "openledger-attribution/4"
 # Receipts of before there were royalties (1), passages (2) and confidence (3); they stay valid.
 SCHEMAS = frozenset({*(f"openledger-attribution/{number}" for number in (1, 2, 3)), SCHEMA})
 
+SALTS = ("prompt_salt", "answer_salt")
+
 
 @dataclass(frozen=True, slots=True)
 class TopRecord:
@@ -102,11 +104,15 @@ def salted_sha256(salt: str, text: str) -> str:
     return hashlib.sha256(bytes.fromhex(salt) + text.encode()).hexdigest()
 
 
-def private_part(attribution: Attribution, evidence: Evidence) -> dict[str, Any]:
-    """The payer's salts, the answer's sketch by hash, the top records, and the passages."""
+def private_part(
+    attribution: Attribution, evidence: Evidence, *, salts: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The payer's salts, the answer's sketch by hash, the top records, and the passages.
+
+    `salts` are those of an earlier receipt of the same answer; new ones where there is none.
+    """
     payer: dict[str, Any] = {
-        "prompt_salt": secrets.token_hex(32),
-        "answer_salt": secrets.token_hex(32),
+        name: salts[name] if salts else secrets.token_hex(32) for name in SALTS
     }
     if evidence.prompt_method:
         weights = list(evidence.prompt_weights)

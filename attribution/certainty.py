@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attribution.models import Receipt
+from attribution.models import Receipt, Rescoring
 
 # Deviations above permuted labels from which contributors are told apart, at two in a hundred for
 # one of many.
@@ -26,7 +26,7 @@ class Certainty:
         return self.apart is not None and self.apart >= APART
 
 
-def certainty_of(receipt: Receipt) -> Certainty | None:
+def certainty_of(receipt: Receipt | Rescoring) -> Certainty | None:
     """None where nothing was known of it: a base model, no answer, or a receipt of before."""
     stated = receipt.public.get("confidence")
     if not stated:

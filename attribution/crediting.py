@@ -51,7 +51,7 @@ def credit(
         return Crediting(NO_CONTRIBUTORS, {}, ())
     earned = shares(influences) if has_answer else {}
     if earned and is_clear:
-        return Crediting(CREDITED, earned, _contributors(earned, model_id))
+        return Crediting(CREDITED, earned, credit_of_shares(earned, model_id))
     outcome = NO_CLEAR_INFLUENCE if earned else NO_POSITIVE_INFLUENCE
     outcome = outcome if has_answer else NO_ANSWER
     return Crediting(outcome, {}, _treasuries(counts, model_id))
@@ -69,7 +69,7 @@ def reward(
     if not retrieval or not retrieval["reward_ppb"] or model_id is None:
         return credited
     part = int(retrieval["reward_ppb"])
-    retrieved = _contributors(portion(retrieval["groups"]), model_id)
+    retrieved = credit_of_shares(portion(retrieval["groups"]), model_id)
     credits = {one.key: one for one in (*credited.credits, *retrieved)}
     weights: dict[str, int] = defaultdict(int)
     for one in credited.credits:
@@ -88,7 +88,8 @@ def amounts(credits: tuple[Credit, ...], amount: int) -> dict[str, int]:
     return divide(amount, [(credit.key, credit.share_ppb) for credit in credits])
 
 
-def _contributors(earned: Mapping[str, int], model_id: UUID) -> tuple[Credit, ...]:
+def credit_of_shares(earned: Mapping[str, int], model_id: UUID) -> tuple[Credit, ...]:
+    """Shares of groups as credits: one for a contributor and a Datanet, over all its versions."""
     parts: dict[tuple[UUID, UUID], int] = defaultdict(int)
     for name, part in earned.items():
         group = groups.parse(name)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.db.models import OuterRef, Subquery
 
-from attribution.models import Checkpoint, LogLeaf, Receipt
+from attribution.models import Checkpoint, LogLeaf, Receipt, Rescoring
 from attribution.services.log import LogStore, receipt_log
 from attribution.translog import canonical, merkle
 from attribution.translog.checkpoint import NoteError, VerifierKey, open_checkpoint
@@ -43,11 +43,13 @@ def _nothing(name: str, wrong: Iterator[str]) -> Finding:
 def _changed_receipts() -> Iterator[str]:
     """Receipts without a leaf, or whose public part does not hash to what the leaf says."""
     leaf = LogLeaf.objects.filter(receipt_id=OuterRef("pk")).values("data")
-    rows = Receipt.objects.order_by("pk").values_list("pk", "public", Subquery(leaf))
-    for pk, public, data in rows.iterator(chunk_size=CHUNK):
-        stated = canonical.loads(bytes(data)).get("sha256") if data is not None else None
-        if stated != canonical.sha256(public):
-            yield f"receipt {pk}"
+    rescored = Rescoring.objects.filter(state=Rescoring.State.DONE)
+    for found in (Receipt.objects.all(), rescored):
+        rows = found.order_by("pk").values_list("pk", "public", Subquery(leaf))
+        for pk, public, data in rows.iterator(chunk_size=CHUNK):
+            stated = canonical.loads(bytes(data)).get("sha256") if data is not None else None
+            if stated != canonical.sha256(public):
+                yield f"receipt {pk}"
 
 
 def _changed_entries(size: int) -> Iterator[str]:

@@ -22,6 +22,7 @@ from attribution.models import (
     PastIndex,
     Receipt,
     RecordInfluence,
+    Rescoring,
 )
 from attribution.passage_lines import Passages, passages_of
 from attribution.retrievals import RetrievedLine, lines_of, reward_percent
@@ -225,21 +226,27 @@ def prompt_weights_of(completion_id: UUID, user: Any) -> list[int]:
     return weights
 
 
-def bundle_of(receipt: Receipt) -> dict[str, Any] | None:
+def bundle_of(receipt: Receipt | Rescoring) -> dict[str, Any] | None:
     """What a verifier reads; None while the receipt waits for its place in the log."""
-    bundle = inclusion_bundle(receipt.pk)
-    return None if bundle is None else {"receipt": receipt.public, **bundle}
+    first = receipt.receipt if isinstance(receipt, Rescoring) else None
+    bundle = inclusion_bundle(receipt.pk, names=first.pk if first else None)
+    if bundle is None:
+        return None
+    if first is not None:
+        bundle["named"]["receipt"] = first.public
+    return {"receipt": receipt.public, **bundle}
 
 
-def private_of(receipt: Receipt, user: Any) -> dict[str, Any]:
+def private_of(receipt: Receipt | Rescoring, user: Any) -> dict[str, Any]:
     """The private part with the bytes of the answer's sketch in base64; salts for the payer."""
     sketch = read_bytes(receipt.sketch_id) if receipt.sketch_id else b""
     private = receipt.private
+    payer = (receipt.receipt if isinstance(receipt, Rescoring) else receipt).payer_id
     if not private:
         return {"receipt": str(receipt.pk), "private": None, "sketch_base64": ""}
     return {
         "receipt": str(receipt.pk),
-        "private": private if receipt.payer_id == user.pk else bodies.without_salts(private),
+        "private": private if payer == user.pk else bodies.without_salts(private),
         "sketch_base64": b64encode(sketch).decode(),
     }
 

@@ -50,6 +50,13 @@ def attribute(attribution_id: str) -> None:
 
 
 @shared_task
+def rescore(rescoring_id: str) -> None:
+    from attribution import rescoring
+
+    rescoring.rescore(UUID(rescoring_id))
+
+
+@shared_task
 def sequence_log() -> None:
     from attribution.services import log
 

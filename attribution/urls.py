@@ -1,7 +1,7 @@
 from django.urls import path
 
 from attribution import urls_log
-from attribution.views import by_file, graph, indexes, receipts
+from attribution.views import by_file, graph, indexes, receipts, rescored
 
 app_name = "attribution"
 urlpatterns = [
@@ -13,6 +13,10 @@ urlpatterns = [
     path("receipts/<uuid:pk>/proof.json", receipts.proof, name="proof"),
     path("receipts/<uuid:pk>/private.json", receipts.private, name="private"),
     path("receipts/<uuid:pk>/erase/", receipts.erase, name="erase"),
+    path("receipts/<uuid:pk>/rescore/", rescored.ask, name="rescore"),
+    path("receipts/rescored/<uuid:pk>/", rescored.page, name="rescored"),
+    path("receipts/rescored/<uuid:pk>/proof.json", rescored.proof, name="rescored_proof"),
+    path("receipts/rescored/<uuid:pk>/private.json", rescored.private, name="rescored_private"),
     path("leaderboards/<str:kind>/", graph.leaderboard, name="leaderboard"),
     path("graph/", graph.payments, name="graph"),
     path("graph/over-time/<str:kind>/<uuid:pk>/", graph.over_time, name="over_time"),

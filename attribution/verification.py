@@ -13,12 +13,12 @@ from typing import Any
 from uuid import UUID
 
 from accounts.blobs import read_bytes
-from attribution import bodies, crediting, index_files, selectors
+from attribution import bodies, crediting, index_files, rescored_bodies, selectors
 from attribution.bodies import SCHEMAS
 from attribution.influence.errors import InfluenceError
 from attribution.influence.index import Index
 from attribution.influence.recompute import differences, recompute
-from attribution.models import Receipt
+from attribution.models import Receipt, Rescoring
 from attribution.translog import canonical
 from attribution.translog.checkpoint import VerifierKey
 from attribution.translog.verify import BundleError, Report, verify
@@ -27,7 +27,7 @@ from ledger.models import Account, Entry, Posting
 from ledger.splits import Part, Split
 
 
-def verify_receipt(receipt: Receipt, *, key: VerifierKey | None = None) -> Report:
+def verify_receipt(receipt: Receipt | Rescoring, *, key: VerifierKey | None = None) -> Report:
     """Look at everything. `key` is the log's key as the reader knows it."""
     bundle = selectors.bundle_of(receipt)
     if bundle is None:
@@ -35,16 +35,25 @@ def verify_receipt(receipt: Receipt, *, key: VerifierKey | None = None) -> Repor
         report.run("log", _waiting)
     else:
         report = verify(bundle, key=key)
+    if isinstance(receipt, Rescoring):
+        report.run("public part", lambda: _check_rescored(receipt))
+        _check_scores(report, receipt)
+        return report
     report.run("public part", lambda: _check_public(receipt))
-    report.run("private part", lambda: _check_private(receipt))
-    report.run("index", lambda: _check_index(receipt))
-    report.run("influences", lambda: _check_influences(receipt))
-    report.run("records", lambda: _check_records(receipt))
+    _check_scores(report, receipt)
+    report.run("records shown", lambda: _check_records_shown(receipt))
     report.run("passages", lambda: _check_passages(receipt))
     report.run("rows", lambda: _check_credits(receipt))
     report.run("captured", lambda: _check_fee(receipt))
     report.run("settled", lambda: _check_settlement(receipt))
     return report
+
+
+def _check_scores(report: Report, receipt: Receipt | Rescoring) -> None:
+    report.run("private part", lambda: _check_private(receipt))
+    report.run("index", lambda: _check_index(receipt))
+    report.run("influences", lambda: _check_influences(receipt))
+    report.run("records", lambda: _check_records(receipt))
 
 
 def _waiting() -> str:
@@ -64,7 +73,20 @@ def _check_public(receipt: Receipt) -> str:
     return f"sha256 {receipt.body_sha256}"
 
 
-def _check_private(receipt: Receipt) -> str | None:
+def _check_rescored(rescoring: Rescoring) -> str:
+    """That the row says what the hashed body says."""
+    public = rescoring.public
+    if public.get("schema") != rescored_bodies.SCHEMA:
+        raise BundleError(f"not a receipt of schema {rescored_bodies.SCHEMA}")
+    if canonical.sha256(public) != rescoring.body_sha256:
+        raise BundleError("the body was changed after it was written")
+    stated = (public["id"], public["rescores"]["receipt"], public["index_root"])
+    if stated != (str(rescoring.pk), str(rescoring.receipt_id), rescoring.index_root):
+        raise BundleError("the row and the body differ")
+    return f"sha256 {rescoring.body_sha256}"
+
+
+def _check_private(receipt: Receipt | Rescoring) -> str | None:
     """That the private part and the sketch are the ones that were hashed; None where erased."""
     if not receipt.private:
         return None
@@ -80,7 +102,7 @@ def _check_private(receipt: Receipt) -> str | None:
     return f"sha256 {receipt.public['private_sha256']}"
 
 
-def _check_index(receipt: Receipt) -> str | None:
+def _check_index(receipt: Receipt | Rescoring) -> str | None:
     """That the index in the store is the one that the receipt names, down to every record."""
     index = _index(receipt)
     if index is None:
@@ -93,7 +115,7 @@ def _check_index(receipt: Receipt) -> str | None:
     return f"{len(index.records)} records, root {root}"
 
 
-def _check_influences(receipt: Receipt) -> str | None:
+def _check_influences(receipt: Receipt | Rescoring) -> str | None:
     index = _index(receipt)
     if index is None or not (receipt.private and receipt.private["sketch"]):
         return None
@@ -108,7 +130,7 @@ def _check_influences(receipt: Receipt) -> str | None:
     return f"{len(found.groups)} influences and {len(found.shares)} shares, to the last unit"
 
 
-def _check_records(receipt: Receipt) -> str | None:
+def _check_records(receipt: Receipt | Rescoring) -> str | None:
     index = _index(receipt)
     if index is None or not (receipt.private and receipt.private["sketch"]):
         return None
@@ -118,12 +140,20 @@ def _check_records(receipt: Receipt) -> str | None:
     best = sorted((-score, name) for name, score in found.items() if score > 0)
     if [name for _, name in best[: len(stated)]] != list(stated):
         raise BundleError("they are not the records with the highest scores")
+    return f"{len(stated)} top records of {len(found)}"
+
+
+def _check_records_shown(receipt: Receipt) -> str | None:
+    """That the page shows the records and scores of the hashed private part."""
+    if not receipt.private:
+        return None
+    stated = {line["record"]: int(line["influence"]) for line in receipt.private["records"]}
     shown = {
         str(record): influence
         for record, influence in receipt.record_influences.values_list("record_id", "influence")
     }
     _refuse(differences(shown, stated, "score on the page"))
-    return f"{len(stated)} top records of {len(found)}"
+    return f"{len(shown)} records" if shown else None
 
 
 def _check_passages(receipt: Receipt) -> str | None:
@@ -293,7 +323,7 @@ def _terms(receipt: Receipt) -> Terms:
     return bodies.terms_of(receipt.public.get("terms"), receipt.public["split"])
 
 
-def _index(receipt: Receipt) -> Index | None:
+def _index(receipt: Receipt | Rescoring) -> Index | None:
     root = receipt.public["index_root"]
     if root is None:
         return None
@@ -306,7 +336,7 @@ def _index(receipt: Receipt) -> Index | None:
         raise BundleError(str(error)) from error
 
 
-def _sketch(receipt: Receipt) -> bytes:
+def _sketch(receipt: Receipt | Rescoring) -> bytes:
     if receipt.sketch_id is None:
         raise BundleError("the answer's sketch is gone")
     return read_bytes(receipt.sketch_id)

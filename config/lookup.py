@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts import pages
 from accounts.models import User
-from attribution.models import Checkpoint, Receipt
+from attribution.models import Checkpoint, Receipt, Rescoring
 from datanets.models import Datanet, Record, Version
 from ledger import explorer, truth
 from ledger.chain.addresses import is_address
@@ -23,6 +23,7 @@ HASH = re.compile(r"(0x)?[0-9a-f]{64}", re.IGNORECASE)
 # The kind of a page, and the rows that `user` may see of it.
 BY_ID: list[tuple[str, Callable[[Any], Any]]] = [
     ("receipt", lambda user: Receipt.objects.all()),
+    ("rescoring", lambda user: Rescoring.objects.visible_to(user)),
     ("entry", lambda user: Entry.objects.all()),
     ("account", lambda user: Account.objects.visible_to(user)),
     ("distribution", lambda user: Distribution.objects.all()),
@@ -85,6 +86,7 @@ def _by_hash(digest: str, user: Any) -> str:
         ("model", Model.objects.visible_to(user).filter(adapter_sha256=digest)),
         ("model", Model.objects.visible_to(user).filter(manifest_sha256=digest)),
         ("receipt", Receipt.objects.filter(leaf_hash=digest)),
+        ("rescoring", Rescoring.objects.filter(leaf_hash=digest)),
         ("distribution", Distribution.objects.filter(root=prefixed)),
         ("checkpoint", Checkpoint.objects.filter(root=digest)),
     ]

@@ -9,6 +9,7 @@ class ServingConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events, leases, pages
+        from attribution import texts
         from serving.models import UNFINISHED, Completion, Deployment, DeploymentState, Embedding
         from serving.models.retrieval import RETRIEVAL_IN_WORK, RetrievalIndex
         from serving.selectors import (
@@ -16,6 +17,7 @@ class ServingConfig(AppConfig):
             model_deployment_url,
             model_playground_url,
             pin_url,
+            texts_of,
         )
         from serving.services import deployments, embeddings, retrieval, running
 
@@ -56,3 +58,4 @@ class ServingConfig(AppConfig):
         pages.register("deployment_of_model", model_deployment_url)
         pages.register("playground_of_model", model_playground_url)
         pages.register("deploy", lambda pk: f"{reverse('serving:deploy')}?model={pk}")
+        texts.register(texts_of)

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet, Sum
 from django.urls import reverse
 
+from attribution.texts import Texts
 from modelfactory.models import Model
 from serving.errors import UnknownModel
 from serving.models import Completion, CompletionState, Deployment, DeploymentState, Pin
@@ -48,6 +49,14 @@ def base_deployment_of(deployment: Deployment) -> Deployment | None:
 def deployment_url(identifier: UUID | str) -> str:
     name = Deployment.objects.filter(pk=identifier).values_list("name", flat=True).first()
     return reverse("serving:deployment", args=[name]) if name else ""
+
+
+def texts_of(completion_id: UUID) -> Texts | None:
+    """For who scores an answer once more (`attribution.texts`)."""
+    found = Completion.objects.filter(pk=completion_id).first()
+    if found is None:
+        return None
+    return Texts(found.prompt, found.answer, list(found.prompt_ids), list(found.answer_ids))
 
 
 def pin_url(identifier: UUID | str) -> str:

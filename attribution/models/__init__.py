@@ -1,6 +1,7 @@
 from attribution.models.indexes import Index, IndexAudit, PastIndex
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.models.receipts import Attribution, ContributorShare, Receipt, RecordInfluence
+from attribution.models.rescorings import Rescoring
 from attribution.models.spans import Passage, PassageRecord, SpanIndex
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "PastIndex",
     "Receipt",
     "RecordInfluence",
+    "Rescoring",
     "SpanIndex",
 ]

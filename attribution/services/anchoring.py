@@ -7,6 +7,7 @@ by the next one, of which it is shown to be a prefix.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 
@@ -64,3 +65,18 @@ def anchor_changed(intent: Intent, at: datetime) -> None:
     row.save(update_fields=["state"])
     if row.state != State.SUBMITTED:
         anchor_newest(at=at)
+
+
+def anchor_of(head: Checkpoint) -> dict[str, Any]:
+    """How far a head's anchor is, and where on the chain anyone finds it once it is final."""
+    told: dict[str, Any] = {"state": head.state, "sequence": head.sequence}
+    asked = head.anchor_intent_id if head.state == State.ANCHORED else None
+    intent = Intent.objects.filter(pk=asked).first() if asked else None
+    if intent is not None:
+        told |= {
+            "chain_id": intent.chain_id,
+            "contract": intent.to,
+            "transaction": intent.tx_hash,
+            "block": intent.block_number,
+        }
+    return told

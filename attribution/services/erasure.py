@@ -14,7 +14,7 @@ from django.db import transaction
 
 from accounts import audit, blobs
 from accounts.models import User
-from attribution.models import Attribution, Passage, Receipt, RecordInfluence
+from attribution.models import Attribution, Passage, Receipt, RecordInfluence, Rescoring
 
 
 def erase_private_part(*, receipt: Receipt, acting_user: User, at: datetime) -> bool:
@@ -28,13 +28,19 @@ def erase_private_part(*, receipt: Receipt, acting_user: User, at: datetime) -> 
         row = Receipt.objects.select_for_update().get(pk=receipt.pk)
         if not row.private and row.sketch_id is None:
             return False
-        sketch = row.sketch_id
+        had = [row.sketch_id, *row.rescorings.values_list("sketch", flat=True)]
+        sketches = {one for one in had if one is not None}
         row.private, row.sketch = {}, None
         row.save(update_fields=["private", "sketch"])
+        # They have the same salts.
+        row.rescorings.update(private={}, sketch=None)
         RecordInfluence.objects.filter(receipt=row).delete()
         Passage.objects.filter(receipt=row).delete()
         Attribution.objects.filter(pk=row.attribution_id).update(retrieval=None)
-        if sketch and not Receipt.objects.filter(sketch=sketch).exists():
-            blobs.delete(sketch)
+        for sketch in sketches:
+            if not any(
+                kind.objects.filter(sketch=sketch).exists() for kind in (Receipt, Rescoring)
+            ):
+                blobs.delete(sketch)
         audit.record(actor=acting_user, verb="attribution.private_erased", target=row, at=at)
     return True

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 
 from accounts import events, outbox
 from attribution.models.log import Checkpoint, LogLeaf
-from attribution.services.anchoring import anchor_newest
+from attribution.services.anchoring import anchor_newest, anchor_of
 from attribution.translog import canonical, merkle
 from attribution.translog.checkpoint import SigningKey, load_or_create_key
 from attribution.translog.log import Head, Log
@@ -213,31 +213,50 @@ def _sign(head: Head, number: int, *, at: datetime) -> Checkpoint:
     return checkpoint
 
 
-def inclusion_bundle(receipt_id: UUID) -> dict[str, Any] | None:
+def inclusion_bundle(receipt_id: UUID, *, names: UUID | None = None) -> dict[str, Any] | None:
     """What shows that a receipt is in the log; None while it waits for its place.
 
-    The head is the first anchored one that contains the leaf, else the newest. The caller adds
-    the receipt's body under `receipt`; `python -m attribution.translog verify` reads the whole.
+    The head is the first anchored one that contains the leaf, else the newest, with the proof that
+    the last anchored one before is a prefix of it. `names` is another receipt that this one names:
+    its place under the same head comes with it. The caller adds the bodies;
+    `python -m attribution.translog verify` reads the whole.
     """
     leaf = LogLeaf.objects.filter(receipt_id=receipt_id, index__isnull=False).first()
     if leaf is None or leaf.index is None:
         return None
     heads = Checkpoint.objects.filter(size__gt=leaf.index)
-    head = (
-        heads.filter(state=Checkpoint.State.ANCHORED).order_by("size").first()
-        or heads.order_by("-size").first()
-    )
+    anchored = Checkpoint.objects.filter(state=Checkpoint.State.ANCHORED)
+    head = heads.filter(pk__in=anchored).order_by("size").first() or heads.order_by("-size").first()
     assert head is not None, "a sequenced leaf has a checkpoint"
-    proof = receipt_log().inclusion_proof(leaf.index, head.size)
-    return {
+    bundle = {
         "format": BUNDLE_FORMAT,
-        "leaf": canonical.loads(bytes(leaf.data)),
-        "index": leaf.index,
+        **_place_of(leaf, head),
         "size": head.size,
-        "proof": [step.hex() for step in proof],
         "checkpoint": head.note,
         "log_key": head.log_key,
-        "anchor": {"state": head.state, "sequence": head.sequence},
+        "anchor": anchor_of(head),
+    }
+    if head.state != Checkpoint.State.ANCHORED:
+        before = anchored.filter(size__lt=head.size).order_by("-size").first()
+        if before is not None:
+            bundle["consistency"] = {
+                "checkpoint": before.note,
+                "proof": consistency(before.size, head.size),
+                "anchor": anchor_of(before),
+            }
+    if names is not None:
+        named = LogLeaf.objects.get(receipt_id=names, index__isnull=False)
+        bundle["named"] = _place_of(named, head)
+    return bundle
+
+
+def _place_of(leaf: LogLeaf, head: Checkpoint) -> dict[str, Any]:
+    assert leaf.index is not None
+    proof = receipt_log().inclusion_proof(leaf.index, head.size)
+    return {
+        "leaf": canonical.loads(bytes(leaf.data)),
+        "index": leaf.index,
+        "proof": [step.hex() for step in proof],
     }
 
 

@@ -4,9 +4,11 @@ The file (JSON) holds: `format`; `receipt`, the whole body; `leaf`, what the log
 SHA-256 of the body; `index`, `size` and `proof` (hex) of the leaf; `checkpoint`, the signed note;
 `log_key`, the key that the server says it signs with. In place of a receipt it may hold another
 `statement` of the log: the root of an index, or what an audit of one found. It may hold
-`consistency`: {`checkpoint`, `proof`}, which shows that an earlier head is a prefix. Nothing in the
-file is believed; whoever knows the log's key from elsewhere hands it in, else the report says that
-it came from the file.
+`consistency`: {`checkpoint`, `proof`}, which shows that an earlier head is a prefix. A receipt that
+scores an answer once more names the first one under `rescores`; that one's body and place in the
+same log stand in `named`: {`receipt`, `leaf`, `index`, `proof`}. Nothing in the file is believed;
+whoever knows the log's key from elsewhere hands it in, else the report says that it came from the
+file.
 
 Where the receipt carries integers, everything is computed again: `receipt.evidence` (`query`, a
 vector, and `sums`, id to vector) must give the scores `receipt.influence.groups`; the scores must
@@ -22,6 +24,7 @@ from typing import Any
 from attribution.translog import canonical, merkle
 from attribution.translog.checkpoint import Checkpoint, VerifierKey, open_checkpoint
 from attribution.translog.money import (
+    PARTS,
     check_confidence,
     check_credits,
     check_fee,
@@ -31,6 +34,8 @@ from attribution.translog.money import (
 )
 
 FORMAT = "openledger-receipt/1"
+# What a receipt says of money; one that scores an answer once more has none of it.
+MONEY = frozenset({"price", "credits", "settlement", "contributors_amount", "owner_parts"})
 
 
 class BundleError(ValueError):
@@ -89,6 +94,9 @@ def verify(
     report.run("checkpoint", lambda: check_checkpoint(bundle, log_key))
     report.run("consistency", lambda: check_consistency(bundle, log_key, since))
     receipt = bundle.get("receipt") or {}
+    if "rescores" in receipt:
+        report.run("first receipt", lambda: check_named(bundle))
+        report.run("difference", lambda: check_rescored(bundle))
     report.run("scores", lambda: check_scores(receipt))
     report.run("shares", lambda: check_shares(receipt))
     report.run("confidence", lambda: check_confidence(receipt))
@@ -113,7 +121,7 @@ def check_schema(bundle: Any) -> str:
     for name, kind in members.items():
         if not isinstance(bundle.get(name), kind) or isinstance(bundle[name], bool):
             raise BundleError(f"{name} is missing or not a {kind.__name__}")
-    for name in ("receipt", "statement", "consistency"):
+    for name in ("receipt", "statement", "consistency", "named"):
         if not isinstance(bundle.get(name, {}), dict):
             raise BundleError(f"{name} is not an object")
     return FORMAT
@@ -140,10 +148,45 @@ def check_inclusion(bundle: Mapping[str, Any]) -> str:
     checkpoint = Checkpoint.parse(bundle["checkpoint"].rpartition("\n\n")[0] + "\n")
     if checkpoint.size != bundle["size"]:
         raise BundleError(f"the checkpoint is of size {checkpoint.size}, not {bundle['size']}")
-    leaf = merkle.leaf_hash(canonical.dumps(bundle["leaf"]))
-    proof = _hashes(bundle["proof"])
-    merkle.verify_inclusion(leaf, bundle["index"], bundle["size"], proof, checkpoint.root)
+    _check_place(bundle, checkpoint)
     return f"leaf {bundle['index']} of {bundle['size']}, root {checkpoint.root.hex()}"
+
+
+def _check_place(place: Mapping[str, Any], head: Checkpoint) -> None:
+    """That the place's leaf stands at its index under the head."""
+    leaf = merkle.leaf_hash(canonical.dumps(place["leaf"]))
+    merkle.verify_inclusion(leaf, place["index"], head.size, _hashes(place["proof"]), head.root)
+
+
+def check_named(bundle: Mapping[str, Any]) -> str:
+    """That the receipt which this one names stands before it in the same log, and is of the same
+    answer."""
+    named, receipt = bundle["named"], bundle["receipt"]
+    digest = canonical.sha256(named["receipt"])
+    told = {"kind": "receipt", "receipt": receipt["rescores"]["receipt"], "sha256": digest}
+    if receipt["rescores"]["sha256"] != digest or named["leaf"] != told:
+        raise BundleError("the first receipt is not the one that is named")
+    if not isinstance(named["index"], int) or named["index"] >= bundle["index"]:
+        raise BundleError("the first receipt does not stand before this one")
+    head = Checkpoint.parse(bundle["checkpoint"].rpartition("\n\n")[0] + "\n")
+    _check_place(named, head)
+    for member in ("completion", "model", "prompt_sha256", "answer_sha256"):
+        if named["receipt"].get(member) != receipt[member]:
+            raise BundleError(f"the first receipt has another {member}")
+    return f"leaf {named['index']}, of the same question and answer"
+
+
+def check_rescored(bundle: Mapping[str, Any]) -> str:
+    """That the difference is the one between the shares, and that no money moves by it."""
+    receipt, earlier = bundle["receipt"], bundle["named"]["receipt"]["shares"]
+    later = receipt["shares"]
+    moved = {name: later.get(name, 0) - earlier.get(name, 0) for name in {*earlier, *later}}
+    if receipt["difference"] != {name: parts for name, parts in moved.items() if parts}:
+        raise BundleError("the difference does not follow from the shares")
+    if receipt["moves_money"] is not False or {*receipt} & MONEY:
+        raise BundleError("a receipt that scores once more moves no money")
+    total = sum(parts for parts in moved.values() if parts > 0)
+    return f"{total} of {PARTS} parts would go elsewhere; no money moves"
 
 
 def check_checkpoint(bundle: Mapping[str, Any], key: VerifierKey) -> str:

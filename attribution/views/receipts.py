@@ -14,8 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import User
-from attribution import selectors
-from attribution.models import Attribution, Receipt
+from attribution import rescored, selectors
+from attribution.models import Attribution, Receipt, Rescoring
 from attribution.services import erasure
 
 PER_PAGE = 25
@@ -36,8 +36,13 @@ def listing(request: HttpRequest) -> HttpResponse:
 @never_cache
 def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(Receipt.objects.with_parts().seen_by(request.user), pk=pk)
-    view = selectors.view_of(found, request.user)
-    return render(request, "attribution/receipt.html", {"receipt": found, "view": view})
+    context = {
+        "receipt": found,
+        "view": selectors.view_of(found, request.user),
+        "rescorings": rescored.rescorings_of(found, request.user),
+        "may_rescore": rescored.may_ask(found, request.user),
+    }
+    return render(request, "attribution/receipt.html", context)
 
 
 @require_safe
@@ -71,12 +76,7 @@ def panel(request: HttpRequest, completion_id: UUID) -> HttpResponse:
 def proof(request: HttpRequest, pk: UUID) -> JsonResponse:
     """The public part with everything that shows it is in the log; verifiers read this file."""
     found = get_object_or_404(Receipt, pk=pk)
-    bundle = selectors.bundle_of(found)
-    if bundle is None:
-        answer = JsonResponse({"state": "WAITING", "detail": "It waits for its place."}, status=503)
-        answer["Retry-After"] = "2"
-        return answer
-    return _download(bundle, f"receipt-{pk}.json")
+    return proof_of(found)
 
 
 @require_safe
@@ -87,7 +87,7 @@ def private(request: HttpRequest, pk: UUID) -> JsonResponse:
     The salts of prompt and answer are for the payer alone.
     """
     found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
-    return _download(selectors.private_of(found, request.user), f"receipt-{pk}-private.json")
+    return download(selectors.private_of(found, request.user), f"receipt-{pk}-private.json")
 
 
 @never_cache
@@ -105,7 +105,16 @@ def erase(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "attribution/erase.html", {"receipt": found})
 
 
-def _download(value: dict[str, object], name: str) -> JsonResponse:
+def proof_of(receipt: Receipt | Rescoring) -> JsonResponse:
+    bundle = selectors.bundle_of(receipt)
+    if bundle is None:
+        answer = JsonResponse({"state": "WAITING", "detail": "It waits for its place."}, status=503)
+        answer["Retry-After"] = "2"
+        return answer
+    return download(bundle, f"receipt-{receipt.pk}.json")
+
+
+def download(value: dict[str, object], name: str) -> JsonResponse:
     answer = JsonResponse(value)
     answer["Content-Disposition"] = f'inline; filename="{name}"'
     return answer

@@ -33,6 +33,38 @@ async function checkSignature(bundle) {
   return `signed by ${bundle.log_key}: compare the key with the one you know`;
 }
 
+// What a receipt says of money; one that scores an answer once more has none of it.
+const MONEY = ["price", "credits", "settlement", "contributors_amount", "owner_parts"];
+
+async function checkNamed(bundle) {
+  const { receipt, named } = bundle;
+  if (!receipt.rescores) return [null, "this is the first receipt of the answer"];
+  const digest = hex(await sha256(utf8(canonical(named.receipt))));
+  const { leaf } = named;
+  if (digest !== receipt.rescores.sha256 || leaf.sha256 !== digest || leaf.kind !== "receipt" || leaf.receipt !== receipt.rescores.receipt) {
+    throw new Error("the first receipt is not the one that is named");
+  }
+  if (named.index >= bundle.index) throw new Error("the first receipt does not stand before this one");
+  const checkpoint = readCheckpoint(bundle.checkpoint);
+  const root = await rootOf(utf8(canonical(leaf)), named.index, checkpoint.size, named.proof.map(fromHex));
+  if (hex(root) !== hex(checkpoint.root)) throw new Error("the first receipt's proof leads to another root");
+  for (const member of ["completion", "model", "prompt_sha256", "answer_sha256"]) {
+    if (canonical(named.receipt[member]) !== canonical(receipt[member])) throw new Error(`the first receipt has another ${member}`);
+  }
+  return `entry ${named.index}, of the same question and answer`;
+}
+
+async function checkDifference({ receipt, named }) {
+  if (!receipt.rescores) return [null, "there is nothing to compare with"];
+  const earlier = named.receipt.shares;
+  for (const id of new Set([...Object.keys(earlier), ...Object.keys(receipt.shares), ...Object.keys(receipt.difference)])) {
+    const moved = BigInt(receipt.shares[id] ?? 0) - BigInt(earlier[id] ?? 0);
+    if (moved !== BigInt(receipt.difference[id] ?? 0)) throw new Error(`the difference of ${id} does not follow from the shares`);
+  }
+  if (receipt.moves_money !== false || MONEY.some((member) => member in receipt)) throw new Error("a receipt that scores once more moves no money");
+  return "follows from the shares of both; no money moves";
+}
+
 function checkUnclear({ confidence }) {
   const highest = Object.values(confidence.groups).reduce((most, one) => Math.max(most, one), -Infinity);
   if (confidence.clear || highest > confidence.threshold) throw new Error("a group is above the threshold");
@@ -57,6 +89,7 @@ async function checkShares(bundle) {
 
 async function checkFee(bundle) {
   const { price } = bundle.receipt;
+  if (!price) return [null, "it states no fee"];
   const fee = BigInt(price.prompt_tokens) * BigInt(price.input) + BigInt(price.completion_tokens) * BigInt(price.output);
   if (fee !== BigInt(price.fee)) throw new Error(`${fee} wei follow from tokens and prices`);
   return `${fee} wei for ${price.prompt_tokens} tokens read and ${price.completion_tokens} written`;
@@ -64,7 +97,7 @@ async function checkFee(bundle) {
 
 async function checkAmounts(bundle) {
   const { credits, contributors_amount: amount, model } = bundle.receipt;
-  if (!credits.length) return [null, "nothing was credited"];
+  if (!credits?.length) return [null, "nothing was credited"];
   const key = (one) => `${one.kind}:${one.owner}:${one.datanet}:${model.id}`;
   const computed = divide(BigInt(amount), Object.fromEntries(credits.map((one) => [key(one), BigInt(one.share_ppb)])));
   for (const one of credits) {
@@ -120,7 +153,7 @@ async function checkRoyalties(bundle) {
 
 const CHECKS = [
   ["Receipt", checkBody], ["Inclusion", checkInclusion], ["Checkpoint", checkSignature],
-  ["Fee", checkFee], ["Shares", checkShares], ["Amounts", checkAmounts],
+  ["First receipt", checkNamed], ["Difference", checkDifference], ["Fee", checkFee], ["Shares", checkShares], ["Amounts", checkAmounts],
   ["Royalties", checkRoyalties],
 ];
 

@@ -97,3 +97,36 @@ def test_true_receipts_hold_and_changed_ones_do_not(indexed):
         {"Receipt", "Fee", "Royalties"},
         {"Receipt", "Shares"},
     ]
+
+
+def test_an_answer_that_was_scored_again_is_compared_with_its_first_receipt(indexed, monkeypatch):
+    from attribution import rescoring, texts
+    from attribution.models import Attribution
+    from attribution.services.log import sequence
+    from attribution.services.rescorings import request_rescoring
+    from tests.attribution.world import NOON
+
+    kept = indexed.ask()
+    found = texts.Texts(kept.prompt, kept.answer, kept.prompt_ids, kept.answer_ids)
+    Attribution.objects.filter(pk=kept.pk).delete()
+    monkeypatch.setattr(texts, "_sources", [lambda completion_id: found])
+    receipt = indexed.receipt()
+    row = request_rescoring(receipt=receipt, acting_user=indexed.payer, at=NOON)
+    rescoring.rescore(row.pk)
+    sequence(at=NOON)
+    row.refresh_from_db()
+    bundle = bundle_of(row)
+    group = next(iter(bundle["receipt"]["shares"]))
+    assert judge(
+        bundle,
+        changed(bundle, lambda found: found["receipt"]["difference"].update({group: 1})),
+        changed(bundle, lambda found: found["named"]["receipt"]["shares"].clear()),
+        changed(bundle, lambda found: found["named"].update(index=found["index"])),
+        changed(bundle, lambda found: found["receipt"].update(credits=[])),
+    ) == [
+        set(),
+        {"Receipt", "Difference"},
+        {"First receipt", "Difference"},
+        {"First receipt"},
+        {"Receipt", "Difference"},
+    ]

@@ -112,7 +112,7 @@ def test_another_record_on_the_page_is_found(receipt):
     line = RecordInfluence.objects.filter(receipt=receipt).first()
     line.influence += 1
     line.save()
-    assert failures(receipt.pk) == {"records"}
+    assert failures(receipt.pk) == {"records shown"}
 
 
 def test_a_changed_posting_is_found(receipt):

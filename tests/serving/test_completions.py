@@ -11,6 +11,7 @@ from accounts import api_keys, key_spending, leases
 from accounts.api_keys import Limits
 from accounts.models import OutboxMessage
 from attribution.models import Attribution
+from attribution.texts import texts_of
 from ledger.errors import HoldExpired
 from ledger.models import Account, Hold
 from serving.errors import (
@@ -113,6 +114,16 @@ def test_who_asked_for_nothing_is_still_the_payer_of_the_receipt(ask, tuned, cli
     done = settled(claimed(ask()))
     assert (done.hold_id, done.fee) == (None, 0)
     assert Attribution.objects.get(completion_id=done.pk).payer == client_person
+
+
+def test_its_texts_are_found_again_by_who_scores_it_once_more(ask):
+    done = settled(claimed(ask()))
+    asked = Attribution.objects.get(completion_id=done.pk)
+    found = texts_of(done.pk)
+    assert (found.prompt, found.answer) == (asked.prompt, asked.answer)
+    assert (found.prompt_ids, found.answer_ids) == (asked.prompt_ids, asked.answer_ids)
+    assert found.answer
+    assert texts_of(asked.pk) is None
 
 
 def test_settling_twice_charges_once(ask, client_person):

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from attribution.models import Receipt
+from attribution.models import Receipt, Rescoring
 from attribution.translog.checkpoint import NoteError, VerifierKey
 from attribution.verification import verify_receipt
 
@@ -46,12 +46,15 @@ class Command(BaseCommand):
             self.stdout.write(f"The receipt {receipt.pk} holds.")
 
 
-def _find(text: str) -> Receipt:
+def _find(text: str) -> Receipt | Rescoring:
     try:
         wanted = UUID(text)
     except ValueError as error:
         raise CommandError(f"{text} is no id of a receipt.", returncode=2) from error
-    receipt = Receipt.objects.filter(Q(pk=wanted) | Q(completion_id=wanted)).first()
+    receipt = (
+        Receipt.objects.filter(Q(pk=wanted) | Q(completion_id=wanted)).first()
+        or Rescoring.objects.filter(pk=wanted, state=Rescoring.State.DONE).first()
+    )
     if receipt is None:
         raise CommandError(f"There is no receipt {text}.", returncode=2)
     return receipt

@@ -1,0 +1,70 @@
+"""The public part of a receipt that scores an answer once more.
+
+It names the receipt that paid, by id and hash, has its salts and so its hashes of prompt and
+answer, and says by how much each share differs. It states no fee and no credits: it pays nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from attribution import bodies
+from attribution.bodies import Evidence
+from attribution.crediting import Crediting
+from attribution.models import Receipt, Rescoring
+from attribution.translog import canonical
+
+SCHEMA = "openledger-rescoring/1"
+
+
+def public_part(
+    *,
+    rescoring: Rescoring,
+    receipt: Receipt,
+    evidence: Evidence,
+    crediting: Crediting,
+    private: Mapping[str, Any],
+    at: datetime,
+) -> dict[str, Any]:
+    """What is hashed into the log and shown to everyone."""
+    earlier = receipt.public
+    return {
+        "schema": SCHEMA,
+        "id": str(rescoring.pk),
+        "at": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "completion": str(receipt.completion_id),
+        "rescores": {"receipt": str(receipt.pk), "sha256": receipt.body_sha256},
+        "asked_as": rescoring.asked_as,
+        "model": earlier["model"],
+        "index_root": evidence.index_root,
+        "method": dict(evidence.method or {}),
+        "prompt_sha256": earlier["prompt_sha256"],
+        "answer_sha256": earlier["answer_sha256"],
+        "private_sha256": canonical.sha256(bodies.without_salts(private)),
+        "outcome": crediting.outcome,
+        "influence": {
+            "groups": {name: str(value) for name, value in evidence.influences.items()},
+            "records": dict(evidence.counts),
+        },
+        "confidence": bodies.confidence_part(evidence.confidence),
+        "shares": crediting.shares,
+        "difference": difference(earlier["shares"], crediting.shares),
+        "moves_money": False,
+    }
+
+
+def difference(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:
+    """Parts of 10**9 by which each group's share is larger than it was; equal ones are left out."""
+    moved = {name: later.get(name, 0) - earlier.get(name, 0) for name in sorted({*earlier, *later})}
+    return {name: parts for name, parts in moved.items() if parts}
+
+
+def texts_fit(receipt: Receipt, prompt: str, answer: str) -> bool:
+    """Whether these are the texts that the receipt was written for, by its payer's salts."""
+    salts = receipt.private["payer"]
+    return (
+        bodies.salted_sha256(salts["prompt_salt"], prompt),
+        bodies.salted_sha256(salts["answer_salt"], answer),
+    ) == (receipt.public["prompt_sha256"], receipt.public["answer_sha256"])
