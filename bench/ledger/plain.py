@@ -38,6 +38,8 @@ def copy_tables(connection: Any) -> None:
         for prefix, amount in (("plain", "numeric(78,0)"), ("small", "bigint")):
             for table in ("account", "entry", "posting"):
                 cursor.execute(f"CREATE TABLE {prefix}_{table} (LIKE ledger_{table} INCLUDING ALL)")
+            # LIKE copies all but this, without which a balance has no room to change in its page.
+            cursor.execute(f"ALTER TABLE {prefix}_account SET (fillfactor = 50)")
             cursor.execute(
                 f"ALTER TABLE {prefix}_account ALTER balance TYPE {amount};"
                 f"ALTER TABLE {prefix}_posting ALTER amount TYPE {amount}"

@@ -1,9 +1,10 @@
-"""Keccak-256 of many short messages at once: the permutation over columns of a numpy array.
+"""Keccak-256 of many short messages at once: the native hash where there is one, else columns.
 
-A state is 25 lanes of 64 bits; here each lane is one row of a (25, n) array, so that one numpy
-call does one step of the permutation for n messages. Messages of one length that fit a block (at
-most 135 bytes) are all that a Merkle tree needs: 128 bytes of a leaf, 32 of its first hash, 64 of
-a pair. Measured: 1.6 microseconds a hash on one core, where pycryptodome takes 4.6.
+Of the columns: a state is 25 lanes of 64 bits; here each lane is one row of a (25, n) array, so
+that one numpy call does one step of the permutation for n messages. Messages of one length that
+fit a block (at most 135 bytes) are all that a Merkle tree needs: 128 bytes of a leaf, 32 of its
+first hash, 64 of a pair. Measured on one core: 1.8 microseconds a hash over columns, 0.9 by the
+native one, 5.1 by pycryptodome.
 
 Source: NIST FIPS 202, section 3, with Ethereum's padding (0x01 where SHA-3 has 0x06).
 """
@@ -13,12 +14,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ledger.chain.keccak import keccak256
+from ledger.chain import keccak
 
 Bytes = npt.NDArray[np.uint8]  # (n, length)
 Lanes = npt.NDArray[np.uint64]
 
-RATE = 136
+RATE, DIGEST = 136, 32
 # So many that a numpy call costs little beside its work, and few enough for the caches.
 CHUNK = 8192
 
@@ -48,23 +49,31 @@ def keccak256_many(messages: Bytes) -> Bytes:
     count, length = messages.shape
     if length >= RATE:
         raise ValueError(f"A message has at most {RATE - 1} bytes, not {length}.")
-    if count < FEW:
-        joined = b"".join(keccak256(message.tobytes()) for message in messages)
-        return np.frombuffer(joined, dtype=np.uint8).reshape(count, 32)
-    hashes = np.empty((count, 32), dtype=np.uint8)
+    one_by_one = keccak.native is not None or count < FEW
+    hashed = _each if one_by_one else _together
+    hashes = np.empty((count, DIGEST), dtype=np.uint8)
     for start in range(0, count, CHUNK):
-        part = messages[start : start + CHUNK]
-        block = np.zeros((len(part), RATE), dtype=np.uint8)
-        block[:, :length] = part
-        block[:, length] = 0x01
-        block[:, RATE - 1] |= 0x80
-        state = np.zeros((25, len(part)), dtype=np.uint64)
-        state[: RATE // 8] = block.view("<u8").T
-        _permute(state)
-        hashes[start : start + CHUNK] = (
-            np.ascontiguousarray(state[:4].T).astype("<u8", copy=False).view(np.uint8)
-        )
+        hashes[start : start + CHUNK] = hashed(messages[start : start + CHUNK])
     return hashes
+
+
+def _each(messages: Bytes) -> Bytes:
+    count, length = messages.shape
+    raw, one = messages.tobytes(), keccak.native or keccak.portable
+    joined = b"".join([one(raw[at * length : (at + 1) * length]) for at in range(count)])
+    return np.frombuffer(joined, dtype=np.uint8).reshape(count, DIGEST)
+
+
+def _together(messages: Bytes) -> Bytes:
+    count, length = messages.shape
+    block = np.zeros((count, RATE), dtype=np.uint8)
+    block[:, :length] = messages
+    block[:, length] = 0x01
+    block[:, RATE - 1] |= 0x80
+    state = np.zeros((25, count), dtype=np.uint64)
+    state[: RATE // 8] = block.view("<u8").T
+    _permute(state)
+    return np.ascontiguousarray(state[: DIGEST // 8].T).astype("<u8", copy=False).view(np.uint8)
 
 
 def _permute(a: Lanes) -> None:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from ledger.chain import columns, distribution, keccak_many
+from ledger.chain import columns, distribution, keccak, keccak_many
 from ledger.chain.addresses import from_bytes, to_checksum
 from ledger.chain.keccak import keccak256
 
@@ -18,15 +18,22 @@ def column(count: int, width: int) -> np.ndarray:
     return np.random.default_rng(count + width).integers(0, 256, (count, width), dtype=np.uint8)
 
 
+@pytest.fixture
+def no_native_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keccak, "native", None)
+
+
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 32, 64, 128, 134, 135])
-def test_many_hashes_are_the_hashes_of_each(length: int) -> None:
+def test_many_hashes_are_the_hashes_of_each(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     messages = column(keccak_many.FEW, length)
+    each = [keccak.portable(row.tobytes()) for row in messages]
 
-    assert [row.tobytes() for row in keccak_many.keccak256_many(messages)] == [
-        keccak256(row.tobytes()) for row in messages
-    ]
+    assert [row.tobytes() for row in keccak_many.keccak256_many(messages)] == each
+    monkeypatch.setattr(keccak, "native", None)
+    assert [row.tobytes() for row in keccak_many.keccak256_many(messages)] == each
 
 
+@pytest.mark.usefixtures("no_native_hash")
 def test_the_pieces_of_a_long_column_are_hashed_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     messages = column(keccak_many.FEW * 2 + 3, 64)
     whole = keccak_many.keccak256_many(messages)
