@@ -108,6 +108,11 @@ def role_of(record: Record, user: Any) -> tuple[str, int]:
     return role, Record.objects.visible_to(user).filter(print__origin=mine.origin_id).count()
 
 
+def is_cut(record: Record) -> bool:
+    """Whether more records share bands with it than it was compared with."""
+    return RecordPrint.objects.filter(record=record, is_cut=True).exists()
+
+
 def near_count(contribution: Contribution) -> int:
     """Records of the contribution that say nearly what another record says."""
     linked = Q(near_links__isnull=False) | Q(near_links_back__isnull=False)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rapidfuzz import process
 from rapidfuzz.distance import OSA, Indel
 
 from datanets.ingest.common_words import COMMON
@@ -46,6 +47,14 @@ def near(a: Folded, b: Folded) -> float:
         return 0.0
     found = similarity(a, b)
     return found if found >= NEAR else 0.0
+
+
+def cost(a: Folded, b: Folded) -> int:
+    """Nanoseconds that `near` takes at most, about: it grows with both lengths."""
+    if a.letters == b.letters:
+        return 0
+    pairs = min(len(a.words), MOST_WORDS) * min(len(b.words), MOST_WORDS)
+    return len(a.letters) * len(b.letters) // 64 + 30 * pairs
 
 
 def similarity(a: Folded, b: Folded) -> float:
@@ -123,6 +132,7 @@ def shared_words(a: Sequence[str], b: Sequence[str]) -> float:
     missing = sorted((left - both).elements())
     if max(len(missing), len(rest)) > MOST_WORDS:
         return shared
+    rest = [word for word in rest if not is_number(word)]
     for word in missing:
         place, score = _most_like(word, rest)
         if place >= 0:
@@ -137,16 +147,15 @@ def is_number(word: str) -> bool:
 
 
 def _most_like(word: str, others: Sequence[str]) -> tuple[int, float]:
-    """The place of the word that is most like it, -1 where none is, and how like."""
-    place, best = -1, MISSPELT
+    """The place of the word that is most like it, -1 where none is, and how like. None of the
+    others is a number."""
     if len(word) < 4 or is_number(word):
-        return place, best
-    for number, other in enumerate(others):
-        if abs(len(word) - len(other)) <= 3:
-            score = OSA.normalized_similarity(word, other, score_cutoff=best)
-            if score >= best and not is_number(other):
-                place, best = number, score
-    return place, best
+        return -1, MISSPELT
+    of_like_length = [one if abs(len(word) - len(one)) <= 3 else None for one in others]
+    found = process.extractOne(
+        word, of_like_length, scorer=OSA.normalized_similarity, score_cutoff=MISSPELT
+    )
+    return (found[2], found[1]) if found else (-1, MISSPELT)
 
 
 def _is_misspelt(word: str, other: str) -> bool:

@@ -15,6 +15,10 @@ WHOLE = 1_000
 class RecordPrint(models.Model):
     """A record's MinHash bands, and the origin of its cluster.
 
+    `version`: of the way of comparing (`ingest.prints.VERSION`); an older one is made again.
+    `is_cut`: it met more records than it was compared with. `is_settled`: False from a comparison
+    until its `origin` was looked at.
+
     `head`: the folded words that ask, by which most candidates fall out before their texts are
     read. `origin`: of an accepted record the first accepted one that says the same, itself where
     it is the first; None for all others. `cluster_hash` names the cluster to people and receipts.
@@ -26,12 +30,21 @@ class RecordPrint(models.Model):
     bands = ArrayField(models.BigIntegerField())
     letters = models.CharField(max_length=64)
     head = models.TextField(blank=True, default="")
+    version = models.PositiveSmallIntegerField(default=0)
+    is_cut = models.BooleanField(default=False)
+    is_settled = models.BooleanField(default=True)
     origin = models.ForeignKey(
         Record, null=True, blank=True, on_delete=models.PROTECT, related_name="cluster"
     )
 
     class Meta:
-        indexes = [GinIndex(fields=["bands"], name="print_by_band")]
+        indexes = [
+            GinIndex(fields=["bands"], name="print_by_band"),
+            models.Index(fields=["version", "record"], name="print_by_version"),
+            models.Index(
+                fields=["record"], condition=Q(is_settled=False), name="print_not_settled"
+            ),
+        ]
         triggers = [
             # Looked at when the transaction ends: a role passes on in more than one statement.
             pgtrigger.Trigger(

@@ -1,15 +1,13 @@
 """Which records say nearly the same: compared by the ingest worker, a batch at a time.
 
-A comparison looks at texts alone, so it is made once for a record, whatever becomes of it. Who is
-the first of a cluster follows from the records' states, see origins.py.
+A comparison looks at texts alone, so it is made once for a record, whatever becomes of it, and
+again where the way of comparing has changed since (`prints.VERSION`) or where what it was compared
+with is gone. Who is the first of a cluster follows from the records' states, see origins.py.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,32 +16,19 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts import outbox
-from datanets.ingest import similar
 from datanets.ingest.folding import Folded, fold
-from datanets.ingest.prints import Print, prints
+from datanets.ingest.prints import VERSION, Print, prints
 from datanets.models import Datanet, DatanetState, NearLink, Record, RecordPrint, RecordState
-from datanets.models.prints import WHOLE
 from datanets.models.records import WITHHELD
 from datanets.services import origins
+from datanets.services.near_search import Found, Near, head_of, parts_of, payloads, search
 
 TASK = "datanets.tasks.compare_records"
 BATCH = 200
-# Prints that a batch looks at, and texts that a record is compared with: the earliest.
-MET_AT_ONCE = 20_000
-READ = 64
-HEAD_CHARS = 1_000
+# Links that are decided again together, whose texts are held in memory.
+PAIRS = 256
 
-# A record that shares a band: its id, what it asks (None where that was too long to be kept), and
-# the hash of its letters.
-_Met = tuple[UUID, similar.Asking | None, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """A record that says nearly what the one asked about says, and how nearly."""
-
-    record_id: UUID
-    parts: int
+Pair = tuple[UUID, UUID]  # of a link: the later record first
 
 
 def request_comparison(*, at: datetime) -> None:
@@ -52,15 +37,22 @@ def request_comparison(*, at: datetime) -> None:
 
 
 def compare_all(*, waits: bool = False) -> int:
-    """Compare every record that was not, in the order of ids; return how many. Where another
-    worker is at it, leave it to that one, or with `waits` go on once it has done a batch."""
+    """Compare every record that was not, or not as it is done now, in the order of ids; return how
+    many. Where another worker is at it, leave it to that one, or with `waits` go on once it has
+    done a batch. It may be stopped at any time and goes on where it was."""
     done = 0
-    while compared := _compare_batch(waits):
-        origins.refresh(compared)
+    while batch := _compare_batch(waits):
+        compared, touched = batch
+        origins.refresh(touched)
         done += len(compared)
     # Where a worker died between the two steps, or a verdict came between them.
     origins.refresh(origins.overdue())
     return done
+
+
+def stale() -> QuerySet[RecordPrint]:
+    """Prints that are to be made again."""
+    return RecordPrint.objects.filter(version__lt=VERSION)
 
 
 def near_in(datanet: Datanet, records: Sequence[Folded]) -> dict[int, Near]:
@@ -68,46 +60,114 @@ def near_in(datanet: Datanet, records: Sequence[Folded]) -> dict[int, Near]:
     public ones does, by their place; the nearest each."""
     public = Q(record__state=RecordState.ACCEPTED, record__datanet__state=DatanetState.PUBLISHED)
     among = RecordPrint.objects.filter(Q(record__datanet=datanet) | public)
+    return {
+        place: max(found.near, key=lambda one: one.parts)
+        for place, found in enumerate(search(records, prints(records), among))
+        if found.near
+    }
+
+
+def _compare_batch(waits: bool) -> tuple[list[UUID], set[UUID]] | None:
+    """One batch's prints and links in a transaction; one worker at a time. Returns the records and
+    all whose role may change by it, None where there is nothing to do."""
+    with transaction.atomic():
+        if not _lock(waits):
+            return None
+        rows = list(_waiting().values_list("pk", "payload")[:BATCH])
+        is_fresh = bool(rows)
+        if not is_fresh:
+            old = stale().order_by("record_id").values_list("record_id", "record__payload")
+            rows = list(old[:BATCH])
+        if not rows:
+            return None
+        own = [pk for pk, _ in rows]
+        folded = [fold(payload) for _, payload in rows]
+        made = prints(folded)
+        found = search(folded, made, RecordPrint.objects.all(), own)
+        links = {
+            (max(pk, near.record_id), min(pk, near.record_id)): near.parts
+            for pk, one in zip(own, found, strict=True)
+            for near in one.near
+        }
+        again = {} if is_fresh else _decide_again(own, links)
+        gone = _withheld_since({*own, *(pk for pair in [*links, *again] for pk in pair)})
+        _write_prints(own, folded, made, found, gone, is_fresh=is_fresh)
+        touched = set(own) | _write_links(links | again, gone)
+        RecordPrint.objects.filter(record__in=touched).update(is_settled=False)
+    return own, touched
+
+
+def _decide_again(own: Sequence[UUID], links: dict[Pair, int]) -> dict[Pair, int]:
+    """The links that stood before, by the verdict of now, but those that were just found. One to a
+    record whose print is old as well is decided when that one is made again."""
+    current = RecordPrint.objects.filter(Q(version__gte=VERSION) | Q(record__in=own))
+    ours = NearLink.objects.filter(Q(record__in=own) | Q(other__in=own))
+    stood = ours.filter(
+        Exists(current.filter(record=OuterRef("record_id"))),
+        Exists(current.filter(record=OuterRef("other_id"))),
+    )
+    pairs = [pair for pair in stood.values_list("record_id", "other_id") if pair not in links]
     found = {}
-    for place, near in enumerate(_near(records, prints(records), among)):
-        if near:
-            found[place] = max(near, key=lambda one: one.parts)
+    for start in range(0, len(pairs), PAIRS):
+        some = pairs[start : start + PAIRS]
+        texts = {
+            pk: fold(payload) for pk, payload in payloads({pk for pair in some for pk in pair})
+        }
+        for a, b in some:
+            if a in texts and b in texts:
+                found[a, b] = parts_of(texts[a], texts[b])
     return found
 
 
-def head_of(one: Folded) -> str:
-    """What is kept of a question; "" where it is long, so that its text is read."""
-    head = " ".join(similar.asked(one))
-    return head if len(head) <= HEAD_CHARS else ""
-
-
-def _compare_batch(waits: bool) -> list[UUID]:
-    """One batch's prints and links in a transaction; one worker at a time."""
-    with transaction.atomic():
-        if not _lock(waits):
-            return []
-        fresh = list(_waiting().values_list("pk", "payload")[:BATCH])
-        folded = [fold(payload) for _, payload in fresh]
-        made = prints(folded)
+def _write_prints(
+    own: Sequence[UUID],
+    folded: Sequence[Folded],
+    made: Sequence[Print],
+    found: Sequence[Found],
+    gone: set[UUID],
+    *,
+    is_fresh: bool,
+) -> None:
+    fields: list[tuple[UUID, dict[str, Any]]] = [
+        (
+            pk,
+            {
+                "bands": list(one.bands),
+                "letters": one.letters,
+                "head": head_of(text),
+                "version": VERSION,
+                "is_cut": near.is_cut,
+            },
+        )
+        for pk, text, one, near in zip(own, folded, made, found, strict=True)
+        if pk not in gone
+    ]
+    if is_fresh:
         RecordPrint.objects.bulk_create(
-            RecordPrint(
-                record_id=pk, bands=list(one.bands), letters=one.letters, head=head_of(text)
-            )
-            for (pk, _), one, text in zip(fresh, made, folded, strict=True)
+            RecordPrint(record_id=pk, **values) for pk, values in fields
         )
-        links = {}
-        near = _near(folded, made, RecordPrint.objects.all(), [pk for pk, _ in fresh])
-        for (pk, _), others in zip(fresh, near, strict=True):
-            for one in others:
-                links[max(pk, one.record_id), min(pk, one.record_id)] = one.parts
-        gone = _withheld_since({pk for pk, _ in fresh} | {pk for pair in links for pk in pair})
-        RecordPrint.objects.filter(record__in=gone).delete()
-        links = {pair: parts for pair, parts in links.items() if gone.isdisjoint(pair)}
-        NearLink.objects.bulk_create(
-            (NearLink(record_id=a, other_id=b, parts=parts) for (a, b), parts in links.items()),
-            ignore_conflicts=True,
-        )
-    return [pk for pk, _ in fresh]
+        return
+    for pk, values in fields:
+        # One that its owner withdrew meanwhile has none, and gets none.
+        RecordPrint.objects.filter(record=pk).update(**values)
+
+
+def _write_links(links: dict[Pair, int], gone: set[UUID]) -> set[UUID]:
+    """Write down what was decided; return whose links went."""
+    kept = {pair: parts for pair, parts in links.items() if parts and gone.isdisjoint(pair)}
+    NearLink.objects.bulk_create(
+        (NearLink(record_id=a, other_id=b, parts=parts) for (a, b), parts in kept.items()),
+        update_conflicts=True,
+        unique_fields=["record", "other"],
+        update_fields=["parts"],
+    )
+    wrong = [pair for pair, parts in links.items() if not parts]
+    for start in range(0, len(wrong), PAIRS):
+        some = set(wrong[start : start + PAIRS])
+        rows = NearLink.objects.filter(record__in={a for a, _ in some})
+        going = rows.values_list("pk", "record_id", "other_id")
+        NearLink.objects.filter(pk__in=[pk for pk, a, b in going if (a, b) in some]).delete()
+    return {pk for pair in wrong for pk in pair}
 
 
 def _waiting() -> QuerySet[Record]:
@@ -128,66 +188,3 @@ def _lock(waits: bool) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {take}(hashtextextended('near-duplicates', 0))")
         return waits or bool(cursor.fetchone()[0])
-
-
-def _near(
-    folded: Sequence[Folded],
-    made: Sequence[Print],
-    among: QuerySet[RecordPrint],
-    own: Sequence[UUID | None] = (),
-) -> list[list[Near]]:
-    """What each of the texts nearly repeats. Prints and texts are read for all of them at once."""
-    met = _met(made, among)
-    candidates = [
-        _candidates(text, one, met[place], own[place] if own else None)
-        for place, (text, one) in enumerate(zip(folded, made, strict=True))
-    ]
-    wanted = {pk for some in candidates for pk in some}
-    texts = {pk: fold(payload) for pk, payload in _payloads(wanted)}
-    found = []
-    for text, some in zip(folded, candidates, strict=True):
-        scores = [(pk, similar.near(text, texts[pk])) for pk in some if pk in texts]
-        found.append([Near(pk, max(1, int(score * WHOLE))) for pk, score in scores if score])
-    return found
-
-
-def _met(made: Sequence[Print], among: QuerySet[RecordPrint]) -> list[dict[UUID, _Met]]:
-    """For each print those that share a band with it, at most MET_AT_ONCE for all together."""
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, one in enumerate(made):
-        for band in one.bands:
-            places[band].append(place)
-    found: list[dict[UUID, _Met]] = [{} for _ in made]
-    if not places:
-        return found
-    # The earliest: the first of a cluster is what matters. Sorted here, since PostgreSQL would
-    # walk the primary key for an ordered query instead of looking bands up; no more are held.
-    rows = among.filter(bands__overlap=list(places)).values_list(
-        "record_id", "head", "letters", "bands"
-    )
-    for pk, head, letters, bands in heapq.nsmallest(MET_AT_ONCE, rows.iterator(chunk_size=2_000)):
-        met = (pk, similar.asking(head.split(" ")) if head else None, letters)
-        for band in bands:
-            for place in places.get(band, ()):
-                found[place][pk] = met
-    return found
-
-
-def _candidates(text: Folded, one: Print, met: dict[UUID, _Met], own: UUID | None) -> list[UUID]:
-    """Those that do not ask about something else, the earliest."""
-    mine = similar.asking(similar.asked(text))
-    same, kept = [], []
-    # In the order in which they were met, which is that of their ids.
-    for pk, other, letters in met.values():
-        if pk == own:
-            continue
-        if letters == one.letters:
-            same.append(pk)
-        elif other is None or not mine.letters or not similar.ask_differently(mine, other):
-            kept.append(pk)
-    return [*same[:READ], *kept[:READ]]
-
-
-def _payloads(wanted: Iterable[UUID]) -> Iterable[tuple[UUID, dict[str, Any]]]:
-    rows = Record.objects.filter(pk__in=list(wanted)).exclude(state__in=WITHHELD)
-    return rows.values_list("pk", "payload").iterator(chunk_size=500)

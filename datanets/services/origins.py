@@ -38,6 +38,9 @@ def refresh(records: Collection[UUID]) -> None:
             _stand_alone([pk for pk in some if pk not in linked])
         if linked:
             _refresh_linked(linked)
+        for some in _chunks(records):
+            compared = RecordPrint.objects.filter(record__in=some, is_settled=False)
+            compared.update(is_settled=True)
 
 
 def refresh_datanet(datanet: Datanet) -> None:
@@ -61,15 +64,23 @@ def forget(record: Record) -> None:
         others.update(followers.values_list("record_id", flat=True))
         followers.update(origin=None)
         RecordPrint.objects.filter(record=record).delete()
+        # Who was compared with the earliest alone may repeat others, now that one of these is gone:
+        # or whoever withdraws the first copies would be paid for each of the rest.
+        RecordPrint.objects.filter(record__in=others, is_cut=True).update(version=0)
         refresh(others)
 
 
 def overdue() -> list[UUID]:
-    """Accepted records that were compared and belong to no cluster yet."""
+    """Accepted records that were compared and belong to no cluster yet, and records whose role was
+    not looked at since they were compared."""
+    compared = RecordPrint.objects.filter(is_settled=False)
     found = RecordPrint.objects.filter(origin=None, record__state=RecordState.ACCEPTED).exclude(
         record__datanet__state=DatanetState.TAKEN_DOWN
     )
-    return list(found.values_list("record_id", flat=True)[:OVERDUE])
+    return [
+        *compared.values_list("record_id", flat=True)[:OVERDUE],
+        *found.values_list("record_id", flat=True)[:OVERDUE],
+    ]
 
 
 def standings(records: Iterable[UUID]) -> list[Standing[UUID]]:

@@ -59,6 +59,7 @@ def record(request: HttpRequest, record_id: UUID) -> HttpResponse:
         "entries": versions,
         "elsewhere": selectors.same_text_elsewhere(found)[:5],
         "near": clusters.near_to(found, request.user),
+        "near_is_cut": clusters.is_cut(found),
         "role": role,
         "cluster_size": cluster_size,
         "may_withdraw": access.may_withdraw(request.user, found)

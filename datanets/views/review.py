@@ -49,6 +49,7 @@ def queue(request: HttpRequest, datanet: Datanet) -> HttpResponse:
         "can_undo": bool(_batches(request, datanet)),
         "elsewhere": selectors.same_text_elsewhere(record)[:3] if record else [],
         "near": clusters.near_to(record, request.user) if record else [],
+        "near_is_cut": record is not None and clusters.is_cut(record),
         "contribution_id": contribution,
     }
     return render(request, "datanets/review.html", context)

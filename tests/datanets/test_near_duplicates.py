@@ -229,13 +229,13 @@ def test_a_record_withdrawn_while_it_is_compared_leaves_no_print(
 ) -> None:
     mine = submit(published, contributor, CAPITAL).records.get()
     RecordPrint.objects.all().delete()
-    compare = near_duplicates._near
+    compare = near_duplicates.search
 
     def withdraw_meanwhile(*args: Any) -> Any:
         Record.objects.filter(pk=mine.pk).update(state="WITHDRAWN")
         return compare(*args)
 
-    monkeypatch.setattr(near_duplicates, "_near", withdraw_meanwhile)
+    monkeypatch.setattr(near_duplicates, "search", withdraw_meanwhile)
     near_duplicates.compare_all()
     assert not RecordPrint.objects.exists()
 
