@@ -1,12 +1,14 @@
 """How right attribution is, against retraining: `python -m bench.attribution --medquad FOLDER`.
 
-Task A (`bench/attribution/task.py`) is trained once, indexed by the product and by its peers, and
-every method is held against the committed truth (`bench/attribution/truth.py`): losses after
-training on halves of the records and without each contributor. Settings were chosen on the first
-20 queries (`--search` does it again and writes the log); figures are of the other 44, and of
-answers that the model generated. Bars are ratios to Kronfluence's EK-FAC within the run.
+A task (`--task a`: `task.py`; `--task b`, harder: `task_b.py`) is trained once, indexed by the
+product and by its peers, and every method is held against the committed truth (`truth.py`,
+`truth_b.py`): losses after training on halves of the records and without each contributor.
+Settings were chosen on the first 20 queries (`--search`, `--search-peers` do it again and write
+the logs); figures are of the others, and of answers that the model generated. Bars are ratios to
+Kronfluence's EK-FAC.
 
-The peers are installed by `bench/attribution/peers/install.sh`. One thread.
+The peers are installed by `bench/attribution/peers/install.sh`; those that take more than two
+minutes come from a dated cache, which `--all` makes again. One thread.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,16 +27,14 @@ import torch
 
 from attribution.influence.config import InfluenceConfig
 from bench import report
-from bench.attribution import metrics, runs, task
+from bench.attribution import metrics, others, runs, truth_b
 from bench.attribution.metrics import Quality
+from bench.attribution.others import EKFAC
 from bench.attribution.runs import Run, World
 
 PEERS = Path(".data/bench/peers")
-DEVELOPMENT = slice(0, task.DEVELOPMENT)
-HELD_OUT = slice(task.DEVELOPMENT, task.QUERIES * len(task.CONTRIBUTORS))
-GENERATED = slice(HELD_OUT.stop, None)
 SMALL = 13_568  # coordinates of a sketch of 1.7 KB: 1,698 bytes
-EKFAC, PAID, WHOLE, SKETCH = "Kronfluence EK-FAC", "sums (paid)", "whitened, fp32", "sketches"
+PAID, WHOLE, SKETCH = "sums (paid)", "whitened, fp32", "sketches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ def main() -> int:
     parser = report.parser(__doc__)
     parser.add_argument("--medquad", type=Path, default=Path("../shared/data/medquad"))
     parser.add_argument("--peers", type=Path, default=PEERS, help="where install.sh put them")
+    parser.add_argument("--task", choices=("a", "b"), default="a")
+    parser.add_argument("--all", action="store_true", help="measure all peers, write the cache")
+    parser.add_argument("--search-peers", action="store_true", help="the same for the peers")
+    parser.add_argument("--coordinates", action="store_true", help="quality by coordinates kept")
+    parser.add_argument("--planted", action="store_true", help="who finds planted records")
     parser.add_argument("--search", action="store_true", help="choose settings, write the log")
     parser.add_argument(
         "--mislabelled", action="store_true", help="who finds wrong answers, and nothing else"
@@ -64,12 +70,26 @@ def main() -> int:
         return mislabelled.main(
             report.Report("attribution, wrong answers", options), options.medquad
         )
-    world = runs.prepare(options.medquad)
+    if options.planted:
+        from bench.attribution import planted
+
+        return planted.main(report.Report("attribution, planted records", options), options.medquad)
+    world = (
+        runs.prepare_b(options.medquad) if options.task == "b" else runs.prepare(options.medquad)
+    )
     if options.search:
         from bench.attribution import search
 
         return search.main(world)
-    judged = {run.name: _judge(run, world) for run in _every(world)}
+    if options.search_peers:
+        from bench.attribution import search_peers
+
+        return search_peers.main(world)
+    if options.coordinates:
+        from bench.attribution import coordinates
+
+        return coordinates.main(world)
+    judged = {run.name: _judge(run, world) for run in _every(world, options.all)}
     sys.stdout.write(_table(judged, world))
     result.methods = [_as_json(name, one) for name, one in judged.items()]
     _bars(result, judged, world)
@@ -85,43 +105,37 @@ class Attribution(report.Report):
         return super().as_json() | {"methods": self.methods}
 
 
-def _every(world: World) -> list[Run]:
+def _every(world: World, again: bool) -> list[Run]:
     config = InfluenceConfig()
     found = runs.ours(world, config)
     small = runs.ours(world, replace(config, sketch_width=SMALL), "ours, 1.7 KB")
     found += [run for run in small if run.name.endswith(SKETCH)]
     for name, method in runs.baseline_methods(world).items():
         _say(name)
-        found.append(runs.baseline(world, name, method()))
-    try:
-        _say(EKFAC)
-        found.append(runs.kronfluence(world, KRONFLUENCE_DAMPING))
-    except ImportError as error:
-        sys.stderr.write(
-            f"{EKFAC} is left out, and with it every bar that is a ratio to it: {error}. "
-            "Run bench/attribution/peers/install.sh.\n"
-        )
-    return found
-
-
-# Chosen on the development queries: see task_a/search.json. None is the peer's own heuristic.
-KRONFLUENCE_DAMPING: float | None = None
+        found.append(runs.baseline(world, name, method))
+    return found + others.everyone(world, again)
 
 
 def _judge(run: Run, world: World) -> Judged:
     return Judged(
         run,
-        metrics.judge(run.records[HELD_OUT], run.groups[HELD_OUT], world.known.of(HELD_OUT)),
-        metrics.judge(run.records[GENERATED], run.groups[GENERATED], world.known.of(GENERATED)),
+        *(
+            metrics.judge(run.records[part], run.groups[part], world.known.of(part))
+            for part in (world.held_out, world.generated)
+        ),
     )
 
 
 def _bars(result: Attribution, judged: dict[str, Judged], world: World) -> None:
     known = world.known
-    result.add("half-subsets", len(known.half_losses), "retrainings", at_least=48)
-    result.add("seeds of halves", known.half_losses.shape[1], "", at_least=2)
-    result.add("seeds of left-out contributors", known.leave_losses.shape[1], "", at_least=6)
-    for what, part in (("held-out", HELD_OUT), ("generated", GENERATED)):
+    if world.name == "b":
+        made, want = world.truth.runs, truth_b.RUNS
+        result.add("retrainings of the truth", made, f"of {want}", at_least=want)
+    else:
+        result.add("half-subsets", len(known.half_losses), "retrainings", at_least=48)
+        result.add("seeds of halves", known.half_losses.shape[1], "", at_least=2)
+        result.add("seeds of left-out contributors", known.leave_losses.shape[1], "", at_least=6)
+    for what, part in (("held-out", world.held_out), ("generated", world.generated)):
         result.add(f"queries, {what}", known.of(part).full_losses.shape[1], "", at_least=40)
         for name, value in metrics.ceilings(known.of(part)).items():
             if math.isfinite(value):
@@ -130,18 +144,29 @@ def _bars(result: Attribution, judged: dict[str, Judged], world: World) -> None:
         result.add("peer for the ratios", 0, "", at_least=1, note="Kronfluence is not installed")
         return
     peer = judged[EKFAC]
-    _quality_bars(result, judged, peer)
-    _cost_bars(result, judged, peer, world)
+    _quality_bars(result, judged, peer, BARS_B if world.name == "b" else BARS_A)
+    _above_storing_peers(result, judged)
+    if world.name == "a":
+        _cost_bars(result, judged, peer, world)
 
 
-def _quality_bars(result: Attribution, judged: dict[str, Judged], peer: Judged) -> None:
-    ratios = (
-        (f"ours: {WHOLE}", "lds", 0.99, None),
-        (f"ours: {PAID}", "pearson", 0.98, None),
-        (f"ours: {PAID}", "variation", None, 1.05),
-        (f"ours: {SKETCH}", "lds", 0.95, None),
-        (f"ours, 1.7 KB: {SKETCH}", "lds", 0.89, None),
-    )
+# (method, figure, at least, at most), as ratios to Kronfluence's EK-FAC
+BARS_A = (
+    (f"ours: {WHOLE}", "lds", 0.99, None),
+    (f"ours: {PAID}", "pearson", 0.98, None),
+    (f"ours: {PAID}", "variation", None, 1.05),
+    (f"ours: {SKETCH}", "lds", 0.95, None),
+    (f"ours, 1.7 KB: {SKETCH}", "lds", 0.89, None),
+)
+BARS_B = (
+    (f"ours: {PAID}", "pearson", 0.97, None),
+    (f"ours: {SKETCH}", "lds", 0.80, None),
+)
+
+
+def _quality_bars(
+    result: Attribution, judged: dict[str, Judged], peer: Judged, ratios: Sequence[Any]
+) -> None:
     for name, figure, least, most in ratios:
         mine = getattr(judged[name].held_out, figure)
         theirs = getattr(peer.held_out, figure)
@@ -153,6 +178,22 @@ def _quality_bars(result: Attribution, judged: dict[str, Judged], peer: Judged) 
             at_least=least,
             at_most=most,
             note=f"95 %: {low:.3f} to {high:.3f}",
+        )
+
+
+def _above_storing_peers(result: Attribution, judged: dict[str, Judged]) -> None:
+    """Our sketches against every other method that keeps 1 to 20 KB of a record."""
+    mine = judged[f"ours: {SKETCH}"].held_out.lds
+    for name, one in judged.items():
+        if name.startswith("ours") or not 1_000 <= one.run.bytes_per_record <= 20_000:
+            continue
+        low, high = metrics.ratio_interval(mine, one.held_out.lds)
+        result.add(
+            f"lds: ours: {SKETCH} / {name}",
+            float(mine.mean() / one.held_out.lds.mean()),
+            "x",
+            at_least=1.0,
+            note=f"{one.run.bytes_per_record:,.0f} B; 95 %: {low:.3f} to {high:.3f}",
         )
 
 
@@ -179,6 +220,8 @@ def _as_json(name: str, one: Judged) -> dict[str, Any]:
         "query_cpu_s": round(one.run.query_s, 3),
         "queries": len(one.run.records),
         "bytes_per_record": round(one.run.bytes_per_record),
+        "peak_mib": round(one.run.peak_mib, 1),
+        "measured": one.run.measured or "in this run",
     }
     for where, quality in (("held_out", one.held_out), ("generated", one.generated)):
         for figure in ("lds", "pearson", "spearman", "top1", "variation"):
@@ -195,13 +238,14 @@ def _table(judged: dict[str, Judged], world: World) -> str:
     count = len(world.made.records)
     lines = [
         f"{count} records, {len(world.made.groups)} contributors, "
-        f"{world.known.of(HELD_OUT).full_losses.shape[1]} held-out queries, "
-        f"{world.known.of(GENERATED).full_losses.shape[1]} generated answers; "
+        f"{world.known.of(world.held_out).full_losses.shape[1]} held-out queries, "
+        f"{world.known.of(world.generated).full_losses.shape[1]} generated answers; "
         f"{world.model.dimension} LoRA parameters; CPU seconds of one thread, "
         f"queries' for all {len(world.asked)} together",
         "",
         f"{'method':32} {'LDS':>5} {'95 %':>13} {'P':>6} {'S':>6} {'top1':>5} {'TV':>5}   "
-        f"{'gen LDS':>7} {'gen P':>6} {'build':>7} {'query':>7} {'B/record':>8}",
+        f"{'gen LDS':>7} {'gen P':>6} {'build':>7} {'query':>7} {'B/record':>8} "
+        f"{'MiB':>6}",
     ]
     for name, one in sorted(judged.items(), key=lambda pair: -float(pair[1].held_out.lds.mean())):
         quality, run = one.held_out, one.run
@@ -212,7 +256,8 @@ def _table(judged: dict[str, Judged], world: World) -> str:
             f"{name:32} {means[0]:5.3f} {low:6.3f} {high:6.3f} {means[1]:6.3f} {means[2]:6.3f} "
             f"{means[3]:5.2f} {means[4]:5.3f}   {one.generated.lds.mean():7.3f} "
             f"{one.generated.pearson.mean():6.3f} {run.build_s:7.2f} {run.query_s:7.2f} "
-            f"{run.bytes_per_record:8.0f}"
+            f"{run.bytes_per_record:8.0f} {run.peak_mib:6.0f}"
+            f"{f'  of {run.measured}' if run.measured else ''}"
         )
     return "\n".join([*lines, "", ""])
 

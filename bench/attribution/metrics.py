@@ -31,7 +31,8 @@ class Quality:
 class Known:
     """The truth for some queries. ``halves`` (subsets, records); ``half_losses`` (subsets, seeds,
     queries); ``leave_losses`` (groups, seeds, queries); ``full_losses`` (seeds, queries);
-    ``members`` (groups, records) says whose record is whose."""
+    ``members`` (groups, records) says whose record is whose. A retraining that was not made is
+    NaN; means are over the seeds that are there."""
 
     halves: NDArray[np.bool_]
     half_losses: Doubles
@@ -51,14 +52,14 @@ class Known:
     @property
     def effects(self) -> Doubles:
         """How much dearer an answer gets without a group, (queries, groups)."""
-        found: Doubles = (self.leave_losses - self.full_losses).mean(axis=1).T
+        found: Doubles = np.nanmean(self.leave_losses - self.full_losses, axis=1).T
         return found
 
 
 def judge(records: Doubles, groups: Doubles, known: Known) -> Quality:
     """``records`` (queries, records) are summed over halves; ``groups`` (queries, groups)."""
     predicted = records @ known.halves.T.astype(np.float64)  # (queries, subsets)
-    true = -known.half_losses.mean(axis=1).T
+    true = -np.nanmean(known.half_losses, axis=1).T
     effects = known.effects
     return Quality(
         lds=correlations(ranks(predicted), ranks(true)),
@@ -71,15 +72,17 @@ def judge(records: Doubles, groups: Doubles, known: Known) -> Quality:
 
 def ceilings(known: Known) -> dict[str, float]:
     """What a perfect method could reach, since the truth itself is a noisy mean over seeds: the
-    root of its reliability, by Spearman and Brown from two parts of the seeds. NaN for one seed."""
+    root of its reliability, by Spearman and Brown from two parts of the seeds. NaN for one seed.
+    Of an unfinished truth the subsets with all seeds are asked, and groups if all are there."""
     found = {"lds": float("nan"), "pearson": float("nan")}
-    seeds = known.half_losses.shape[1]
-    if seeds > 1:
-        first, second = (known.half_losses[:, part, :].T for part in (0, 1))
+    whole = known.half_losses[~np.isnan(known.half_losses).any(axis=(1, 2))]
+    if whole.shape[1] > 1 and len(whole) > 2:
+        first, second = (whole[:, part, :].T for part in (0, 1))
         found["lds"] = _ceiling(correlations(ranks(first), ranks(second)))
-    seeds = known.leave_losses.shape[1]
-    if seeds > 1:
-        each = (known.leave_losses - known.full_losses).transpose(1, 2, 0)
+    effects = known.leave_losses - known.full_losses
+    seeds = effects.shape[1]
+    if seeds > 1 and not np.isnan(effects).any():
+        each = effects.transpose(1, 2, 0)
         middle = seeds // 2
         first, second = each[:middle].mean(axis=0), each[middle : 2 * middle].mean(axis=0)
         found["pearson"] = _ceiling(correlations(first, second))

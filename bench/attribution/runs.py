@@ -1,4 +1,4 @@
-"""Each method on Task A: fitted on the records, asked every query, its CPU seconds taken."""
+"""Each method on a task: fitted on the records, asked every query, its CPU seconds taken."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from attribution.influence.index import Index
 from attribution.influence.model import AdaptedModel, adapt
 from attribution.influence.quantise import clip_norms
 from attribution.influence.scorer import Scorer
-from bench.attribution import task, training, truth
+from bench.attribution import task, task_b, training, truth, truth_b
+from bench.attribution.memory import Peak
 from bench.attribution.metrics import Known
-from bench.attribution.peers.kronfluence import Kronfluence
+from bench.attribution.peers.common import Peer
 
 Doubles = NDArray[np.float64]
 
@@ -34,7 +35,8 @@ Doubles = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Run:
     """``records`` (queries, records) and ``groups`` (queries, groups); seconds are CPU time of one
-    thread, the query's for all queries together, ``scoring_s`` without the queries' gradients."""
+    thread, the query's for all queries together, ``scoring_s`` without the queries' gradients;
+    ``peak_mib`` is memory above what stood before; ``measured``, if kept, the day."""
 
     name: str
     records: Doubles
@@ -43,17 +45,32 @@ class Run:
     query_s: float
     bytes_per_record: float
     scoring_s: float = float("nan")
+    peak_mib: float = float("nan")
+    measured: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The task with its full model. ``asked`` are held-out queries, then generated answers."""
+    """A task with its full model. ``asked`` are held-out queries, then generated answers;
+    ``folder`` has the task's committed files."""
 
+    name: str
+    folder: Path
     made: task.Task
+    truth: truth.Truth
     known: Known
     asked: list[IndexedExample]
     model: AdaptedModel
     checkpoints: list[tuple[AdaptedModel, float]]
+
+    @property
+    def held_out(self) -> slice:
+        """The queries on which nothing was chosen."""
+        return slice(task.DEVELOPMENT, len(self.made.queries))
+
+    @property
+    def generated(self) -> slice:
+        return slice(len(self.made.queries), None)
 
     def sums(self, records: Doubles) -> Doubles:
         found: Doubles = records @ self.known.members.T.astype(np.float64)
@@ -61,7 +78,7 @@ class World:
 
 
 def prepare(medquad: Path) -> World:
-    """Raises ValueError where the text is not the one that the truth is about."""
+    """Task A. Raises ValueError where the text is not the one that the truth is about."""
     made = task.load(medquad)
     known = truth.Truth.load()
     known.check(made)
@@ -73,10 +90,30 @@ def prepare(medquad: Path) -> World:
     )
     rates = [1 - (epoch + 0.5) / training.EPOCHS for epoch in range(training.EPOCHS)]
     checkpoints = [(adapt(s, device="cpu"), r) for s, r in zip(snapshots, rates, strict=True)]
+    return _world("a", task.FOLDER, made, known, network, checkpoints)
+
+
+def prepare_b(medquad: Path) -> World:
+    """Task B, without checkpoints. Raises ValueError where text or base model are others."""
+    made = task_b.load(medquad)
+    known = truth.Truth.load(truth_b.FILE)
+    known.check(made)
+    return _world("b", task_b.FOLDER, made, known, truth_b.full_model(made), [])
+
+
+def _world(
+    name: str,
+    folder: Path,
+    made: task.Task,
+    known: truth.Truth,
+    network: Any,
+    checkpoints: list[tuple[AdaptedModel, float]],
+) -> World:
     asked = [*made.queries, *truth.generated_queries(made, known.generated)]
     members = np.array([[r.group_id == group for r in made.records] for group in made.groups])
     facts = Known(known.halves, known.half_losses, known.leave_losses, known.full_losses, members)
-    return World(made, facts, asked, adapt(network, device="cpu"), checkpoints)
+    model = adapt(network, device="cpu")
+    return World(name, folder, made, known, facts, asked, model, checkpoints)
 
 
 def plain_epochs(world: World) -> list[float]:
@@ -96,40 +133,45 @@ def ours(world: World, config: InfluenceConfig, label: str = "ours") -> list[Run
     """The product's own path, from the build of an index to integers: what is paid from sums and
     what is shown from sketches, and before them the same vectors in fp32."""
     with tempfile.TemporaryDirectory(prefix="bench-attribution-") as folder:
-        began = time.process_time()
-        build_with(world.model, config, world.made.records, Path(folder))
-        built = time.process_time() - began
-        index = Index.open(folder)
-        scorer = Scorer.of(index, world.model)
-        began = time.process_time()
-        queries = [scorer.query(q.input_ids, q.loss_mask) for q in world.asked]
-        gradients = time.process_time() - began
-        began = time.process_time()
-        groups = [scores.group_scores(index.sums, query) for query in queries]
-        by_groups = time.process_time() - began
-        began = time.process_time()
-        rows = [
-            scores.record_scores(index.codes, index.norms, index.weights, query, index.sketch_block)
-            for query in queries
-        ]
-        by_records = time.process_time() - began
+        with Peak() as peak:
+            began = time.process_time()
+            build_with(world.model, config, world.made.records, Path(folder))
+            built = time.process_time() - began
+            index = Index.open(folder)
+            scorer = Scorer.of(index, world.model)
+            began = time.process_time()
+            queries = [scorer.query(q.input_ids, q.loss_mask) for q in world.asked]
+            gradients = time.process_time() - began
+            began = time.process_time()
+            groups = [scores.group_scores(index.sums, query) for query in queries]
+            by_groups = time.process_time() - began
+            began = time.process_time()
+            rows = [
+                scores.record_scores(
+                    index.codes, index.norms, index.weights, query, index.sketch_block
+                )
+                for query in queries
+            ]
+            by_records = time.process_time() - began
         place = {entry.record_id: row for row, entry in enumerate(index.records)}
         order = [place[record.record_id] for record in world.made.records]
         steps = np.array([query.step for query in queries])[:, None]
         sketched = np.array(rows, dtype=np.float64)[:, order] * steps
         paid = np.array(groups, dtype=np.float64) * steps
-        whole, clipped = _whole(world, scorer, config)
+        with Peak() as peak_whole:
+            whole, clipped = _whole(world, scorer, config)
     size = (index.codes.nbytes + index.norms.nbytes) / len(order)
     sums_size = index.sums.nbytes / len(order)
     spent = gradients + by_groups + by_records
     return [
         Run(f"{label}: whitened, fp32", whole, world.sums(whole), built, gradients,
-            4 * world.model.dimension),
+            4 * world.model.dimension, peak_mib=peak_whole.mib),
         Run(f"{label}: the same, clipped", clipped, world.sums(clipped), built, gradients,
-            4 * world.model.dimension),
+            4 * world.model.dimension, peak_mib=peak_whole.mib),
         Run(f"{label}: sums (paid)", clipped, paid, built, gradients + by_groups, sums_size,
-            by_groups),
-        Run(f"{label}: sketches", sketched, world.sums(sketched), built, spent, size, by_records),
+            by_groups, peak.mib),
+        Run(f"{label}: sketches", sketched, world.sums(sketched), built, spent, size, by_records,
+            peak.mib),
     ]  # fmt: skip
 
 
@@ -152,37 +194,42 @@ def whitened(
     return out
 
 
-def baseline(world: World, name: str, method: baselines.Method) -> Run:
-    began = time.process_time()
-    method.fit(world.made.records)
-    built = time.process_time() - began
-    began = time.process_time()
-    records = np.array([method.scores(query) for query in world.asked])
-    asked = time.process_time() - began
-    return Run(name, records, world.sums(records), built, asked, method.bytes_per_record)
+def baseline(world: World, name: str, make: Callable[[], baselines.Method]) -> Run:
+    with Peak() as peak:
+        began = time.process_time()
+        method = make()
+        method.fit(world.made.records)
+        built = time.process_time() - began
+        began = time.process_time()
+        records = np.array([method.scores(query) for query in world.asked])
+        asked = time.process_time() - began
+    size = method.bytes_per_record
+    return Run(name, records, world.sums(records), built, asked, size, peak_mib=peak.mib)
 
 
 def baseline_methods(world: World) -> dict[str, Callable[[], baselines.Method]]:
-    return {
-        f"TracIn, {training.EPOCHS} checkpoints": lambda: baselines.TracIn(world.checkpoints),
+    found: dict[str, Callable[[], baselines.Method]] = {
         "gradient dot": lambda: baselines.GradientDot(world.model),
         "DataInf": lambda: baselines.DataInf(world.model),
         "hidden-state cosine": lambda: baselines.HiddenStates(world.model),
         "BM25": baselines.BM25,
         "random": baselines.Random,
     }
+    if world.checkpoints:
+        name = f"TracIn, {len(world.checkpoints)} checkpoints"
+        found[name] = lambda: baselines.TracIn(world.checkpoints)
+    return found
 
 
-def kronfluence(world: World, damping: float | None) -> Run:
+def peer(world: World, name: str, make: Callable[[], Peer]) -> Run:
     """Raises ImportError where it is not installed."""
-    peer = Kronfluence(world.model.network, damping)
-    try:
+    with Peak() as peak:
         began = time.process_time()
-        peer.fit(world.made.records)
+        method = make()
+        method.fit(world.made.records)
         built = time.process_time() - began
         began = time.process_time()
-        records = peer.matrix(world.asked)
+        records = method.matrix(world.asked)
         asked = time.process_time() - began
-    finally:
-        peer.close()
-    return Run("Kronfluence EK-FAC", records, world.sums(records), built, asked, 0)
+    size = method.bytes_per_record
+    return Run(name, records, world.sums(records), built, asked, size, peak_mib=peak.mib)

@@ -4,7 +4,7 @@ Gradients are made once and each setting is applied to them, so that many cost l
 the records the curvature is fitted on, damping, clip, and how a sketch spends its bytes (codes of
 one bit or three levels on the strongest coordinates, turned or not, or a random projection of the
 whitened gradients). Every line goes to `task_a/search.json`, best first; what was chosen stands in
-`InfluenceConfig` and in `KRONFLUENCE_DAMPING`.
+`InfluenceConfig` and in `others.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The adapter of Task A: LoRA of rank 8 on all linear layers, AdamW, two epochs.
+"""The adapters of the tasks: LoRA on all linear layers, AdamW, two epochs.
 
 Plain PEFT and PyTorch with bf16 autocast, as a user would write it; retrainings differ in the
 records that they see and in the seed of initialisation and order, in nothing else. Losses are
@@ -8,6 +8,7 @@ taken in fp32.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ from attribution.influence.examples import IndexedExample
 from attribution.influence.gradients import Batch, make_batch
 from bench.attribution import task
 
-RANK = 8
 EPOCHS = 2
-BATCH = 16
-LEARNING_RATE = 3e-3
+BATCH = 16  # queries whose losses are taken at once
 CPU = torch.device("cpu")
 
 
@@ -58,13 +57,28 @@ def base_model(path: Path = task.FOLDER / "base.safetensors") -> LlamaForCausalL
     return network
 
 
-def adapted(seed: int) -> Any:
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a task's adapter is made; ``base`` gives its base model in fp32."""
+
+    base: Callable[[], Any]
+    rank: int
+    batch: int
+    learning_rate: float
+    mixed: bool  # bf16 autocast, as far as the caller does not ask for fp32
+
+
+TASK_A = Recipe(base_model, rank=8, batch=16, learning_rate=3e-3, mixed=True)
+
+
+def adapted(seed: int, recipe: Recipe = TASK_A) -> Any:
     """The base model with a fresh adapter."""
-    network = base_model()
+    network = recipe.base()
     torch.manual_seed(seed)
+    rank = recipe.rank
     return get_peft_model(
         network,
-        LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=2 * RANK, target_modules="all-linear"),
+        LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear"),
     )
 
 
@@ -75,22 +89,23 @@ def train(
     *,
     mixed: bool = True,
     epochs: int = EPOCHS,
+    recipe: Recipe = TASK_A,
 ) -> Any:
     """A network fine-tuned on ``records``, in evaluation mode; without ``mixed`` all in fp32."""
-    network = adapted(seed)
+    network = adapted(seed, recipe)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0)
     order = np.random.default_rng(seed)
-    steps = epochs * -(-len(records) // BATCH)
+    steps = epochs * -(-len(records) // recipe.batch)
     step = 0
     for epoch in range(epochs):
         network.train()
         places = order.permutation(len(records))
-        for begin in range(0, len(records), BATCH):
+        for begin in range(0, len(records), recipe.batch):
             for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * (1 - step / steps)
-            batch = make_batch([records[p] for p in places[begin : begin + BATCH]], CPU)
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                group["lr"] = recipe.learning_rate * (1 - step / steps)
+            batch = make_batch([records[p] for p in places[begin : begin + recipe.batch]], CPU)
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed and recipe.mixed):
                 loss = _loss(network, batch).sum() / batch.targets[:, 1:].sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -51,7 +51,8 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Truth:
     """``halves`` (subsets, records) bool; losses (subsets or groups, seeds, queries), where
-    generated answers follow the held-out queries; ``full`` (seeds, queries)."""
+    generated answers follow the held-out queries; ``full`` (seeds, queries). NaN is a retraining
+    that was not made yet."""
 
     halves: NDArray[np.bool_]
     half_losses: NDArray[np.float64]
@@ -76,6 +77,12 @@ class Truth:
                 queries=[str(name) for name in arrays["queries"]],
                 cpu_seconds=float(arrays["cpu_seconds"]),
             )
+
+    @property
+    def runs(self) -> int:
+        """How many retrainings it holds, without those of the full model."""
+        there = [~np.isnan(found[:, :, 0]) for found in (self.half_losses, self.leave_losses)]
+        return int(sum(found.sum() for found in there))
 
     def check(self, made: task.Task) -> None:
         """Raises ValueError where the task's text is not the one that this truth is about."""

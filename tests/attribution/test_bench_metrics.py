@@ -114,3 +114,28 @@ def test_wrong_answers_are_those_of_others_behind_the_own_question():
         assert list(new.input_ids[:2]) == list(old.input_ids[:2])
         assert (list(new.input_ids) != list(old.input_ids)) == is_wrong
     assert sorted(new.input_ids[2] for new in found) == [100 + n for n in range(10)]
+
+
+def test_a_retraining_that_was_not_made_is_left_out_of_the_mean():
+    effect, known = world(noise=0, seeds=2)
+    halves, leave = known.half_losses.copy(), known.leave_losses.copy()
+    halves[5:, 1], leave[2:, 1] = np.nan, np.nan
+    unfinished = Known(known.halves, halves, leave, known.full_losses, known.members)
+    quality = judge(effect, effect @ known.members.T, unfinished)
+    assert quality.lds == pytest.approx(1)
+    assert quality.pearson == pytest.approx(1)
+    found = ceilings(unfinished)
+    assert found["lds"] == pytest.approx(1)  # by the five subsets that have both seeds
+    assert np.isnan(found["pearson"])
+
+
+def test_planted_records_are_counted_among_the_strongest():
+    from bench.attribution.planted import STRONGEST, precision
+
+    owners = np.repeat([-1, 0, 1], [30, STRONGEST, STRONGEST]), np.array([0, 1])
+    scores = np.zeros((2, 50))
+    scores[0, 30:40] = 1  # the first query's own
+    scores[1, :5], scores[1, 40:45] = 2, 1  # five that are nobody's, then five of its own
+    hits, first = precision(scores, owners)
+    assert hits.tolist() == [1.0, 0.5]
+    assert first.tolist() == [1.0, 0.0]

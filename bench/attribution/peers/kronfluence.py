@@ -30,6 +30,8 @@ BATCH = 16
 class Kronfluence:
     """Raises ImportError where the peer is not installed."""
 
+    bytes_per_record = 0.0
+
     def __init__(self, network: Any, damping: float | None = None) -> None:
         from kronfluence import Analyzer, prepare_model
 
