@@ -195,13 +195,25 @@ def whitened(
 
 
 def baseline(world: World, name: str, make: Callable[[], baselines.Method]) -> Run:
+    def ask(method: baselines.Method, queries: list[IndexedExample]) -> Doubles:
+        return np.array([method.scores(query) for query in queries])
+
+    return _measured(world, name, make, ask)
+
+
+def peer(world: World, name: str, make: Callable[[], Peer]) -> Run:
+    """Raises ImportError where it is not installed."""
+    return _measured(world, name, make, lambda method, queries: method.matrix(queries))
+
+
+def _measured(world: World, name: str, make: Callable[[], Any], ask: Callable[..., Doubles]) -> Run:
     with Peak() as peak:
         began = time.process_time()
         method = make()
         method.fit(world.made.records)
         built = time.process_time() - began
         began = time.process_time()
-        records = np.array([method.scores(query) for query in world.asked])
+        records = ask(method, world.asked)
         asked = time.process_time() - began
     size = method.bytes_per_record
     return Run(name, records, world.sums(records), built, asked, size, peak_mib=peak.mib)
@@ -219,17 +231,3 @@ def baseline_methods(world: World) -> dict[str, Callable[[], baselines.Method]]:
         name = f"TracIn, {len(world.checkpoints)} checkpoints"
         found[name] = lambda: baselines.TracIn(world.checkpoints)
     return found
-
-
-def peer(world: World, name: str, make: Callable[[], Peer]) -> Run:
-    """Raises ImportError where it is not installed."""
-    with Peak() as peak:
-        began = time.process_time()
-        method = make()
-        method.fit(world.made.records)
-        built = time.process_time() - began
-        began = time.process_time()
-        records = method.matrix(world.asked)
-        asked = time.process_time() - began
-    size = method.bytes_per_record
-    return Run(name, records, world.sums(records), built, asked, size, peak_mib=peak.mib)

@@ -84,12 +84,12 @@ def _ours(world: World) -> Iterator[dict[str, Any]]:
 
 def _scored(world: World, made: Whitened) -> Iterator[dict[str, Any]]:
     plain = (made.queries @ made.records.T).astype(np.float64)
-    yield _line(world, f"{made.setting}: whole", plain)
+    yield line(world, f"{made.setting}: whole", plain)
     norms = np.linalg.norm(made.records[made.sample], axis=1)
     for percentile in CLIPS[:-1]:
         clip = float(np.percentile(norms, percentile))
         cut = clip_norms(made.records, clip)[None, :]
-        yield _line(world, f"{made.setting}, clip {percentile:g}: whole", plain * cut)
+        yield line(world, f"{made.setting}, clip {percentile:g}: whole", plain * cut)
     clip = float(np.percentile(norms, InfluenceConfig().sketch_clip_percentile))
     clipped = made.records * clip_norms(made.records, clip)[:, None]
     directions = made.records[made.sample] / norms[:, None]
@@ -100,16 +100,16 @@ def _scored(world: World, made: Whitened) -> Iterator[dict[str, Any]]:
         codes = _codes(clipped[:, chosen], weight[chosen], levels)
         found = (made.queries[:, chosen] @ codes.T).astype(np.float64)
         size = width / 8 if levels == 2 else width / 5
-        yield _line(world, f"{made.setting}: {levels} levels x {width}, {size:.0f} B", found)
+        yield line(world, f"{made.setting}: {levels} levels x {width}, {size:.0f} B", found)
         if levels == 2:
             turned = turn(clipped[:, chosen], BLOCK)
             sizes = usual_sizes(np.square(directions[:, chosen]).sum(axis=0), BLOCK)
             codes = _codes(turned, sizes, levels)
             found = (turn(made.queries[:, chosen], BLOCK) @ codes.T).astype(np.float64)
-            yield _line(world, f"{made.setting}: turned signs x {width}, {size:.0f} B", found)
+            yield line(world, f"{made.setting}: turned signs x {width}, {size:.0f} B", found)
     for size in PROJECTED:
         found = _projected(made.queries, clipped, 8 * size)
-        yield _line(world, f"{made.setting}: SJLT to {8 * size} signs, {size} B", found)
+        yield line(world, f"{made.setting}: SJLT to {8 * size} signs, {size} B", found)
 
 
 def _codes(rows: Floats, weight: NDArray[Any], levels: int) -> Floats:
@@ -174,11 +174,12 @@ def _kronfluence(world: World) -> Iterator[dict[str, Any]]:
     for damping in (None, 1e-8):
         peer.damping = damping
         found = peer.matrix(world.asked[: task.DEVELOPMENT])
-        yield _line(world, f"Kronfluence, damping {damping or 'by its heuristic'}", found)
+        yield line(world, f"Kronfluence, damping {damping or 'by its heuristic'}", found)
     peer.close()
 
 
-def _line(world: World, setting: str, records: NDArray[np.float64]) -> dict[str, Any]:
+def line(world: World, setting: str, records: NDArray[np.float64]) -> dict[str, Any]:
+    """How right ``records`` (development queries, records) are."""
     known = world.known.of(slice(0, task.DEVELOPMENT))
     quality = metrics.judge(records, world.sums(records), known)
     sys.stderr.write(f"{quality.lds.mean():.3f}  {setting}\n")

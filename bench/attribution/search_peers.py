@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bench.attribution import metrics, task
+from bench.attribution import search, task
 from bench.attribution.peers.bergson import Bergson
 from bench.attribution.peers.captum_tracin import CaptumTracIn
 from bench.attribution.peers.logra import LoGra
@@ -79,15 +79,5 @@ def _captum(world: World) -> Iterator[dict[str, Any]]:
 
 
 def _line(world: World, setting: str, method: Any) -> dict[str, Any]:
-    records = method.matrix(world.asked[: task.DEVELOPMENT])
-    known = world.known.of(slice(0, task.DEVELOPMENT))
-    quality = metrics.judge(records, world.sums(records), known)
-    sys.stderr.write(f"{quality.lds.mean():.3f}  {setting}\n")
-    return {
-        "setting": setting,
-        **{
-            figure: round(float(getattr(quality, figure).mean()), 4)
-            for figure in ("lds", "pearson", "spearman", "top1", "variation")
-        },
-        "bytes_per_record": method.bytes_per_record,
-    }
+    found = search.line(world, setting, method.matrix(world.asked[: task.DEVELOPMENT]))
+    return found | {"bytes_per_record": method.bytes_per_record}
