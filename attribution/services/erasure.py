@@ -28,12 +28,13 @@ def erase_private_part(*, receipt: Receipt, acting_user: User, at: datetime) -> 
         row = Receipt.objects.select_for_update().get(pk=receipt.pk)
         if not row.private and row.sketch_id is None:
             return False
-        had = [row.sketch_id, *row.rescorings.values_list("sketch", flat=True)]
+        rescorings = Rescoring.objects.filter(receipt=row)
+        had = [row.sketch_id, *rescorings.values_list("sketch", flat=True)]
         sketches = {one for one in had if one is not None}
         row.private, row.sketch = {}, None
         row.save(update_fields=["private", "sketch"])
         # They have the same salts.
-        row.rescorings.update(private={}, sketch=None)
+        rescorings.update(private={}, sketch=None)
         RecordInfluence.objects.filter(receipt=row).delete()
         Passage.objects.filter(receipt=row).delete()
         Attribution.objects.filter(pk=row.attribution_id).update(retrieval=None)
