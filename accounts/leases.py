@@ -7,7 +7,7 @@ lease runs out the sweeper puts the work back, or fails it after too many attemp
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from accounts import audit
 from accounts.models import WorkItem
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,40 @@ def finish(
             state=to_state, lease_owner="", lease_expires_at=None, failure_reason=failure_reason
         )
     )
+
+
+def put_back(
+    model: type[WorkItem], pk: UUID, *, running_states: Iterable[str], to_state: str, at: datetime
+) -> None:
+    """Let the next worker claim what one has lost. Where no message of it arrives, the lease that
+    nobody has runs out and it is put back again."""
+    rows = _rows(model).filter(pk=pk, state__in=list(running_states))
+    rows.update(state=to_state, lease_owner="", lease_expires_at=at + settings.WORK_LEASE)
+
+
+def give_up(
+    model: type[WorkItem],
+    pk: UUID,
+    *,
+    done_state: str,
+    reason: str,
+    verb: str,
+    owner: str | None,
+    at: datetime,
+    told: Mapping[str, str] | None = None,
+) -> None:
+    """Move the row to FAILED, unless it is done, or `owner` is named and has lost the lease. The
+    audit event holds the reason and what else is `told`."""
+    with transaction.atomic():
+        row = _rows(model).select_for_update().get(pk=pk)
+        if row.state == done_state or owner not in (None, row.lease_owner):
+            return
+        row.state, row.failure_reason = "FAILED", reason
+        row.lease_owner, row.lease_expires_at = "", None
+        row.save(update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"])
+        audit.record(
+            actor=None, verb=verb, target=row, at=at, data={"reason": reason, **(told or {})}
+        )
 
 
 def register(

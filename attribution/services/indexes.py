@@ -201,28 +201,21 @@ def statement_in_log(root: str) -> dict[str, Any] | None:
 def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
     """Give up, unless `owner` is named and has lost the lease. What waits for the index fails
     with its reason and can be tried again."""
-    with transaction.atomic():
-        index = Index.objects.select_for_update().get(pk=index_id)
-        if index.state == Index.State.READY or owner not in (None, index.lease_owner):
-            return
-        index.state, index.failure_reason = Index.State.FAILED, reason
-        index.lease_owner, index.lease_expires_at = "", None
-        index.save(update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"])
-        audit.record(
-            actor=None,
-            verb="attribution.index_failed",
-            target=index,
-            at=at,
-            data={"reason": reason},
-        )
+    leases.give_up(
+        Index,
+        index_id,
+        done_state=Index.State.READY,
+        reason=reason,
+        verb="attribution.index_failed",
+        owner=owner,
+        at=at,
+    )
 
 
 def requeue(index_id: UUID, at: datetime) -> None:
     """Put back an index whose worker died, or whose message was lost on the way. The next worker
     goes on after the last shard."""
-    Index.objects.filter(pk=index_id, state__in=IN_WORK).update(
-        state=Index.State.QUEUED, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
-    )
+    leases.put_back(Index, index_id, running_states=IN_WORK, to_state=Index.State.QUEUED, at=at)
     _enqueue(index_id, at)
 
 

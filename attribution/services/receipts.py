@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from accounts import audit, leases, outbox
+from accounts import leases, outbox
 from attribution.models import Attribution
 from ledger import fees
 from ledger.fees import Terms
@@ -147,8 +147,8 @@ def try_again(*, attribution_id: UUID, at: datetime) -> bool:
 
 def requeue(attribution_id: UUID, at: datetime) -> None:
     """Put back an attribution whose worker died, or whose message was lost on the way."""
-    Attribution.objects.filter(pk=attribution_id, state__in=IN_WORK).update(
-        state=State.QUEUED, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
+    leases.put_back(
+        Attribution, attribution_id, running_states=IN_WORK, to_state=State.QUEUED, at=at
     )
     enqueue(attribution_id, at=at)
 
@@ -156,22 +156,17 @@ def requeue(attribution_id: UUID, at: datetime) -> None:
 def fail(attribution_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
     """Give up, unless `owner` is named and has lost the lease. The contributors' part stays in
     suspense for the next try."""
-    with transaction.atomic():
-        attribution = Attribution.objects.select_for_update().get(pk=attribution_id)
-        if attribution.state == State.DONE or owner not in (None, attribution.lease_owner):
-            return
-        attribution.state, attribution.failure_reason = State.FAILED, reason
-        attribution.lease_owner, attribution.lease_expires_at = "", None
-        attribution.save(
-            update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"]
-        )
-        audit.record(
-            actor=None,
-            verb="attribution.failed",
-            target=attribution,
-            at=at,
-            data={"reason": reason, "completion": str(attribution.completion_id)},
-        )
+    completions = Attribution.objects.filter(pk=attribution_id).values_list("completion_id")
+    leases.give_up(
+        Attribution,
+        attribution_id,
+        done_state=State.DONE,
+        reason=reason,
+        verb="attribution.failed",
+        owner=owner,
+        at=at,
+        told={"completion": str(completions.get()[0])},
+    )
 
 
 def _payer(completion_id: UUID) -> UUID | None:

@@ -187,28 +187,23 @@ def _fill(row: Rescoring, earlier: Receipt, evidence: Evidence, texts: Texts, at
 
 def requeue(rescoring_id: UUID, at: datetime) -> None:
     """Put back one whose worker died, or whose message was lost on the way."""
-    Rescoring.objects.filter(pk=rescoring_id, state__in=IN_WORK).update(
-        state=State.QUEUED, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
-    )
+    leases.put_back(Rescoring, rescoring_id, running_states=IN_WORK, to_state=State.QUEUED, at=at)
     _enqueue(rescoring_id, at)
 
 
 def fail(rescoring_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
     """Give up, unless `owner` is named and has lost the lease. Who asks again starts it again."""
-    with transaction.atomic():
-        row = Rescoring.objects.select_for_update().get(pk=rescoring_id)
-        if row.state == State.DONE or owner not in (None, row.lease_owner):
-            return
-        row.state, row.failure_reason = State.FAILED, reason
-        row.lease_owner, row.lease_expires_at = "", None
-        row.save(update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"])
-        audit.record(
-            actor=None,
-            verb="attribution.rescoring_failed",
-            target=row,
-            at=at,
-            data={"reason": reason, "receipt": str(row.receipt_id)},
-        )
+    receipts = Rescoring.objects.filter(pk=rescoring_id).values_list("receipt_id")
+    leases.give_up(
+        Rescoring,
+        rescoring_id,
+        done_state=State.DONE,
+        reason=reason,
+        verb="attribution.rescoring_failed",
+        owner=owner,
+        at=at,
+        told={"receipt": str(receipts.get()[0])},
+    )
 
 
 def _queue_again(row: Rescoring, at: datetime) -> None:

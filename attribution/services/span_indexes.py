@@ -98,27 +98,22 @@ def finish(
 def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
     """Give up, unless `owner` is named and has lost the lease. Receipts go on without passages
     of this version, and say so."""
-    with transaction.atomic():
-        index = SpanIndex.objects.select_for_update().get(pk=index_id)
-        if index.state == SpanIndex.State.READY or owner not in (None, index.lease_owner):
-            return
-        index.state, index.failure_reason = SpanIndex.State.FAILED, reason
-        index.lease_owner, index.lease_expires_at = "", None
-        index.save(update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"])
-        audit.record(
-            actor=None,
-            verb="attribution.span_index_failed",
-            target=index,
-            at=at,
-            data={"reason": reason},
-        )
+    leases.give_up(
+        SpanIndex,
+        index_id,
+        done_state=SpanIndex.State.READY,
+        reason=reason,
+        verb="attribution.span_index_failed",
+        owner=owner,
+        at=at,
+    )
 
 
 def requeue(index_id: UUID, at: datetime) -> None:
     """Put back an index whose worker died, or whose message was lost on the way. The next worker
     goes on after the last sorted segment."""
-    SpanIndex.objects.filter(pk=index_id, state__in=IN_WORK).update(
-        state=SpanIndex.State.QUEUED, lease_owner="", lease_expires_at=at + settings.WORK_LEASE
+    leases.put_back(
+        SpanIndex, index_id, running_states=IN_WORK, to_state=SpanIndex.State.QUEUED, at=at
     )
     _enqueue(index_id, at)
 

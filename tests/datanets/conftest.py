@@ -110,6 +110,19 @@ def jsonl(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def submit(jsonl: Callable[..., Path]) -> Callable[..., Contribution]:
+    """Submits rows as somebody, and runs what that asks of the workers."""
+
+    def write(datanet: Datanet, user: User, *rows: dict[str, str]) -> Contribution:
+        path = jsonl(list(rows), f"{user.handle}-{len(rows)}.jsonl")
+        made = imports.import_file(datanet=datanet, path=path, acting_user=user, at=NOON)
+        run_tasks()
+        return made
+
+    return write
+
+
+@pytest.fixture
 def submitted(published: Datanet, contributor: User, jsonl: Callable[..., Path]) -> Contribution:
     """Six pending records by the contributor."""
     return imports.import_file(

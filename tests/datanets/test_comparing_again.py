@@ -8,9 +8,9 @@ from django.core.management import call_command
 
 from accounts.models import User
 from datanets.ingest import similar
-from datanets.models import Contribution, Datanet, NearLink, Record, RecordPrint
-from datanets.services import imports, moderation, near_duplicates, near_search, origins, reviews
-from tests.datanets.conftest import NOON, make_person, run_tasks
+from datanets.models import Datanet, NearLink, Record, RecordPrint
+from datanets.services import moderation, near_duplicates, near_search, origins, reviews
+from tests.datanets.conftest import NOON, make_person
 
 WORDS = [f"{first}{last}" for first in ("plum", "stone", "river", "cloud") for last in "abcdefghij"]
 
@@ -23,17 +23,6 @@ def copies(count: int, first: int = 0) -> list[dict[str, str]]:
         words[number % len(words)] = f"other{'xyz'[number // len(words)]}"
         rows.append({"text": " ".join(words)})
     return rows
-
-
-@pytest.fixture
-def submit(jsonl: Any) -> Any:
-    def write(datanet: Datanet, user: User, *rows: dict[str, str]) -> Contribution:
-        path = jsonl(list(rows), f"{user.handle}-{len(rows)}.jsonl")
-        made = imports.import_file(datanet=datanet, path=path, acting_user=user, at=NOON)
-        run_tasks()
-        return made
-
-    return write
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from accounts.models import User
 from datanets import clusters
 from datanets.models import Contribution, Datanet, NearLink, Record, RecordPrint
 from datanets.services import datanets as services
-from datanets.services import imports, moderation, near_duplicates, reviews
-from tests.datanets.conftest import NOON, make_person, run_tasks
+from datanets.services import moderation, near_duplicates, reviews
+from tests.datanets.conftest import NOON, make_person
 
 CAPITAL = {
     "question": "Why do leaves turn red in autumn?",
@@ -32,17 +32,6 @@ OTHER = {
 @pytest.fixture
 def thief(db: None) -> User:
     return make_person("thief")
-
-
-@pytest.fixture
-def submit(jsonl: Any) -> Any:
-    def write(datanet: Datanet, user: User, *rows: dict[str, str]) -> Contribution:
-        path = jsonl(list(rows), f"{user.handle}.jsonl")
-        made = imports.import_file(datanet=datanet, path=path, acting_user=user, at=NOON)
-        run_tasks()
-        return made
-
-    return write
 
 
 @pytest.fixture
