@@ -17,6 +17,7 @@ class ServingConfig(AppConfig):
             model_deployment_url,
             model_playground_url,
             pin_url,
+            prompt_tokens_url,
             texts_of,
         )
         from serving.services import deployments, embeddings, retrieval, running
@@ -49,9 +50,7 @@ class ServingConfig(AppConfig):
             events.subscribe(f"datanets.record_{verb}", task="serving.tasks.record_withheld")
         events.subscribe("attribution.receipt_created", task="serving.tasks.note_receipt")
         pages.register("completion", lambda pk: reverse("serving:completion", args=[pk]))
-        pages.register(
-            "prompt_tokens_of_completion", lambda pk: reverse("serving:prompt_tokens", args=[pk])
-        )
+        pages.register("prompt_tokens_of_completion", prompt_tokens_url)
         pages.register("deployment", deployment_url)
         pages.register("pin", pin_url)
         pages.register("spending_of_key", lambda pk: f"{reverse('serving:completions')}?key={pk}")

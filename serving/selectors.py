@@ -59,6 +59,13 @@ def texts_of(completion_id: UUID) -> Texts | None:
     return Texts(found.prompt, found.answer, list(found.prompt_ids), list(found.answer_ids))
 
 
+def prompt_tokens_url(completion_id: UUID | str) -> str:
+    """The part that tells which tokens of the question mattered; "" of no completion of ours."""
+    if not Completion.objects.filter(pk=completion_id).exists():
+        return ""
+    return reverse("serving:prompt_tokens", args=[completion_id])
+
+
 def pin_url(identifier: UUID | str) -> str:
     """The page of the deployment that a pin is of."""
     name = Pin.objects.filter(pk=identifier).values_list("deployment__name", flat=True).first()

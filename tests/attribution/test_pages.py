@@ -5,6 +5,7 @@ import json
 import pytest
 from django.urls import reverse
 
+from accounts import pages
 from accounts.ids import uuid7
 from attribution import workers
 from attribution.models import Index
@@ -113,7 +114,8 @@ def test_the_list_tells_mine_from_all(client, indexed, receipt):
     assert str(receipt.pk) not in client.get(address, {"model": "other"}).content.decode()
 
 
-def test_the_panel_waits_then_shows_the_credit(client, indexed):
+def test_the_panel_waits_then_shows_the_credit(client, indexed, monkeypatch):
+    monkeypatch.setitem(pages._builders, "prompt_tokens_of_completion", "/tokens/{}/".format)
     client.force_login(indexed.payer)
     attribution = indexed.ask()
     waiting = page(client, "panel", attribution.completion_id).content.decode()
@@ -123,13 +125,13 @@ def test_the_panel_waits_then_shows_the_credit(client, indexed):
     done = page(client, "panel", attribution.completion_id).content.decode()
     assert 'data-state="DONE"' in done
     assert "delay:2s" not in done
+    assert done.count("hx-get") == 1
     assert indexed.alice.handle in done
     # How sure it is, and below for the payer which tokens of the question mattered.
     assert "deviations above chance" in done
-    tokens = reverse("serving:prompt_tokens", args=[attribution.completion_id])
-    assert f'hx-get="{tokens}"' in done
+    assert f'hx-get="/tokens/{attribution.completion_id}/"' in done
     client.force_login(indexed.alice)
-    assert tokens not in page(client, "panel", attribution.completion_id).content.decode()
+    assert "hx-get" not in page(client, "panel", attribution.completion_id).content.decode()
     assert "<svg" in done
     assert "/records/" in done
 

@@ -185,6 +185,8 @@ def test_ones_usage_and_completion_are_read_by_oneself(client, asked, client_per
 
 def test_which_tokens_mattered_is_a_part_of_its_own_for_the_payer(client, asked, client_person):
     client.force_login(client_person)
+    assert pages.url("prompt_tokens_of_completion", asked.pk) == url("prompt_tokens", asked.pk)
+    assert pages.url("prompt_tokens_of_completion", client_person.pk) == ""  # no completion of ours
     answer = client.get(url("prompt_tokens", asked.pk))
     assert answer.status_code == 200
     assert "piece" not in answer.content.decode()  # there is no receipt yet
