@@ -16,16 +16,12 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from attribution.models import ContributorShare, Receipt, RecordInfluence
+from attribution.totals import KINDS, AllTime
 from datanets.models import Datanet
 from ledger.models import Refund
 from modelfactory.models import Model
 
 PERIODS = {"day": 1, "week": 7, "month": 30, "year": 365, "all": 0}
-KINDS = {
-    "contributors": ("contributor", "contributor__handle"),
-    "datanets": ("datanet", "datanet__slug"),
-    "models": ("receipt__model", "receipt__model__slug"),
-}
 # What a line may be chosen by, and the field that holds it.
 CHOICES = {"contributor": "contributor", "datanet": "datanet", "model": "receipt__model"}
 DAYS = 90
@@ -58,12 +54,15 @@ def payments(
     return found
 
 
-def leaders(kind: str, user: Any, *, at: datetime, period: str = "all") -> QuerySet[Any]:
+def leaders(kind: str, user: Any, *, at: datetime, period: str = "all") -> QuerySet[Any] | AllTime:
     """Rows {"pk", "name", "amount", "answers"}, the largest amount first.
 
     `amount` is wei credited to contributors, to a Datanet's contributors and treasury, or by
     answers of a model, less what passed on to ancestors. Only what `user` may see by name leads.
+    A period's rows are added up at each call; those of all time are kept added up.
     """
+    if since_of(period, at) is None:
+        return AllTime(kind, user)
     field, name = KINDS[kind]
     found = _standing(period, at).filter(**{f"{field}__isnull": False})
     if kind == "datanets":

@@ -7,6 +7,11 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 10.0,
         "options": {"queue": "attribute", "expires": 10},
     },
+    "add-up-credits": {
+        "task": "attribution.tasks.add_up_credits",
+        "schedule": 300.0,
+        "options": {"queue": "default", "expires": 300},
+    },
     # Each index once a week; one that is not due costs a look.
     "audit-next-index": {
         "task": "attribution.tasks.audit_next_index",

@@ -68,3 +68,10 @@ def audit_next_index() -> None:
     from attribution import auditing
 
     auditing.audit_next()
+
+
+@shared_task
+def add_up_credits() -> None:
+    from attribution.services import totals
+
+    totals.add_up(at=timezone.now())

@@ -3,11 +3,14 @@ from attribution.models.log import Checkpoint, LogLeaf
 from attribution.models.receipts import Attribution, ContributorShare, Receipt, RecordInfluence
 from attribution.models.rescorings import Rescoring
 from attribution.models.spans import Passage, PassageRecord, SpanIndex
+from attribution.models.totals import CreditHorizon, CreditTotal
 
 __all__ = [
     "Attribution",
     "Checkpoint",
     "ContributorShare",
+    "CreditHorizon",
+    "CreditTotal",
     "Index",
     "IndexAudit",
     "LogLeaf",
