@@ -27,7 +27,8 @@ def put_many(datas: Sequence[bytes], media_type: str) -> list[Blob]:
     The rows are committed with the caller's transaction, where there is one. They are written in
     the order of their hashes, so that two callers with the same bytes do not wait in a circle.
     """
-    named = {hashlib.sha256(data).hexdigest(): data for data in datas}
+    hashes = [hashlib.sha256(data).hexdigest() for data in datas]
+    named = dict(zip(hashes, datas, strict=True))
     for sha256, data in named.items():
         _write(Blob(sha256=sha256).path, len(data), ContentFile(data))
     known = Blob.objects.in_bulk(named)
@@ -37,7 +38,7 @@ def put_many(datas: Sequence[bytes], media_type: str) -> list[Blob]:
     ]
     Blob.objects.bulk_create(missing, ignore_conflicts=True)
     known |= {blob.sha256: blob for blob in missing}
-    return [known[hashlib.sha256(data).hexdigest()] for data in datas]
+    return [known[sha256] for sha256 in hashes]
 
 
 def put_file(path: Path | str, media_type: str) -> Blob:

@@ -6,6 +6,7 @@ broker lost it, or the worker died with it in hand. So a task may come twice, wh
 task is idempotent.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Least
+from django.utils import timezone
 
+from accounts.copying import copy_rows
+from accounts.ids import uuid7
 from accounts.models import OutboxMessage
 
 CHANNEL = "openledger_outbox"
@@ -56,8 +60,11 @@ def enqueue_many(*, task: str, args: Sequence[Sequence[Any]], queue: str, at: da
     """Queue `task` once for each of `args`, in one statement."""
     if not args:
         return
-    OutboxMessage.objects.bulk_create(
-        [OutboxMessage(task=task, args=list(one), queue=queue, available_at=at) for one in args]
+    now = timezone.now()
+    copy_rows(
+        OutboxMessage,
+        ("id", "created_at", "task", "args", "queue", "available_at"),
+        [(uuid7(), now, task, json.dumps(list(one)), queue, at) for one in args],
     )
     _wake_the_relay()
 

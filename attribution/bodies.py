@@ -171,12 +171,12 @@ def public_part(
     evidence: Evidence,
     crediting: Crediting,
     money: Money,
+    paid: Mapping[str, fees.Credited],
     private: Mapping[str, Any],
     at: datetime,
 ) -> dict[str, Any]:
-    """What is hashed into the log and shown to everyone."""
+    """What is hashed into the log and shown to everyone; `paid` is what `credited` says."""
     model = attribution.model
-    paid = credited(attribution, crediting, money)
     return {
         "schema": SCHEMA,
         "id": str(receipt_id),
@@ -203,7 +203,7 @@ def public_part(
         },
         "confidence": confidence_part(evidence.confidence),
         "shares": crediting.shares,
-        "credits": [_credit(paid[one.key]) for one in crediting.credits],
+        "credits": [_credit(one) for one in paid.values()],
         "price": {
             "input": str(attribution.input_price),
             "output": str(attribution.output_price),

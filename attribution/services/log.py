@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
+from django.utils import timezone
 
 from accounts import events, outbox
+from accounts.ids import uuid7
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.services.anchoring import anchor_newest, anchor_of
 from attribution.translog import canonical, merkle
@@ -77,12 +79,19 @@ def append_receipts(
 
     A body is the whole receipt as JSON. The log carries only its hash, so that a leaf is small
     whatever the number of contributors, and a receipt's body can be withdrawn by law while the log
-    stays whole. Four statements, whatever the number of receipts.
-    Raises ReceiptChangedError where a receipt was queued with another body, CanonicalError where a
-    body has no canonical form.
+    stays whole. Raises ReceiptChangedError where a receipt was queued with another body,
+    CanonicalError where a body has no canonical form.
     """
-    data = {receipt_id: _leaf_data(receipt_id, body) for receipt_id, body in bodies.items()}
-    return _queue(data, at)
+    append_hashes(hashes={one: canonical.sha256(dict(body)) for one, body in bodies.items()}, at=at)
+    return {leaf.receipt_id: leaf for leaf in LogLeaf.objects.filter(receipt_id__in=bodies)}
+
+
+def append_hashes(*, hashes: Mapping[UUID, str], at: datetime) -> dict[UUID, str]:
+    """The same where the bodies' SHA-256 are known; returns the hashes of the leaves.
+
+    Three statements, whatever the number of receipts. Raises ReceiptChangedError.
+    """
+    return _queue({one: _leaf_data(one, sha256) for one, sha256 in hashes.items()}, at)
 
 
 def append_statement(
@@ -94,34 +103,47 @@ def append_statement(
     Raises as `append_receipts`.
     """
     leaf = {"kind": kind, "subject": str(subject_id), "sha256": canonical.sha256(dict(body))}
-    return _queue({subject_id: canonical.dumps(leaf)}, at)[subject_id]
+    _queue({subject_id: canonical.dumps(leaf)}, at)
+    return LogLeaf.objects.get(receipt_id=subject_id)
 
 
-def _queue(data: Mapping[UUID, bytes], at: datetime) -> dict[UUID, LogLeaf]:
-    known = set(LogLeaf.objects.filter(receipt_id__in=data).values_list("receipt_id", flat=True))
-    LogLeaf.objects.bulk_create(
-        [
-            LogLeaf(receipt_id=one, data=leaf, leaf_hash=merkle.leaf_hash(leaf).hex())
-            for one, leaf in data.items()
-            if one not in known
-        ],
-        ignore_conflicts=True,
-    )
-    leaves = {leaf.receipt_id: leaf for leaf in LogLeaf.objects.filter(receipt_id__in=data)}
-    for receipt_id, leaf in leaves.items():
-        if bytes(leaf.data) != data[receipt_id]:
-            raise ReceiptChangedError(f"{receipt_id} is in the log with another body")
-    if len(known) < len(data):
+QUEUE: Final[LiteralString] = """
+INSERT INTO attribution_logleaf (id, created_at, receipt_id, data, leaf_hash)
+SELECT id, %s, receipt_id, data, leaf_hash
+FROM unnest(%s::uuid[], %s::uuid[], %s::bytea[], %s::varchar[]) AS l (
+    id, receipt_id, data, leaf_hash
+)
+ON CONFLICT DO NOTHING
+"""
+
+
+def _queue(data: Mapping[UUID, bytes], at: datetime) -> dict[UUID, str]:
+    hashes = {one: merkle.leaf_hash(leaf).hex() for one, leaf in data.items()}
+    ids = [uuid7() for _ in data]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            QUEUE, [timezone.now(), ids, list(data), list(data.values()), list(hashes.values())]
+        )
+        written = cursor.rowcount
+    if written < len(data):
+        _check_known(data)
+    if written:
         # No key: a message that another, uncommitted transaction has written would swallow
         # this one, and the sequencer would run before these leaves are visible.
         outbox.enqueue(task="attribution.tasks.sequence_log", args=[], queue="attribute", at=at)
-    return leaves
+    return hashes
 
 
-def _leaf_data(receipt_id: UUID, body: Mapping[str, Any]) -> bytes:
-    return canonical.dumps(
-        {"kind": LEAF_KIND, "receipt": str(receipt_id), "sha256": canonical.sha256(dict(body))}
-    )
+def _check_known(data: Mapping[UUID, bytes]) -> None:
+    """Raises ReceiptChangedError where something stands in the log with another body."""
+    rows = LogLeaf.objects.filter(receipt_id__in=data).values_list("receipt_id", "data")
+    for receipt_id, stated in rows:
+        if bytes(stated) != data[receipt_id]:
+            raise ReceiptChangedError(f"{receipt_id} is in the log with another body")
+
+
+def _leaf_data(receipt_id: UUID, sha256: str) -> bytes:
+    return canonical.dumps({"kind": LEAF_KIND, "receipt": str(receipt_id), "sha256": sha256})
 
 
 def sequence(*, at: datetime) -> Checkpoint | None:

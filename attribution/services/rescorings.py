@@ -20,7 +20,7 @@ from accounts.models import User
 from attribution import bodies, crediting, rescored_bodies
 from attribution.bodies import Evidence
 from attribution.models import Attribution, ContributorShare, Index, Receipt, Rescoring
-from attribution.services.log import append_receipt
+from attribution.services.log import append_hashes
 from attribution.texts import Texts
 from attribution.translog import canonical
 
@@ -150,7 +150,7 @@ def write_rescored(
         _fill(row, earlier, evidence, texts, at)
         row.state, row.sketch, row.at = State.DONE, sketch, at
         row.lease_owner, row.lease_expires_at, row.failure_reason = "", None, ""
-        row.leaf_hash = append_receipt(receipt_id=row.pk, body=row.public, at=at).leaf_hash
+        row.leaf_hash = append_hashes(hashes={row.pk: row.body_sha256}, at=at)[row.pk]
         row.save()
         audit.record(
             actor=None,

@@ -14,6 +14,8 @@ from typing import Any
 
 MAX_DEPTH = 64
 MAX_SAFE = 2**53 - 1
+# Deeper values are written by the slow way, which tells where they have no end.
+PLAIN_DEPTH = 32
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -29,8 +31,10 @@ def dumps(value: Any) -> bytes:
     Raises CanonicalError for what JSON cannot hold exactly (wide integers, NaN, lone surrogates,
     keys that are no strings, nesting without end).
     """
-    parts: list[str] = []
     try:
+        if _is_plain(value):
+            return _plain(value).encode()
+        parts: list[str] = []
         _write(value, parts)
         return "".join(parts).encode()
     except (UnicodeError, RecursionError) as error:
@@ -63,6 +67,40 @@ def is_canonical(data: bytes) -> bool:
         return dumps(loads(data)) == data
     except CanonicalError:
         return False
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard library's own encoder, which is compiled, writes the canonical form.
+
+    So it does where names are ASCII, which sort alike by code points and by UTF-16, and where no
+    number is a float. A value that is deep or contains itself is none.
+    """
+    waiting: list[Any] = [value]
+    for _ in range(PLAIN_DEPTH):
+        inner: list[Any] = []
+        for item in waiting:
+            kind = type(item)
+            if kind is dict:
+                for name in item:
+                    if type(name) is not str or not name.isascii():
+                        return False
+                inner += item.values()
+            elif kind is list or kind is tuple:
+                inner += item
+            elif kind is int:
+                if not -MAX_SAFE <= item <= MAX_SAFE:
+                    return False
+            elif not (kind is str or kind is bool or item is None):
+                return False
+        if not inner:
+            return True
+        waiting = inner
+    return False
+
+
+_plain = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")
+).encode
 
 
 def _write(value: Any, parts: list[str]) -> None:

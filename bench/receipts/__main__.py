@@ -79,6 +79,8 @@ def _tell(result: report.Report, name: str, found: Outcome, judged: bool) -> Non
     result.add(f"{name}: most that waited", found.backlog, "leaves")
     result.add(f"{name}: heads signed", found.heads, "")
     result.add(f"{name}: written", found.written_a_second, "receipts/s")
+    result.add(f"{name}: a writer's processor", found.writer_cpu, "ms a receipt")
+    result.add(f"{name}: the server's processor", found.server_cpu, "ms a receipt")
 
 
 def _percentile(values: Sequence[float]) -> float:

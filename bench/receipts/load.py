@@ -9,16 +9,18 @@ sequenced; only the broker between them is left out. Each is a process.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier, Event
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from accounts import outbox
@@ -44,8 +46,13 @@ class Outcome:
     backlog: int
     heads: int
     written_a_second: float
+    # Milliseconds of a processor for each receipt: of the writers, and of their connections.
+    writer_cpu: float
+    server_cpu: float
 
 
+# (receipt, when it was due, when it was committed), then what its writer and the server computed.
+Told = tuple[list[tuple[UUID, float, float]], float, float]
 # Writes those of these numbers; returns the receipts' ids in that order.
 Write = Callable[[World, Sequence[int]], list[UUID]]
 
@@ -91,7 +98,7 @@ def drive(
         pipes.append(ours)
         processes.append(process)
     try:
-        written = [line for pipe in pipes[1:] for line in pipe.recv()]
+        told: list[Told] = [pipe.recv() for pipe in pipes[1:]]
         stop.set()
         heads: list[tuple[int, float]] = pipes[0].recv()
     except EOFError as error:
@@ -100,7 +107,7 @@ def drive(
     finally:
         for process in processes:
             process.join()
-    return _outcome(world, written, heads)
+    return _outcome(world, told, heads)
 
 
 def _write(
@@ -118,7 +125,7 @@ def _write(
     began = time.time() + LEAD
     due = [began + (turn * writers + place) / rate for turn in range(len(numbers))]
     lines: list[tuple[UUID, float, float]] = []
-    taken = 0
+    own, server, taken = time.process_time(), _server_cpu(), 0
     while taken < len(numbers):
         ready = min(bisect_right(due, time.time()), taken + AT_ONCE)
         if ready == taken:
@@ -128,7 +135,16 @@ def _write(
         now = time.time()
         lines += [(one, due[taken + n], now) for n, one in enumerate(ids)]
         taken = ready
-    out.send(lines)
+    out.send((lines, time.process_time() - own, _server_cpu() - server))
+
+
+def _server_cpu() -> float:
+    """Seconds of a processor that this connection's server process has used."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _sequence(stop: Event, barrier: Barrier, out: Connection) -> None:
@@ -156,9 +172,10 @@ def _sequence(stop: Event, barrier: Barrier, out: Connection) -> None:
     out.send(heads)
 
 
-def _outcome(
-    world: World, written: list[tuple[UUID, float, float]], heads: list[tuple[int, float]]
-) -> Outcome:
+def _outcome(world: World, told: Sequence[Told], heads: list[tuple[int, float]]) -> Outcome:
+    written = [line for lines, _, _ in told for line in lines]
+    of_writers = 1000 * sum(own for _, own, _ in told) / len(written)
+    of_server = 1000 * sum(server for _, _, server in told) / len(written)
     sizes = [size for size, _ in heads]
     places = dict(
         LogLeaf.objects.filter(receipt_id__in=[line[0] for line in written]).values_list(
@@ -180,4 +197,5 @@ def _outcome(
         for n, (_, moment) in enumerate(heads)
     )
     spent = commits[-1] - min(line[1] for line in written)
-    return Outcome(from_due, from_commit, backlog, len(heads), len(written) / spent)
+    a_second = len(written) / spent
+    return Outcome(from_due, from_commit, backlog, len(heads), a_second, of_writers, of_server)

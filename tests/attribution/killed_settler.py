@@ -32,7 +32,7 @@ def die(**_):
 
 def main(group, *ids):
     evidence = Evidence(influences={group: 5}, counts={group: 1})
-    writing.append_receipts = die
+    writing.append_hashes = die
     for one in ids:
         assert receipts.claim(attribution_id=UUID(one), owner=OWNER, at=NOON)
     scored = [Scored(UUID(one), evidence) for one in ids]

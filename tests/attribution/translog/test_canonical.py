@@ -132,3 +132,26 @@ def test_it_accepts_and_refuses_as_the_parsing_suite_asks(path: Path) -> None:
 @pytest.mark.parametrize("text", [b'{"b":1,"a":2}', b"[1, 2]", b"1.0", b"{"])
 def test_other_spellings_are_not_canonical(text: bytes) -> None:
     assert not canonical.is_canonical(text)
+
+
+@given(values)
+def test_the_quick_way_writes_what_the_slow_one_writes(value: Any) -> None:
+    parts: list[str] = []
+    canonical._write(value, parts)
+    assert canonical.dumps(value) == "".join(parts).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**53, [-(2**53)], {"a": [2**60]}, {"a": "\ud800"}, {1: "a"}, {"a": {1, 2}}, b"bytes"],
+)
+def test_the_quick_way_refuses_what_has_no_form(value: Any) -> None:
+    with pytest.raises(canonical.CanonicalError):
+        canonical.dumps(value)
+
+
+def test_what_contains_itself_is_refused() -> None:
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(canonical.CanonicalError):
+        canonical.dumps(value)
