@@ -1,6 +1,7 @@
 """The log from outside, on one's own machine.
 
 python -m attribution.translog verify receipt.json       checks a receipt
+    --private private.json --index FOLDER                computes its influences again
 python -m attribution.translog witness https://…/log/    cosigns the newest head, once
 """
 
@@ -23,11 +24,12 @@ from attribution.translog.checkpoint import (
     open_checkpoint,
 )
 from attribution.translog.log import CHECKPOINT_PATH
-from attribution.translog.tiles import FolderStore, Store
+from attribution.translog.recompute import recompute
+from attribution.translog.tiles import FolderStore, Reader
 from attribution.translog.verify import Report, verify
 from attribution.translog.witness import (
     FileState,
-    HttpStore,
+    HttpReader,
     Witness,
     WitnessError,
     cosigner_key,
@@ -46,10 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
         key = VerifierKey.parse(options.key) if options.key else None
         since = read_checkpoint(options.since, key) if options.since else None
         bundle = read_bundle(options.file)
+        private = read_bundle(options.private) if options.private else None
     except (OSError, ValueError) as error:
         print(f"{options.file}: {error}", file=sys.stderr)
         return UNREADABLE
     report = verify(bundle, key=key, since=since)
+    if private is not None:
+        recompute(
+            report,
+            (isinstance(bundle, dict) and bundle.get("receipt")) or {},
+            private,
+            options.index,
+        )
     show(report, options.format)
     return HOLDS if report.holds else FAILS
 
@@ -61,6 +71,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command.add_argument("file", help="the receipt as JSON, or - for standard input")
     command.add_argument("--key", help="the log's key (name+id+base64), known from elsewhere")
     command.add_argument("--since", type=Path, help="a signed checkpoint that you kept (--key too)")
+    command.add_argument("--private", help="its private part, for who may read that")
+    command.add_argument(
+        "--index", type=Path, help="folder with the files of its index (--private too)"
+    )
     command.add_argument("--format", choices=["text", "json"], default="text")
     follow = commands.add_parser("witness", help="cosign the log's newest head if it is consistent")
     follow.add_argument("log", help="where the log is, ending with a slash, or a folder")
@@ -72,6 +86,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         return options
     if options.since and not options.key:
         parser.error("--since needs --key")
+    if options.index and not options.private:
+        parser.error("--index needs --private")
     return options
 
 
@@ -83,7 +99,7 @@ def witness(options: argparse.Namespace) -> int:
         key = load_or_create_key(folder / "witness.ed25519", options.name)
         follower = Witness(key, VerifierKey.parse(options.log_key), FileState(folder / "head"))
         over_http = options.log.startswith(("http://", "https://"))
-        store: Store = HttpStore(options.log) if over_http else FolderStore(Path(options.log))
+        store: Reader = HttpReader(options.log) if over_http else FolderStore(Path(options.log))
         note = store.read(CHECKPOINT_PATH).decode()
         print(follower.cosign(note, store, at=int(time.time())), end="")
     except WitnessError as error:
@@ -117,7 +133,7 @@ def show(report: Report, form: str) -> None:
         print(json.dumps({"holds": report.holds, "checks": checks}))
         return
     for check in report.checks:
-        print(f"{MARKS[check.holds]} {check.name:<12} {check.detail}")
+        print(f"{MARKS[check.holds]} {check.name:<13} {check.detail}")
     print("the receipt holds" if report.holds else "the receipt does not hold")
 
 

@@ -5,7 +5,8 @@ holds up to 256 entries, each behind its length as big-endian uint16. Every file
 of its level is full and never changes; a partial one carries its width in its name, so that it
 never changes either.
 
-A ``Store`` is anything that keeps bytes under such paths: a folder, an object store, a dict.
+A ``Reader`` is anything that has bytes under such paths, a ``Store`` one that also keeps them: a
+folder, an object store, a dict.
 """
 
 from __future__ import annotations
@@ -36,11 +37,15 @@ class TileError(ValueError):
     """A path or a tile is not what the layout says."""
 
 
-class Store(Protocol):
-    """Bytes under relative paths with forward slashes."""
+class Reader(Protocol):
+    """Bytes under relative paths with forward slashes: all that proofs and witnesses need."""
 
     def read(self, path: str) -> bytes:
         """Raises FileNotFoundError where nothing stands."""
+
+
+class Store(Reader, Protocol):
+    """A Reader that keeps what it is given, as only the log's one writer does."""
 
     def write(self, path: str, data: bytes) -> None:
         """Write or replace, visible only when whole."""
@@ -172,7 +177,7 @@ def decode_hashes(data: bytes, width: int) -> list[bytes]:
 class TileReader:
     """Reads the tree of ``size`` leaves from tiles; ``node`` is a NodeReader for proofs."""
 
-    def __init__(self, store: Store, size: int, cached: int = 64) -> None:
+    def __init__(self, store: Reader, size: int, cached: int = 64) -> None:
         self.store = store
         self.size = size
         self._cached = cached
@@ -220,7 +225,7 @@ class TileReader:
         return self.entries(index // WIDTH)[index % WIDTH]
 
 
-def read_wide(store: Store, tile: Tile, length: int | None) -> bytes:
+def read_wide(store: Reader, tile: Tile, length: int | None) -> bytes:
     """Read a tile; a partial one may be gone once the full one stands, which begins alike."""
     try:
         data = store.read(tile.path)

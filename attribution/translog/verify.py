@@ -63,7 +63,14 @@ class Report:
         """Note the outcome of `check`: a detail, None for nothing to check, an error for no."""
         try:
             detail = check()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            OSError,
+        ) as error:
             detail = str(error) if isinstance(error, ValueError) else f"malformed: {error!r}"
             self.checks.append(Check(name, False, detail))
             return False

@@ -1,7 +1,7 @@
 """A witness: it follows a log from outside and cosigns a head only where its last one is a prefix.
 
     witness = Witness(key, log_key, FolderState(folder))
-    note = witness.cosign(checkpoint_text, HttpStore("https://…/log/"))
+    note = witness.cosign(checkpoint_text, HttpReader("https://…/log/"))
 
 Whoever sees a head with this cosignature knows that the witness has seen no other history, so a
 log that shows two people two histories is found out. The proof is made by the witness itself from
@@ -37,7 +37,7 @@ from attribution.translog.checkpoint import (
     open_checkpoint,
     split_note,
 )
-from attribution.translog.tiles import Store, TileReader
+from attribution.translog.tiles import Reader, TileReader
 
 COSIGNATURE = 0x04
 TIMEOUT = 20
@@ -78,8 +78,8 @@ class FileState:
 
 
 @dataclass(frozen=True)
-class HttpStore:
-    """A log's files by their address, which ends with a slash. Only read."""
+class HttpReader:
+    """A log's files by their address, which ends with a slash."""
 
     address: str
 
@@ -92,9 +92,6 @@ class HttpStore:
             if error.code == 404:
                 raise FileNotFoundError(path) from error
             raise
-
-    def write(self, path: str, data: bytes) -> None:
-        raise NotImplementedError("A witness writes nothing into a log.")
 
 
 def cosigner_id(key: VerifierKey) -> bytes:
@@ -135,7 +132,7 @@ class Witness:
     log_key: VerifierKey
     state: State
 
-    def cosign(self, note: str, store: Store, *, at: int) -> str:
+    def cosign(self, note: str, store: Reader, *, at: int) -> str:
         """The note with this witness's line added; ``at`` in seconds since 1970.
 
         Raises NoteError where the log did not sign it, WitnessError where the last cosigned head is
@@ -152,7 +149,7 @@ class Witness:
         value = struct.pack(">Q", at) + self.key.private.sign(_message(new.text(), at))
         return note + Signature(self.key.name, cosigner_id(self.key.verifier), value).line()
 
-    def _check(self, old: Checkpoint, new: Checkpoint, store: Store) -> None:
+    def _check(self, old: Checkpoint, new: Checkpoint, store: Reader) -> None:
         if new.origin != old.origin:
             raise WitnessError(f"This witness follows {old.origin}, not {new.origin}.")
         if new.size < old.size:
