@@ -17,22 +17,26 @@ from bench.attribution.peers.logra import LoGra
 from bench.attribution.peers.trak import Trak
 from bench.attribution.runs import World
 
-TRAK = ((256, True), (512, True), (1024, True), (2048, True), (2048, False))
-RIDGES = (0.0, 0.01, 0.1, 1.0, 10.0)
-SIDES = (4, 8, 16)
+TRAK = ((512, True), (1024, True), (2048, True), (2048, False), (4096, False))
+RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+SIDES = (8, 16)
 DAMPINGS = (1e-5, 0.01, 0.1, 1.0)
 
 
 def main(world: World) -> int:
-    lines: list[dict[str, Any]] = []
-    for part in (_bergson, _logra, _trak, _captum):
+    """What is there of other parts of the log stays."""
+    out = world.folder / "search_peers.json"
+    lines = json.loads(out.read_text()) if out.exists() else []
+    for part in (_trak, _captum, _logra, _bergson):
         try:
-            lines += part(world)
+            fresh = list(part(world))
         except ImportError as error:
             sys.stderr.write(f"{part.__name__[1:]} is left out: {error}.\n")
-    lines.sort(key=lambda line: -line["lds"])
-    out = world.folder / "search_peers.json"
-    out.write_text("[\n" + ",\n".join(f" {json.dumps(line)}" for line in lines) + "\n]\n")
+            continue
+        names = {line["setting"] for line in fresh}
+        lines = [*fresh, *(line for line in lines if line["setting"] not in names)]
+        lines.sort(key=lambda line: -line["lds"])
+        out.write_text("[\n" + ",\n".join(f" {json.dumps(line)}" for line in lines) + "\n]\n")
     return 0
 
 
@@ -62,8 +66,6 @@ def _trak(world: World) -> Iterator[dict[str, Any]]:
         method = Trak(world.model.network, dimensions, 1.0, odds)
         method.fit(world.made.records)
         for ridge in RIDGES:
-            if ridge == 0 and dimensions >= len(world.made.records):
-                continue  # no inverse
             method.tune(ridge)
             output = "log-odds" if odds else "log-probability"
             yield _line(world, f"TRAK, {dimensions} dimensions, ridge {ridge:g}, {output}", method)

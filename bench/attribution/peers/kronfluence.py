@@ -32,13 +32,16 @@ class Kronfluence:
 
     bytes_per_record = 0.0
 
-    def __init__(self, network: Any, damping: float | None = None) -> None:
+    def __init__(
+        self, network: Any, damping: float | None = None, queries_at_once: int = BATCH
+    ) -> None:
         from kronfluence import Analyzer, prepare_model
 
         logging.getLogger("kronfluence").setLevel(logging.ERROR)
         self._task = _task(network)
         self._folder = tempfile.TemporaryDirectory(prefix="bench-kronfluence-")
         self.damping = damping
+        self._queries_at_once = queries_at_once
         prepared = prepare_model(copy.deepcopy(network), self._task)
         self._analyzer = Analyzer(
             "bench",
@@ -75,7 +78,7 @@ class Kronfluence:
                 "factors",
                 query_dataset=_Examples(queries),
                 train_dataset=self._records,
-                per_device_query_batch_size=BATCH,
+                per_device_query_batch_size=self._queries_at_once,
                 per_device_train_batch_size=BATCH,
                 score_args=ScoreArguments(damping_factor=self.damping),
                 dataloader_kwargs=_loader(),

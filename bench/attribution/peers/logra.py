@@ -7,6 +7,7 @@ side x side numbers of every matrix.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ class LoGra:
         self._model = _Losing(network)
         names = [f"inner.{name}" for name in self._model.inner.matrices]
         self.bytes_per_record = 4.0 * side * side * len(names)
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-logra-")
         torch.manual_seed(0)  # its projections are drawn from the global generator
         with common.quiet():
             task = AttributionTask(_loss, self._model, self._model.state_dict())
@@ -40,6 +42,7 @@ class LoGra:
                 hessian="eFIM" if fisher else "Identity",
                 damping=damping,
                 proj_dim=side * side,
+                cache_dir=self._folder.name,  # else it writes where it stands
             )
         self._records: DataLoader[Any] | None = None
 

@@ -59,6 +59,7 @@ class Trak:
         mean = float(np.square(store["grads"][:], dtype=np.float64).sum()) / self._dimensions
         self._method.score_computer.lambda_reg = ridge * mean
         self._method.saver.model_ids[0]["is_finalized"] = 0
+        self._method.projector.proj_matrix = torch.empty(0)  # it lets go of one that must be there
         with common.quiet():
             self._method.finalize_features()
 
