@@ -28,9 +28,7 @@ def audit_index(index_id: UUID) -> IndexAudit:
     seed = audits.seed()
     records, group = draw(scorer, seed, RECORDS, GROUP_MAX)
     examples = {one.record_id: one for one in workers.examples_of(row.model, every=True)}
-    # The rest of the parameters is in the index, or does not change what comes out.
-    config = InfluenceConfig(sketch_block=scorer.index.sketch_block)
-    found = audit(scorer, config, examples, records, group)
+    found = audit(scorer, InfluenceConfig(), examples, records, group)
     finding = Finding(found.records, found.group, found.group_records, found.group_sum, found.holds)
     made = audits.publish(
         # Another may have taken its place in the meantime.

@@ -28,6 +28,7 @@ from attribution.influence.shards import Shard, make_shard
 
 # Parts of a sketch's bits; steps of its norm, of 65,535. A sum may be off by a step each record.
 BITS = 1e-3
+PATH_BITS = 2e-3  # where bits were found together, one that changes takes its neighbours along
 NORM_STEPS = 66
 EXACT, CLOSE, DIFFERS = "exact", "close", "differs"
 
@@ -89,7 +90,7 @@ def audit(
         float(header["sketch_clip"]),
     )
     chosen = [examples[name] for name in ordered]
-    config = replace(config, sketch_block=index.sketch_block)  # older ones are not turned
+    config = replace(config, **index.sketched_by)
     made = make_shard(scorer.model, scorer.factors, selection, chosen, config, beat)
     verdicts = {
         name: _record_verdict(scorer, row_of[name], made, place)
@@ -106,7 +107,9 @@ def _record_verdict(scorer: Scorer, row: int, made: Shard, place: int) -> str:
     same_vector = index.vectors[row].tobytes() == made.vectors[place].tobytes()
     if flipped == 0 and steps == 0 and same_vector:
         return EXACT
-    near = flipped <= BITS * len(index.weights) and steps <= NORM_STEPS
+    bits = 8 * index.codes.shape[1]
+    allowed = (BITS if index.sketch_rate == 1 else PATH_BITS) * bits
+    near = flipped <= allowed and steps <= NORM_STEPS
     return CLOSE if near else DIFFERS
 
 

@@ -146,6 +146,7 @@ def null_of(
         list(confidence.rows_by_group(counts).values()),
         digest_of(foreign),
         config.sketch_block,
+        config.rate(len(arrays["weights"])),
     )
 
 

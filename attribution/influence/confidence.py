@@ -100,9 +100,10 @@ def fit(
     rows_of: Sequence[slice],
     foreign_sha256: str,
     block: int = 1,
+    rate: int = 1,
 ) -> Null:
     """The null of an index from the sketches of foreign records; ``rows_of`` are the groups' rows,
-    ``block`` how many coordinates the index's sketches mix.
+    ``block`` how many coordinates the index's sketches mix, ``rate`` how many a bit tells.
 
     Memory: 8 bytes for each pair of a record and a foreign record. Raises ValueError for fewer
     than FEWEST foreign records.
@@ -112,7 +113,9 @@ def fit(
     found = np.array(
         [
             per_record(
-                scores.record_scores(codes, norms, weights, query, block), query, len(weights)
+                scores.record_scores(codes, norms, weights, query, block, rate),
+                query,
+                len(weights),
             )
             for query in queries
         ]

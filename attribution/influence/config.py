@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from attribution.influence.rotation import check_block
+from attribution.influence.trellis import GENERATORS, rate_of
 
 METHOD = "ekfac-lora"
 # 1: covariances of 64 records, sketches clipped as sums are. 2: sketches not turned.
-METHOD_VERSION = 3
+# 3: a bit tells one coordinate.
+METHOD_VERSION = 4
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -49,7 +51,12 @@ class InfluenceConfig:
     group_budget_bytes: int = _option(
         2**28, "Bytes for the sums of all groups; narrows the sums where groups are many."
     )
-    sketch_width: int = _option(32_768, "Coordinates that a record's one-bit sketch keeps.")
+    sketch_width: int = _option(65_536, "Coordinates that a record's sketch keeps.")
+    sketch_rate: int = _option(
+        2,
+        "Coordinates that a bit of a sketch tells, 1 to 3; where all coordinates of an adapter fit "
+        "as many bytes with a bit each, they get one.",
+    )
     sketch_block: int = _option(
         256, "Coordinates that a sketch mixes before it keeps a bit of each: a power of four."
     )
@@ -73,6 +80,8 @@ class InfluenceConfig:
         if self.drift_max < 1:
             raise ValueError("drift_max is at least 1.")
         check_block(self.sketch_block)
+        if self.sketch_rate not in GENERATORS:
+            raise ValueError("sketch_rate is 1, 2 or 3.")
         if self.query_bits not in (8, 16):
             raise ValueError("query_bits is 8 or 16.")
         positive = (
@@ -88,6 +97,10 @@ class InfluenceConfig:
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1.")
+
+    def rate(self, coordinates: int) -> int:
+        """Coordinates that a bit tells, where a sketch keeps so many."""
+        return rate_of(coordinates, self.sketch_width, self.sketch_rate)
 
     def published(self) -> dict[str, int | str]:
         """The parameters as they stand in manifests and receipts: fractions as decimal strings,

@@ -2,7 +2,7 @@
 
     manifest.json     header, groups, root, and the hash and size of every file
     records.jsonl     one line a record, in the order of the rows below, by group and then by id
-    codes.npy         (records, bytes) uint8, one bit a coordinate
+    codes.npy         (records, bytes) uint8, a bit for `sketch_rate` coordinates
     norms.npy         (records,) uint16
     vectors.npy       (records, 32) uint8, SHA-256 of each record's quantised vector
     sums.npy          (groups, width) int64, what is paid from
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.influence import commit, confidence, scores
+from attribution.influence import commit, confidence, scores, trellis
 from attribution.influence.commit import RecordEntry
 from attribution.influence.confidence import Confidence, Null
 from attribution.influence.errors import IndexFileError
@@ -164,9 +164,7 @@ class Index:
                 f"{self.coordinates.shape[0]}."
             )
         by_group = scores.group_scores(self.sums, query)
-        by_record = scores.record_scores(
-            self.codes, self.norms, self.weights, query, self.sketch_block
-        )
+        by_record = self.record_scores(query)
         return Scores(
             groups=dict(zip(self.manifest.group_ids, by_group, strict=True)),
             records=[
@@ -176,6 +174,29 @@ class Index:
             query=query,
             confidence=self._judge(by_record, query),
         )
+
+    def record_scores(self, query: Query) -> NDArray[np.int64]:
+        """Scores of all sketches, (records,)."""
+        return scores.record_scores(
+            self.codes, self.norms, self.weights, query, self.sketch_block, self.sketch_rate
+        )
+
+    @property
+    def sketch_rate(self) -> int:
+        """How many coordinates a bit of a sketch tells; 1 before version 4 of the method."""
+        stated = self.manifest.header["parameters"]
+        wanted = int(stated.get("sketch_rate", 1))
+        return trellis.rate_of(len(self.weights), int(stated["sketch_width"]), wanted)
+
+    @property
+    def sketched_by(self) -> dict[str, int]:
+        """The parameters that sketches depend on, as they were in the method of this index."""
+        stated = self.manifest.header["parameters"]
+        return {
+            "sketch_width": int(stated["sketch_width"]),
+            "sketch_block": self.sketch_block,
+            "sketch_rate": int(stated.get("sketch_rate", 1)),
+        }
 
     @property
     def sketch_block(self) -> int:
@@ -207,7 +228,7 @@ class Index:
         width = int(self.manifest.header["width"])
         sketch_width = int(self.manifest.header["sketch_width"])
         wanted: dict[str, tuple[int, ...]] = {
-            "codes": (count, (sketch_width + 7) // 8),
+            "codes": (count, trellis.code_bytes(sketch_width, self.sketch_rate)),
             "norms": (count,),
             "vectors": (count, 32),
             "sums": (groups, width),

@@ -1,9 +1,9 @@
-"""The loop over sketches in C, compiled when first needed; None where there is no compiler.
+"""The loops over sketches in C, compiled when first needed; None where there is no compiler.
 
-It gives the very integers of the portable loop in `scores`, which stays beside it and is what a
-stranger verifies with. Source and library live in a folder that only this process sees and that
-is gone once the library is loaded, so nobody can put another library in its place.
-`OPENLEDGER_NATIVE=0` leaves it out.
+They give the very integers of the portable loops in `scores` and `trellis`, which stay beside them
+and are what a stranger verifies with. Source and library live in a folder that only this process
+sees and that is gone once the library is loaded, so nobody can put another library in its place.
+`OPENLEDGER_NATIVE=0` leaves them out.
 """
 
 from __future__ import annotations
@@ -13,21 +13,32 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Kernel = Callable[[NDArray[np.uint8], NDArray[np.int32]], NDArray[np.int64]]
+from attribution.influence import trellis
+
+
+class Kernel(Protocol):
+    def __call__(
+        self, codes: NDArray[np.uint8], products: NDArray[np.int32], rate: int = 1
+    ) -> NDArray[np.int64]: ...
+
 
 # The bits of all products make planes, one for each binary place. What a code's set bits add up to
 # is the number of bits that it has in common with each plane, times 2**place; the highest plane is
 # that of the signs and counts negative. The score is twice that less all products. Eight planes go
 # through a code at a time, which compilers turn into counts of 512 bits where there are such.
+# Before that, bits that tell several coordinates are spread to their parities (`trellis`): in a
+# word whose first bit is its highest, the bit of three steps ago is a shift by three.
 SOURCE = """
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #define COUNT(k) n##k += (uint64_t)__builtin_popcountll(c & p[k * words + j])
 static int64_t eight(const uint64_t *code, const uint64_t *p, int64_t words, int64_t first,
                      int64_t sign)
@@ -46,60 +57,158 @@ static int64_t eight(const uint64_t *code, const uint64_t *p, int64_t words, int
     return set;
 }
 
-void sketch_scores(const uint64_t *codes, const uint64_t *planes, int64_t rows, int64_t words,
-                   int64_t eights, int64_t sign, int64_t all, int64_t *out)
+#define AGO(d) (d ? now[j] >> d | before[j] << (64 - d) : now[j])
+static void spread(const uint64_t *code, uint64_t *now, uint64_t *before, uint64_t *out,
+                   int64_t words, int64_t rate)
 {
+    for (int64_t j = 0; j < words; j++) now[j] = __builtin_bswap64(code[j]);
+    for (int64_t j = 0; j < words; j++) before[j] = j % (SEGMENT / 64) ? now[j - 1] : 0;
+    if (rate == 2) PARITIES_2
+    if (rate == 3) PARITIES_3
+}
+
+int64_t sketch_scores(const uint64_t *codes, const uint64_t *planes, int64_t rows, int64_t words,
+                      int64_t rate, int64_t eights, int64_t sign, int64_t all, int64_t *out)
+{
+    int64_t bits = words;
+    uint64_t *room = malloc((2 + rate) * words * sizeof(uint64_t));
+    if (!room) return 0;
+    words *= rate;
     for (int64_t row = 0; row < rows; row++) {
-        const uint64_t *code = codes + row * words;
+        const uint64_t *code = codes + row * bits;
         int64_t set = 0;
+        if (rate > 1) {
+            spread(code, room, room + bits, room + 2 * bits, bits, rate);
+            code = room + 2 * bits;
+        }
         for (int64_t first = 0; first < 8 * eights; first += 8)
             set += eight(code, planes + first * words, words, first, sign);
         out[row] = 2 * set - all;
+    }
+    free(room);
+    return 1;
+}
+
+void sketch_paths(const int32_t *metrics, const int32_t *signs, int64_t rows, int64_t rate,
+                  uint8_t *taken, uint8_t *out)
+{
+    int32_t one[2 * HALF], two[2 * HALF], gain[HALF];
+    for (int64_t row = 0; row < rows; row++) {
+        int32_t *reached = one, *next = two;
+        for (int s = 0; s < 2 * HALF; s++) reached[s] = s ? UNREACHED : 0;
+        for (int step = 0; step < SEGMENT; step++) {
+            memset(gain, 0, sizeof gain);
+            for (int64_t i = 0; i < rate; i++) {
+                int32_t metric = metrics[(row * rate + i) * SEGMENT + step];
+                for (int s = 0; s < HALF; s++) gain[s] += signs[i * HALF + s] * metric;
+            }
+            uint8_t *took = taken + step * 2 * HALF;
+            for (int s = 0; s < HALF; s++) {
+                int32_t even = reached[2 * s], odd = reached[2 * s + 1], g = gain[s];
+                int32_t a = even + g, b = odd - g, c = even - g, d = odd + g;
+                took[s] = b > a;
+                next[s] = b > a ? b : a;
+                took[s + HALF] = d > c;
+                next[s + HALF] = d > c ? d : c;
+            }
+            int32_t *swap = reached;
+            reached = next;
+            next = swap;
+        }
+        int state = 0;
+        for (int s = 1; s < 2 * HALF; s++)
+            if (reached[s] > reached[state]) state = s;
+        for (int step = SEGMENT - 1; step >= 0; step--) {
+            out[row * SEGMENT + step] = state >= HALF;
+            state = (state << 1 | taken[step * 2 * HALF + state]) & (2 * HALF - 1);
+        }
     }
 }
 """
 OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC")
 
 
-@cache
 def kernel() -> Kernel | None:
-    """``codes`` (rows, bytes) and ``products`` (8 x bytes,) to the sums of signed products (rows,).
+    """``codes`` (rows, bytes) and ``products`` (8 x rate x bytes,) to the sums of signed products
+    (rows,). Products may be any of 32 bits; a bit of a code tells ``rate`` signs."""
+    library = _library()
+    return partial(_scores, library) if library else None
 
-    Products may be any of 32 bits.
-    """
+
+def paths() -> trellis.Choose | None:
+    """`trellis.paths` in C."""
+    library = _library()
+    return partial(_paths, library) if library else None
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
     compiler = shutil.which("cc")
     if compiler is None or os.environ.get("OPENLEDGER_NATIVE") == "0":
         return None
+    names = ("HALF", "SEGMENT", "UNREACHED")
+    defined = [f"#define {name} ({getattr(trellis, name)})" for name in names]
+    defined += [f"#define PARITIES_{rate} {_parities(rate)}" for rate in (2, 3)]
     try:
         with tempfile.TemporaryDirectory(prefix="openledger-native-") as folder:
-            source, library = Path(folder) / "scores.c", Path(folder) / "scores.so"
-            source.write_text(SOURCE)
-            command = [compiler, *OPTIONS, "-o", str(library), str(source)]
+            source, compiled = Path(folder) / "scores.c", Path(folder) / "scores.so"
+            source.write_text("\n".join([*defined, SOURCE]))
+            command = [compiler, *OPTIONS, "-o", str(compiled), str(source)]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
-            function = ctypes.CDLL(str(library)).sketch_scores
+            library = ctypes.CDLL(str(compiled))
     except (OSError, subprocess.SubprocessError):
         return None
-    function.restype = None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [pointer, pointer, size, size, size, size, size, pointer]
+    library.sketch_scores.restype = size
+    library.sketch_scores.argtypes = [pointer, pointer, *[size] * 6, pointer]
+    library.sketch_paths.restype = None
+    library.sketch_paths.argtypes = [pointer, pointer, size, size, pointer, pointer]
+    return library
 
-    def scores(codes: NDArray[np.uint8], products: NDArray[np.int32]) -> NDArray[np.int64]:
-        rows, width = codes.shape
-        if products.shape != (8 * width,):
-            raise ValueError(f"{width} bytes need {8 * width} products, not {products.shape}.")
-        planes, sign = bit_planes(products)
-        if width % 8:
-            codes = np.pad(codes, ((0, 0), (0, -width % 8)))
-        codes = np.ascontiguousarray(codes)
-        out = np.zeros(rows, dtype=np.int64)
-        words, eights = codes.shape[1] // 8, len(planes) // 8
-        every = int(products.sum(dtype=np.int64))
-        function(
-            codes.ctypes.data, planes.ctypes.data, rows, words, eights, sign, every, out.ctypes.data
-        )
-        return out
 
-    return scores
+def _parities(rate: int) -> str:
+    """C that writes each parity of the spread words, one part after the other."""
+    lines = []
+    for part, generator in enumerate(trellis.GENERATORS[rate]):
+        terms = " ^ ".join(f"AGO({ago})" for ago in trellis.delays(generator))
+        loop = "for (int64_t j = 0; j < words; j++)"
+        lines.append(f"{loop} out[{part} * words + j] = __builtin_bswap64({terms});")
+    return "{ " + " ".join(lines) + " }"
+
+
+def _scores(
+    library: ctypes.CDLL, codes: NDArray[np.uint8], products: NDArray[np.int32], rate: int = 1
+) -> NDArray[np.int64]:
+    rows, width = codes.shape
+    if products.shape != (8 * rate * width,):
+        raise ValueError(f"{width} bytes need {8 * rate * width} products, not {products.shape}.")
+    if width % 8:
+        codes = np.pad(codes, ((0, 0), (0, -width % 8)))
+        parts = products.reshape(rate, 8 * width)
+        products = np.pad(parts, ((0, 0), (0, -8 * width % 64))).reshape(-1)
+    planes, sign = bit_planes(products)
+    codes = np.ascontiguousarray(codes)
+    out = np.zeros(rows, dtype=np.int64)
+    words, eights = codes.shape[1] // 8, len(planes) // 8
+    every = int(products.sum(dtype=np.int64))
+    done = library.sketch_scores(
+        codes.ctypes.data, planes.ctypes.data, rows, words, rate, eights, sign, every,
+        out.ctypes.data,
+    )  # fmt: skip
+    if not done:
+        raise MemoryError("There is no memory for the bits of one sketch.")
+    return out
+
+
+def _paths(library: ctypes.CDLL, metrics: NDArray[np.int32]) -> NDArray[np.uint8]:
+    count, rate, steps = metrics.shape
+    signs = trellis.state_signs(rate)
+    taken = np.empty((steps, 2 * trellis.HALF), dtype=np.uint8)
+    out = np.zeros((count, steps), dtype=np.uint8)
+    library.sketch_paths(
+        metrics.ctypes.data, signs.ctypes.data, count, rate, taken.ctypes.data, out.ctypes.data
+    )
+    return out
 
 
 def bit_planes(products: NDArray[np.int32]) -> tuple[NDArray[np.uint8], int]:

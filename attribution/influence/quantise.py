@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution.influence import native, trellis
 from attribution.influence.rotation import turn
 
 VECTOR_MAX = 32_767
 NORM_MAX = 65_535
-WEIGHT_MAX = 255
+WEIGHT_MAX = 15  # with an 8-bit answer, products then mostly have 16 binary places
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -57,26 +58,28 @@ def quantise_vectors(vectors: Floats, clip: float) -> NDArray[np.int16]:
 
 
 def quantise_weights(magnitudes: Doubles) -> NDArray[np.uint8]:
-    """How much each sketched coordinate counts: its usual size, 1 to 255."""
+    """How much each sketched coordinate counts: its usual size, 1 to 15."""
     top = float(magnitudes.max(initial=0.0)) or 1.0
     return np.clip(np.rint(magnitudes / top * WEIGHT_MAX), 1, WEIGHT_MAX).astype(np.uint8)
 
 
 def sketch(
-    vectors: Floats, weights: NDArray[np.uint8], clip: float, block: int = 1
+    vectors: Floats, weights: NDArray[np.uint8], clip: float, block: int = 1, rate: int = 1
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """One bit a coordinate (set where it is not negative) and a norm for each row.
+    """One bit for ``rate`` coordinates (of one: set where it is not negative) and a norm a row.
 
     Rows are turned in blocks of ``block`` before, which makes them ``sqrt(block)`` times as long.
     The norm is the least-squares factor of ``norm * weight * sign`` to the row; by Cauchy-Schwarz
     it is at most ``sqrt(block) * clip / |weights|``, which is NORM_MAX.
-    Shapes: vectors (records, width) -> codes (records, ceil(width / 8)), norms (records,).
+    Shapes: vectors (records, width) -> codes (records, trellis.code_bytes), norms (records,).
     """
     vectors = turn(vectors, block)
     clip *= math.sqrt(block)
-    codes = np.packbits(vectors >= 0, axis=1)
+    weighted = vectors.astype(np.float64) * weights
+    codes = trellis.choose(weighted, rate, native.paths())
+    signs = np.unpackbits(trellis.spread(codes, rate), axis=1, count=vectors.shape[1])
     length = float(np.linalg.norm(weights.astype(np.float64)))
-    projected = np.abs(vectors.astype(np.float64)) @ weights.astype(np.float64) / length
+    projected = np.where(signs, weighted, -weighted).sum(axis=1) / length
     norms = np.clip(np.rint(projected / clip * NORM_MAX), 0, NORM_MAX)
     return codes, norms.astype(np.uint16)
 

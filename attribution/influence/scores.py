@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.influence import native
+from attribution.influence import native, trellis
 from attribution.influence.quantise import Query
 from attribution.influence.rotation import turn
 
@@ -47,27 +47,31 @@ def record_scores(
     weights: NDArray[np.uint8],
     query: Query,
     block: int = 1,
+    rate: int = 1,
 ) -> NDArray[np.int64]:
-    """Scores of all sketches: ``norm * sum(±query * weight)``, the query turned as they were.
+    """Scores of all sketches: ``norm * sum(±query * weight)``, the query turned as they were, and
+    a bit telling ``rate`` signs.
 
     Shapes: codes (records, bytes), norms (records,), weights (sketch width,) -> (records,).
     Turned in blocks of B, a query of b at most has B coordinates that add up to B * sqrt(B) * b at
     most in size. Bound: 65,535 x 32,767 x sqrt(256) x 255 x width < 2**63 up to 10**6 coordinates.
     """
-    products = _products(weights, query, codes.shape[1], block)
+    products = _products(weights, query, codes.shape[1] * rate, block)
     found = native.kernel() if codes.shape[0] >= NATIVE_FROM else None
-    signed = found(codes, products) if found else portable_scores(codes, products)
+    signed = (found or portable_scores)(codes, products, rate)
     return signed * norms.astype(np.int64)
 
 
-def portable_scores(codes: NDArray[np.uint8], products: NDArray[np.int32]) -> NDArray[np.int64]:
+def portable_scores(
+    codes: NDArray[np.uint8], products: NDArray[np.int32], rate: int = 1
+) -> NDArray[np.int64]:
     """Sums of signed products, (records,): what the native kernel does, by numpy alone."""
-    width = codes.shape[1]
+    width = codes.shape[1] * rate
     table = _byte_table(products)
     offsets = np.arange(COLUMNS, dtype=np.intp) * 256
     scores = np.zeros(codes.shape[0], dtype=np.int64)
     for begin in range(0, codes.shape[0], ROWS):
-        rows = np.asarray(codes[begin : begin + ROWS])
+        rows = trellis.spread(np.asarray(codes[begin : begin + ROWS]), rate)
         total = scores[begin : begin + ROWS]
         for first in range(0, width, COLUMNS):
             places = rows[:, first : first + COLUMNS].astype(np.intp)

@@ -23,6 +23,7 @@ from attribution.influence.fit import Selection, finite_gradients
 from attribution.influence.gradients import batches
 from attribution.influence.model import AdaptedModel
 from attribution.influence.quantise import clip_norms, quantise_vectors, sketch
+from attribution.influence.trellis import code_bytes
 
 ARRAYS = ("codes", "norms", "vectors", "groups", "sums", "lengths")
 
@@ -78,7 +79,8 @@ def make_shard(
     groups = sorted({example.group_id for example in examples})
     row_of = {name: row for row, name in enumerate(groups)}
     sketch_width, width = len(selection.weights), len(selection.coordinates)
-    codes = np.zeros((len(examples), (sketch_width + 7) // 8), dtype=np.uint8)
+    rate = config.rate(sketch_width)
+    codes = np.zeros((len(examples), code_bytes(sketch_width, rate)), dtype=np.uint8)
     norms = np.zeros(len(examples), dtype=np.uint16)
     hashes = np.zeros((len(examples), 32), dtype=np.uint8)
     sums = np.zeros((len(groups), width), dtype=np.int64)
@@ -91,7 +93,7 @@ def make_shard(
         chosen_only = whole[:, selection.coordinates]
         shown = clip_norms(whole, selection.sketch_clip)[:, None] * chosen_only[:, :sketch_width]
         codes[batch], norms[batch] = sketch(
-            shown, selection.weights, selection.sketch_clip, config.sketch_block
+            shown, selection.weights, selection.sketch_clip, config.sketch_block, rate
         )
         paid = clip_norms(whole, selection.clip)[:, None] * chosen_only
         whole_numbers = quantise_vectors(paid, selection.clip)

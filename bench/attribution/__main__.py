@@ -33,7 +33,7 @@ from bench.attribution.others import EKFAC
 from bench.attribution.runs import Run, World
 
 PEERS = Path(".data/bench/peers")
-SMALL = 13_568  # coordinates of a sketch of 1.7 KB: 1,698 bytes
+SMALL = 27_136  # coordinates of a sketch of 1.7 KB: 1,698 bytes
 PAID, WHOLE, SKETCH = "sums (paid)", "whitened, fp32", "sketches"
 
 

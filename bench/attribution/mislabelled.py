@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.influence import baselines, scores
+from attribution.influence import baselines
 from attribution.influence.build import build_with
 from attribution.influence.config import InfluenceConfig
 from attribution.influence.examples import IndexedExample
@@ -97,10 +97,7 @@ def _sketches(
         found = []
         for query in queries:
             asked = scorer.query(query.input_ids, query.loss_mask)
-            row = scores.record_scores(
-                index.codes, index.norms, index.weights, asked, index.sketch_block
-            )
-            found.append(row * asked.step)
+            found.append(index.record_scores(asked) * asked.step)
         place = {entry.record_id: row for row, entry in enumerate(index.records)}
         order = [place[record.record_id] for record in records]
         matrix: Doubles = np.array(found, dtype=np.float64)[:, order]

@@ -146,12 +146,7 @@ def ours(world: World, config: InfluenceConfig, label: str = "ours") -> list[Run
             groups = [scores.group_scores(index.sums, query) for query in queries]
             by_groups = time.process_time() - began
             began = time.process_time()
-            rows = [
-                scores.record_scores(
-                    index.codes, index.norms, index.weights, query, index.sketch_block
-                )
-                for query in queries
-            ]
+            rows = [index.record_scores(query) for query in queries]
             by_records = time.process_time() - began
         place = {entry.record_id: row for row, entry in enumerate(index.records)}
         order = [place[record.record_id] for record in world.made.records]

@@ -125,7 +125,7 @@ def test_a_query_survives_its_bytes():
 
 
 def test_weights_are_never_zero():
-    assert quantise_weights(np.array([1.0, 0.5, 0.0])).tolist() == [255, 128, 1]
+    assert quantise_weights(np.array([1.0, 0.5, 0.0])).tolist() == [15, 8, 1]
 
 
 names = st.text("abcdef", min_size=1, max_size=5)
