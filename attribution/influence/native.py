@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution.influence import trellis
+
+Reader = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 
 
 class Kernel(Protocol):
@@ -135,6 +138,12 @@ def kernel() -> Kernel | None:
     return partial(_scores, library) if library else None
 
 
+def reader(products: NDArray[np.int32], rate: int = 1) -> Reader | None:
+    """The kernel for one answer, which many blocks of codes are then handed to."""
+    library = _library()
+    return _reader(library, products, rate) if library else None
+
+
 def paths() -> trellis.Choose | None:
     """`trellis.paths` in C."""
     library = _library()
@@ -179,25 +188,31 @@ def _parities(rate: int) -> str:
 def _scores(
     library: ctypes.CDLL, codes: NDArray[np.uint8], products: NDArray[np.int32], rate: int = 1
 ) -> NDArray[np.int64]:
-    rows, width = codes.shape
-    if products.shape != (8 * rate * width,):
-        raise ValueError(f"{width} bytes need {8 * rate * width} products, not {products.shape}.")
-    if width % 8:
-        codes = np.pad(codes, ((0, 0), (0, -width % 8)))
-        parts = products.reshape(rate, 8 * width)
-        products = np.pad(parts, ((0, 0), (0, -8 * width % 64))).reshape(-1)
-    planes, sign = bit_planes(products)
-    codes = np.ascontiguousarray(codes)
-    out = np.zeros(rows, dtype=np.int64)
-    words, eights = codes.shape[1] // 8, len(planes) // 8
+    return _reader(library, products, rate)(codes)
+
+
+def _reader(library: ctypes.CDLL, products: NDArray[np.int32], rate: int) -> Reader:
+    width = len(products) // (8 * rate)
+    parts = products.reshape(rate, 8 * width)
+    planes, sign = bit_planes(np.pad(parts, ((0, 0), (0, -8 * width % 64))).reshape(-1))
+    words, eights = -(-width // 8), len(planes) // 8
     every = int(products.sum(dtype=np.int64))
-    done = library.sketch_scores(
-        codes.ctypes.data, planes.ctypes.data, rows, words, rate, eights, sign, every,
-        out.ctypes.data,
-    )  # fmt: skip
-    if not done:
-        raise MemoryError("There is no memory for the bits of one sketch.")
-    return out
+
+    def read(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+        if codes.shape[1] != width:
+            raise ValueError(f"{width} bytes are scored, not {codes.shape[1]}.")
+        codes = np.pad(codes, ((0, 0), (0, -width % 8))) if width % 8 else codes
+        codes = np.ascontiguousarray(codes)
+        out = np.zeros(len(codes), dtype=np.int64)
+        done = library.sketch_scores(
+            codes.ctypes.data, planes.ctypes.data, len(codes), words, rate, eights, sign, every,
+            out.ctypes.data,
+        )  # fmt: skip
+        if not done:
+            raise MemoryError("There is no memory for the bits of one sketch.")
+        return out
+
+    return read
 
 
 def _paths(library: ctypes.CDLL, metrics: NDArray[np.int32]) -> NDArray[np.uint8]:

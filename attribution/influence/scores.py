@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from attribution.influence import native, trellis
 from attribution.influence.quantise import Query
+from attribution.influence.reading import blocks
 from attribution.influence.rotation import turn
 
 LIMB = 20  # bits; int16 query x 20 bits x up to 2**28 coordinates stays below 2**63
@@ -57,8 +58,12 @@ def record_scores(
     most in size. Bound: 65,535 x 32,767 x sqrt(256) x 255 x width < 2**63 up to 10**6 coordinates.
     """
     products = _products(weights, query, codes.shape[1] * rate, block)
-    found = native.kernel() if codes.shape[0] >= NATIVE_FROM else None
-    signed = (found or portable_scores)(codes, products, rate)
+    found = native.reader(products, rate) if codes.shape[0] >= NATIVE_FROM else None
+    signed = np.empty(len(codes), dtype=np.int64)
+    for begin, rows in blocks(codes):
+        signed[begin : begin + len(rows)] = (
+            found(rows) if found else portable_scores(rows, products, rate)
+        )
     return signed * norms.astype(np.int64)
 
 

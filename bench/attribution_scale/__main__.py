@@ -5,7 +5,7 @@ the end) is scored against one 8-bit answer by the product's kernel, mapped into
 blocks. Beside it the same threads read it: through the same map, all words added up, and by plain
 reads of the file. Ways alternate block by block, and what counts is the processor's time of the
 threads, so that other work on the machine weighs little. `cold` is the clock's, after the system
-was asked to drop the file from its cache.
+was asked to drop the file from its cache, in turn as well: a shared disk is now fast and now slow.
 
 Group scoring is taken over sums as 10^4, 10^6 and 10^7 records make them.
 """
@@ -29,11 +29,13 @@ from numpy.typing import NDArray
 
 from attribution.influence import native
 from attribution.influence.quantise import VECTOR_MAX, Query
+from attribution.influence.reading import blocks
 from attribution.influence.scores import group_scores, portable_scores
 from bench import report
 
 WIDTH = 1024  # bytes of a code
 BLOCK = 2**16  # codes scored at a time, 64 MB
+COLD = 2**17  # codes that one way reads before the other does, from the disk
 GROUPS, COORDINATES = 1000, 16_384
 RECORDS = (10**4, 10**6, 10**7)
 
@@ -99,18 +101,23 @@ def _codes(result: report.Report, path: Path, options: argparse.Namespace) -> No
 
 
 def _cold(result: report.Report, path: Path, records: int) -> None:
-    """Nothing may be mapped here, or the system keeps it."""
+    """Nothing may be touched here through a map before, or the system keeps it."""
     kernel = native.kernel()
-    part = records // BLOCK // 10 * BLOCK
-    if kernel is None or not part:
+    if kernel is None or records < 2 * COLD:
         return
     products = _products()
     _forget(path)
-    read = _clocked(partial(_read, path), range(part, 2 * part, BLOCK))
     codes = _mapped(path)
-    score = _clocked(
-        lambda begin: kernel(codes[begin : begin + BLOCK], products), range(0, part, BLOCK)
-    )
+    taken: dict[str, list[float]] = {"read": [], "score": []}
+    for begin in range(0, records - 2 * COLD + 1, 2 * COLD):
+        began = time.perf_counter()
+        _read(path, begin, COLD * WIDTH)
+        between = time.perf_counter()
+        for _, rows in blocks(codes[begin + COLD : begin + 2 * COLD]):
+            kernel(rows, products)
+        taken["read"].append(between - began)
+        taken["score"].append(time.perf_counter() - between)
+    read, score = (len(each) * COLD * WIDTH / sum(each) for each in taken.values())
     result.add("cold: plain reads", read / 1e9, "GB/s")
     result.add("cold: scoring / plain reads", score / read, "x", at_least=0.8)
 
@@ -119,12 +126,11 @@ def _products() -> NDArray[np.int32]:
     return np.random.default_rng(1).integers(-127, 128, 8 * WIDTH).astype(np.int32)
 
 
-def _read(path: Path, begin: int) -> None:
-    """A block by plain reads, or what there is of it."""
+def _read(path: Path, begin: int, left: int = BLOCK * WIDTH) -> None:
+    """``left`` bytes by plain reads, or what there is of them."""
     buffer = bytearray(2**20)
     with path.open("rb", buffering=0) as stream:
         stream.seek(begin * WIDTH)
-        left = BLOCK * WIDTH
         while left > 0 and (got := stream.readinto(buffer)):
             left -= got
 
@@ -161,14 +167,6 @@ def _forget(path: Path) -> None:
     """Ask the system to drop the file from its cache."""
     with path.open("rb") as stream:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _clocked(way: Callable[[int], object], begins: range) -> float:
-    """Bytes a second of the clock, over a tenth of the file."""
-    began = time.perf_counter()
-    for begin in begins:
-        way(begin)
-    return len(begins) * BLOCK * WIDTH / (time.perf_counter() - began)
 
 
 def _groups(result: report.Report) -> None:

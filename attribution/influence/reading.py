@@ -1,0 +1,95 @@
+"""Sketches from the disk in large blocks, the next one read while this one is scored.
+
+A mapped file is faulted in page by page, each when it is first touched, so that a disk waits for
+the processor and the processor for the disk. What the page cache has already is best taken from the
+map; where a block is not there, a thread reads it and the next ones by plain reads into buffers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 2**23  # bytes; what was just read is still in the processor's cache, where it is scored
+ASKED = 2**20  # bytes that one read asks for
+PROBE = mmap.PAGESIZE
+
+Codes = NDArray[np.uint8]
+
+
+def blocks(codes: Codes) -> Iterator[tuple[int, Codes]]:
+    """Rows of ``codes`` (records, bytes) in order, each block with its first row's place.
+
+    A block is valid until the next one is asked for. Raises OSError where the file cannot be read
+    or is shorter than the map says.
+    """
+    rows = max(1, BLOCK // max(1, codes.shape[1]))
+    begins = range(0, len(codes), rows)
+    if len(begins) < 2 or not isinstance(codes, np.memmap) or not codes.flags.c_contiguous:
+        yield from ((begin, np.asarray(codes[begin : begin + rows])) for begin in begins)
+        return
+    with _opened(codes) as (file, offset), ThreadPoolExecutor(1, "sketches") as reader:
+        buffers = [np.empty((rows, codes.shape[1]), dtype=np.uint8) for _ in range(2)]
+
+        def fetch(number: int) -> Codes:
+            """The block from the map where the cache has it, else read into a buffer."""
+            begin = begins[number]
+            mapped = codes[begin : begin + rows]
+            place = offset + begin * codes.shape[1]
+            if _is_cached(file, place, mapped.nbytes):
+                return np.asarray(mapped)
+            buffer = buffers[number % 2][: len(mapped)]
+            _read(file, buffer, place)
+            return buffer
+
+        ahead = reader.submit(fetch, 0)
+        for number, begin in enumerate(begins):
+            block = ahead.result()
+            if number + 1 < len(begins):
+                ahead = reader.submit(fetch, number + 1)
+            yield begin, block
+
+
+@contextmanager
+def _opened(codes: np.memmap[tuple[int, ...], np.dtype[np.uint8]]) -> Iterator[tuple[int, int]]:
+    """The file behind the map and where in it the first row begins, of a part of a map, too."""
+    start = codes.offset - codes.offset % mmap.ALLOCATIONGRANULARITY
+    mapped = np.frombuffer(codes._mmap, dtype=np.uint8)  # type: ignore[attr-defined]
+    offset = start + codes.ctypes.data - mapped.ctypes.data
+    file = os.open(str(codes.filename), os.O_RDONLY)
+    try:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        yield file, offset
+    finally:
+        os.close(file)
+
+
+def _is_cached(file: int, place: int, size: int) -> bool:
+    """Whether the block's first, middle and last page can be had without waiting for the disk.
+    Where the system cannot say, they cannot."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    page = bytearray(PROBE)
+    try:
+        return all(
+            os.preadv(file, [page], at, os.RWF_NOWAIT) > 0
+            for at in (place, place + size // 2, place + max(0, size - PROBE))
+        )
+    except OSError:
+        return False
+
+
+def _read(file: int, buffer: Codes, place: int) -> None:
+    view = buffer.data.cast("B")
+    while view:
+        got = os.preadv(file, [view[:ASKED]], place)
+        if got == 0:
+            raise OSError("A file of sketches ends before its last record.")
+        view, place = view[got:], place + got
