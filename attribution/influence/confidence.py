@@ -36,9 +36,9 @@ from attribution.influence.quantise import Query
 
 METHOD = "foreign-records"
 VERSION = 1
-LEVEL = 20_000  # parts of a million
+LEVEL = 10_000  # parts of a million; it was 20_000 before version 4 of the method
 TOP = 10
-FEWEST = 50  # foreign records, under which a level of two in a hundred cannot be told
+FEWEST = 50  # foreign records; below 99 the threshold is their highest, and the level coarser
 UNIT = 1_000
 
 Whole = NDArray[np.int64]
@@ -61,7 +61,7 @@ class Null:
         return {
             "method": METHOD,
             "version": VERSION,
-            "level_ppm": LEVEL,
+            "level_ppm": max(LEVEL, -(-1_000_000 // (self.count + 1))),
             "top": TOP,
             "threshold": self.threshold,
             "foreign_records": self.count,

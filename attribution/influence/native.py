@@ -12,6 +12,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache, partial
@@ -153,7 +154,9 @@ def paths() -> trellis.Choose | None:
 @cache
 def _library() -> ctypes.CDLL | None:
     compiler = shutil.which("cc")
-    if compiler is None or os.environ.get("OPENLEDGER_NATIVE") == "0":
+    # The words of a code are turned as those of a little-endian machine are.
+    is_left_out = os.environ.get("OPENLEDGER_NATIVE") == "0" or sys.byteorder != "little"
+    if compiler is None or is_left_out:
         return None
     names = ("HALF", "SEGMENT", "UNREACHED")
     defined = [f"#define {name} ({getattr(trellis, name)})" for name in names]

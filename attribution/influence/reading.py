@@ -27,14 +27,20 @@ def blocks(codes: Codes) -> Iterator[tuple[int, Codes]]:
     """Rows of ``codes`` (records, bytes) in order, each block with its first row's place.
 
     A block is valid until the next one is asked for. Raises OSError where the file cannot be read
-    or is shorter than the map says.
+    to its end or is shorter than the map says.
     """
     rows = max(1, BLOCK // max(1, codes.shape[1]))
     begins = range(0, len(codes), rows)
     if len(begins) < 2 or not isinstance(codes, np.memmap) or not codes.flags.c_contiguous:
         yield from ((begin, np.asarray(codes[begin : begin + rows])) for begin in begins)
         return
-    with _opened(codes) as (file, offset), ThreadPoolExecutor(1, "sketches") as reader:
+    try:
+        opened = os.open(str(codes.filename), os.O_RDONLY)
+    except OSError:  # the file is gone, its map is not
+        yield from ((begin, np.asarray(codes[begin : begin + rows])) for begin in begins)
+        return
+    with _closing(opened) as file, ThreadPoolExecutor(1, "sketches") as reader:
+        offset = _offset(codes)
         buffers = [np.empty((rows, codes.shape[1]), dtype=np.uint8) for _ in range(2)]
 
         def fetch(number: int) -> Codes:
@@ -57,18 +63,20 @@ def blocks(codes: Codes) -> Iterator[tuple[int, Codes]]:
 
 
 @contextmanager
-def _opened(codes: np.memmap[tuple[int, ...], np.dtype[np.uint8]]) -> Iterator[tuple[int, int]]:
-    """The file behind the map and where in it the first row begins, of a part of a map, too."""
-    start = codes.offset - codes.offset % mmap.ALLOCATIONGRANULARITY
-    mapped = np.frombuffer(codes._mmap, dtype=np.uint8)  # type: ignore[attr-defined]
-    offset = start + codes.ctypes.data - mapped.ctypes.data
-    file = os.open(str(codes.filename), os.O_RDONLY)
+def _closing(file: int) -> Iterator[int]:
     try:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        yield file, offset
+        yield file
     finally:
         os.close(file)
+
+
+def _offset(codes: np.memmap[tuple[int, ...], np.dtype[np.uint8]]) -> int:
+    """Where in the file behind the map the first row begins, of a part of a map, too."""
+    start = codes.offset - codes.offset % mmap.ALLOCATIONGRANULARITY
+    mapped = np.frombuffer(codes._mmap, dtype=np.uint8)  # type: ignore[attr-defined]
+    return start + codes.ctypes.data - mapped.ctypes.data
 
 
 def _is_cached(file: int, place: int, size: int) -> bool:

@@ -179,7 +179,7 @@ def _revise(
 
 def _check(model: AdaptedModel, index: Index, config: InfluenceConfig, out_folder: Path) -> Factors:
     factors = Scorer.of(index, model).factors
-    stated = index.manifest.header["parameters"]
+    stated = {"sketch_rate": 1, **index.manifest.header["parameters"]}  # 1 before version 4
     mine = config.published()
     for name in sorted({*stated, *mine}):
         if name not in _FREE and stated.get(name) != mine.get(name):

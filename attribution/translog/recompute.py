@@ -6,7 +6,9 @@ each record's score, and how sure that is. What is computed here is what
 `attribution.influence` computes with NumPy; the two share no code.
 
     influence = sketch · sum                                 per group
-    score     = norm * sum(±(turned sketch * weight))        per record, + where its bit is set
+    score     = norm * sum(±(turned sketch * weight))        per record, + where its sign is set
+
+A sign is a bit of the record's code, or the parity of some of its bits (`_spread`).
 
 Cost: one multiplication for each coordinate of each group, one addition for each byte of each
 record's sketch: some seconds for ten thousand records.
@@ -30,6 +32,9 @@ from attribution.translog.money import integer
 from attribution.translog.verify import BundleError, Report
 
 SIGNS = b"openledger: signs of a sketch's coordinates"
+SEGMENT = 128  # bytes of a code, of which each begins with nothing before it
+# Where a bit tells several coordinates: which bits each parity adds, the newest first.
+PARITIES = {2: ("101110001", "111101011"), 3: ("101101111", "110110011", "111001001")}
 UNIT = 1_000  # thousandths of a deviation
 
 
@@ -195,13 +200,37 @@ def record_scores(index: Files, answer: Answer) -> list[int]:
     weights = index.table("weights").values
     turned = _turn(list(answer.codes[: len(weights)]), block)
     products = [value * weight for value, weight in zip(turned, weights, strict=True)]
-    products += [0] * (index.codes.width * 8 - len(products))
+    rate = _rate(index, len(weights))
+    products += [0] * (index.codes.width * 8 * rate - len(products))
     table = _by_byte(products)
     scores = []
     for row, norm in enumerate(index.norms):
-        code = index.codes.row(row)
+        code = _spread(index.codes.row(row).tobytes(), rate)
         scores.append(norm * sum(table[256 * at + byte] for at, byte in enumerate(code)))
     return scores
+
+
+def _rate(index: Files, width: int) -> int:
+    """Coordinates that a bit tells: one where so few bytes suffice, and before method version 4."""
+    stated = index.manifest["header"]["parameters"]
+    rate = int(stated.get("sketch_rate", 1))
+    return rate if width * rate > int(stated["sketch_width"]) else 1
+
+
+def _spread(code: bytes, rate: int) -> bytes:
+    """The signs that a code's bits stand for, those of each parity after those of the one before.
+    As a whole number, a segment's bits of three steps ago are a shift by three."""
+    if rate == 1:
+        return code
+    found = b""
+    for adds in PARITIES[rate]:
+        for begin in range(0, len(code), SEGMENT):
+            part = code[begin : begin + SEGMENT]
+            bits, parity = int.from_bytes(part, "big"), 0
+            for ago, added in enumerate(adds):
+                parity ^= bits >> ago if added == "1" else 0
+            found += parity.to_bytes(len(part), "big")
+    return found
 
 
 def _by_byte(products: Sequence[int]) -> list[int]:

@@ -55,7 +55,7 @@ def test_an_answer_that_leans_to_a_group_is_clear_and_names_it(sketched, null):
 
 def test_hardly_any_foreign_text_is_called_clear(sketched, null):
     clear = sum(judged(sketched, null, query).clear for query in queries(300, 2))
-    assert clear <= 300 * 5 / 100  # the level is two in a hundred
+    assert clear <= 300 * 5 / 100  # the level is one in a hundred
 
 
 def test_a_loud_answer_is_no_clearer_than_a_quiet_one(sketched, null):

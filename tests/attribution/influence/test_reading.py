@@ -1,6 +1,7 @@
 """Sketches from a file in blocks: the rows that stand there, whether cached or not."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +48,14 @@ def test_a_file_that_became_shorter_is_an_error_and_no_zeros(codes, monkeypatch)
     with pytest.raises(OSError, match="ends before its last record"):
         for _ in reading.blocks(codes):
             pass
+
+
+def test_a_file_that_was_removed_is_read_from_its_map(codes, monkeypatch):
+    monkeypatch.setattr(reading, "_is_cached", lambda *place: False)
+    whole = np.array(codes)
+    Path(codes.filename).unlink()
+    found = np.concatenate([block.copy() for _, block in reading.blocks(codes)])
+    assert np.array_equal(found, whole)
 
 
 def test_a_page_in_the_cache_is_known_to_be_there(codes):

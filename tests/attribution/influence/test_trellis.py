@@ -1,6 +1,8 @@
 """Bits that tell more coordinates than they are: the best ones, the same with and without C."""
 
+import hashlib
 import itertools
+from base64 import b64encode
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from attribution.influence.index import Index
 from attribution.influence.quantise import Query, quantise_weights, sketch
 from attribution.influence.scorer import Scorer
 from attribution.influence.scores import portable_scores, record_scores
+from attribution.translog import recompute
 from tests.attribution.influence.conftest import tiny_examples
 
 needs_compiler = pytest.mark.skipif(native.kernel() is None, reason="no C compiler")
@@ -118,6 +121,47 @@ def test_an_index_of_few_bytes_scores_and_is_made_again_alike(model, tmp_path):
     assert sum(right) > len(right) * 0.8
     audited = audit(scorer, InfluenceConfig(batch_tokens=48), by_id, list(by_id), "group-1")
     assert set(audited.records.values()) == {"exact"}
+
+
+@pytest.mark.parametrize(
+    ("rate", "digest"),
+    [
+        (1, "ef18539eb75256e622af74a6c594a68f22359c6d58b1f9903c848299843ff441"),
+        (2, "23138881096263baba360248d6699230302bb4d698f85abc33183a5fe9cd8507"),
+    ],
+)
+def test_a_method_that_was_published_gives_the_same_bytes_for_ever(rate, digest, monkeypatch):
+    """Of one coordinate a bit, what version 3 gave; of two, version 4; with the compiler or not."""
+    steps = np.arange(5 * 700).reshape(5, 700)
+    rows = ((steps * 7919 % 2003 - 1001) / 1024).astype(np.float32)
+    weights = (np.arange(700) * 37 % 255 + 1).astype(np.uint8)
+    query = Query((np.arange(700) * 53 % 255 - 127).astype(np.int16), 1.0, 8)
+    for found_native in (native.paths(), None):
+        monkeypatch.setattr(native, "paths", lambda found=found_native: found)
+        codes, norms = sketch(rows, weights, 32.0, 256, rate)
+        found = record_scores(codes, norms, weights, query, 256, rate)
+        made = hashlib.sha256(codes.tobytes() + norms.tobytes() + found.tobytes())
+        assert made.hexdigest() == digest
+
+
+def test_the_offline_verifier_reads_the_bits_alike(model, tmp_path):
+    config = InfluenceConfig(fit_min=12, sketch_width=512, batch_tokens=48)
+    build_with(model, config, tiny_examples(8), tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    assert index.sketch_rate == 2
+    query = Scorer.of(index, model).query([3, 5, 7, 11, 13], [0, 0, 1, 1, 1])
+    offline = recompute.Answer(
+        {
+            "private": {"sketch": {"bits": query.bits}},
+            "sketch_base64": b64encode(query.to_bytes()).decode(),
+        }
+    )
+    found = recompute.record_scores(recompute.Files(index.folder), offline)
+    assert found == index.record_scores(query).tolist()
+    codes = np.random.default_rng(0).integers(0, 256, (1, 300), dtype=np.uint8)
+    for rate in (1, 2, 3):
+        told = trellis.spread(codes, rate).tobytes()
+        assert recompute._spread(codes.tobytes(), rate) == told
 
 
 def test_an_index_before_version_4_reads_a_bit_as_one_coordinate(model, tmp_path):
