@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts import audit
+from accounts.compiled import Compiled
 from accounts.models import ApiKey, Scope, User
 
 MARK = "olk_"
@@ -17,6 +18,15 @@ SECRET_LENGTH = 40
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # Writing the time of use on every request would make the key's row a hot one.
 USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+_LIVE = Compiled(
+    lambda digest, at: (
+        ApiKey.objects.select_related("user")
+        .filter(secret_sha256=digest, revoked_at__isnull=True, user__is_active=True)
+        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=at))
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +71,7 @@ def authenticate(raw: str, *, at: datetime) -> ApiKey | None:
     """Return the live key that `raw` is the secret of, else None."""
     if not raw.startswith(MARK) or len(raw) > 100:
         return None
-    key = (
-        ApiKey.objects.select_related("user")
-        .filter(secret_sha256=_digest(raw), revoked_at__isnull=True, user__is_active=True)
-        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=at))
-        .first()
-    )
+    key = _LIVE.first(digest=_digest(raw), at=at)
     if key and (key.last_used_at is None or at - key.last_used_at > USE_NOTED_EVERY):
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=at)
     return key

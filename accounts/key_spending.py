@@ -20,7 +20,7 @@ _COUNT = """
 INSERT INTO accounts_keyspending AS known (key_id, month, amount)
 VALUES (%(key)s, %(month)s, %(amount)s)
 ON CONFLICT (key_id, month) DO UPDATE SET amount = known.amount + EXCLUDED.amount
-RETURNING amount
+RETURNING amount, (SELECT spend_cap FROM accounts_apikey WHERE id = %(key)s)
 """
 
 
@@ -36,8 +36,7 @@ def count(*, key: ApiKey, amount: int, at: datetime) -> None:
     values: dict[str, Any] = {"key": key.pk, "month": month_of(at), "amount": amount}
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
-        spent = int(cursor.fetchone()[0])
-    cap = ApiKey.objects.filter(pk=key.pk).values_list("spend_cap", flat=True).first()
+        spent, cap = map(int, cursor.fetchone())
     if cap and spent > cap:
         left = max(0, cap - (spent - amount))
         raise KeyCapReached(

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import QuerySet
 
+from accounts.compiled import Compiled
 from accounts.models import WorkerHeartbeat
 
 MISSED_BEATS = 4
@@ -25,6 +26,21 @@ def live_workers(*, at: datetime, queue: str | None = None) -> QuerySet[WorkerHe
     since = at - timedelta(seconds=MISSED_BEATS * settings.WORKER_HEARTBEAT_SECONDS)
     alive = WorkerHeartbeat.objects.filter(at__gte=since).order_by("-at")
     return alive if queue is None else alive.filter(queue=queue)
+
+
+def names_of_live_workers(*, at: datetime, queue: str) -> list[str]:
+    """The same of one queue, by name: every request asks."""
+    since = at - timedelta(seconds=MISSED_BEATS * settings.WORKER_HEARTBEAT_SECONDS)
+    return [name for (name,) in _NAMES.rows(since=since, queue=queue)]
+
+
+_NAMES = Compiled(
+    lambda since, queue: (
+        WorkerHeartbeat.objects.filter(at__gte=since, queue=queue)
+        .order_by("-at")
+        .values_list("name")
+    )
+)
 
 
 def own_queue(queue: str, worker: str) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from accounts.compiled import Compiled
 from datanets.models import Version
 from governance.selectors import Parameters
 from ledger.royalties import DEEPEST, Passing, Royalty, weigh
-from modelfactory.models import Model, Run, RunParent
+from modelfactory.models import Model, Run, RunParent, RunVersion
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,13 @@ class Ancestor:
 
 
 def family_of(model_id: UUID) -> Family:
-    """One query for each generation, DEEPEST at most."""
+    """One small query for each model of each generation, DEEPEST at most."""
     parents: dict[UUID, list[tuple[UUID, int]]] = {}
     owners: dict[UUID, UUID] = {}
     gone: set[UUID] = set()
     level = {model_id}
     for _ in range(DEEPEST):
-        if not level:
-            break
-        rows = RunParent.objects.filter(run__model__in=level).values_list(
-            "run__model", "model", "weight", "model__owner", "model__state"
-        )
+        rows = [(child, *row) for child in level for row in _PARENTS.rows(model=child)]
         level = set()
         for child, parent, weight, owner, state in rows:
             parents.setdefault(child, []).append((parent, weight))
@@ -99,6 +96,32 @@ def lineage_runs(run: Run) -> list[Run]:
 def lineage_versions(run: Run) -> list[Version]:
     """The versions that a run's model learns from, its ancestors' among them, each once."""
     return versions_of(lineage_runs(run))
+
+
+def lineage_datanets(run_id: UUID) -> set[UUID]:
+    """The Datanets of those versions: two small queries for each run of the lineage."""
+    found: set[UUID] = set()
+    seen, waiting = {run_id}, [run_id]
+    while waiting:
+        run = waiting.pop()
+        found |= {datanet for (datanet,) in _DATANETS.rows(run=run)}
+        above = {parent for (parent,) in _RUNS_ABOVE.rows(run=run)} - seen
+        seen |= above
+        waiting += above
+    return found
+
+
+_DATANETS = Compiled(
+    lambda run: RunVersion.objects.filter(run=run).order_by().values_list("version__datanet_id")
+)
+_RUNS_ABOVE = Compiled(
+    lambda run: RunParent.objects.filter(run=run).order_by().values_list("model__run_id")
+)
+_PARENTS = Compiled(
+    lambda model: RunParent.objects.filter(run__model=model).values_list(
+        "model_id", "weight", "model__owner_id", "model__state"
+    )
+)
 
 
 def versions_of(runs: Iterable[Run]) -> list[Version]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datanets.lineage import passings
 from governance.selectors import Parameters
 from ledger.fees import Terms
-from modelfactory.lineage import lineage_versions, passing_of
+from modelfactory.lineage import lineage_datanets, passing_of
 from modelfactory.models import Model
 
 
@@ -13,7 +13,7 @@ def terms_for(model: Model | None, parameters: Parameters) -> Terms:
     """By what a fee of the model, or of a bare base model, will be divided."""
     if model is None:
         return Terms.of_split(parameters.split)
-    datanets = {version.datanet_id for version in lineage_versions(model.run)}
+    datanets = lineage_datanets(model.run_id)
     return Terms(
         split=parameters.split,
         model_owner=model.owner_id,

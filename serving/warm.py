@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
-from accounts.workers import live_workers, own_queue
+from accounts.workers import own_queue
 from serving.models import Completion, CompletionState, Deployment
 from serving.residency import live_reports
 
 
-def warm_queue(deployment: Deployment, queue: str, *, at: datetime) -> str | None:
-    """The own queue of a worker of `queue` that has the deployment's adapter and is free.
+def warm_queue(
+    deployment: Deployment, queue: str, alive: Collection[str], *, at: datetime
+) -> str | None:
+    """The own queue of one of the live workers of `queue` that has the adapter and is free.
 
     None where it makes no difference: for a base, with a single worker, where no free one has it.
     A report is some seconds old; who has dropped the adapter since loads it again.
     """
-    if deployment.model_id is None:
-        return None
-    alive = set(live_workers(queue=queue, at=at).values_list("name", flat=True))
-    if len(alive) < 2:
+    if deployment.model_id is None or len(alive) < 2:
         return None
     warm = live_reports(at).filter(
         worker__in=alive,

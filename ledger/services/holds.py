@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, LiteralString
 from uuid import UUID
 
 from django.db import transaction
@@ -22,8 +23,9 @@ from ledger.errors import (
 )
 from ledger.fees import Portion, Terms
 from ledger.models import Account, Entry, Hold
+from ledger.services import writing
 from ledger.services.budgets import check_budget, note_spending
-from ledger.services.opening import account_for, legs_of_many
+from ledger.services.opening import Wanted, account_for, legs_of_many, open_accounts
 from ledger.services.posting import Cause, Draft, Leg, Refs, check_amount, post_entries, post_entry
 from ledger.services.receivables import check_may_spend
 from ledger.services.topups import top_up
@@ -73,45 +75,69 @@ def open_hold(
     check_amount(amount)
     if expires_at <= at:
         raise HoldExpired("A hold must end in the future.")
-    if not Hold.objects.filter(cause_kind=cause_kind, cause_id=cause_id).exists():
-        check_may_spend(payer.pk)
-        check_budget(payer=payer, amount=amount, at=at)
-        top_up(user=payer, needed=amount, at=at)
-    entry = post_entry(
+    _prepare(payer, amount, cause_kind, cause_id, at)
+    spendable, held = (Wanted(kind, payer.pk) for kind in (Account.Kind.USER, Account.Kind.HOLD))
+    accounts = open_accounts([spendable, held])
+    draft = Draft(
         kind=Entry.Kind.HOLD,
         key=f"hold:{cause_kind}:{cause_id}",
         at=at,
-        legs=[
-            Leg(account_for(Account.Kind.USER, payer.pk), -amount),
-            Leg(account_for(Account.Kind.HOLD, payer.pk), amount),
-        ],
+        legs=[Leg(accounts[spendable], -amount), Leg(accounts[held], amount)],
         cause=Cause(cause_kind, cause_id),
         parameter_version=terms.version,
         acting_user=acting_user,
     )
-    hold, created = Hold.objects.get_or_create(
-        opened_by=entry,
-        defaults={
-            "payer": payer,
-            "amount": amount,
-            "cause_kind": cause_kind,
-            "cause_id": cause_id,
-            "split_version": terms.version,
-            "terms": fees.to_json(terms),
-            "expires_at": expires_at,
-        },
-    )
-    if not created:
+    posted = post_entries([draft])[0]
+    entry = posted.get()
+    if not posted.is_new:
+        # The entry and its hold were written in one transaction.
+        hold: Hold = Hold.objects.get(opened_by=entry)
         _require_same_terms(hold, terms)
-    else:
-        audit.record(
-            actor=acting_user,
-            verb="ledger.hold_opened",
-            target=hold,
-            at=at,
-            data={"amount": str(amount), "cause": [cause_kind, str(cause_id)]},
-        )
+        return hold
+    hold = Hold(
+        opened_by=entry,
+        payer=payer,
+        amount=amount,
+        cause_kind=cause_kind,
+        cause_id=cause_id,
+        split_version=terms.version,
+        terms=fees.to_json(terms),
+        expires_at=expires_at,
+    )
+    hold.save(force_insert=True)
+    act = audit.Act(
+        actor=acting_user,
+        verb="ledger.hold_opened",
+        target=hold,
+        data={"amount": str(amount), "cause": [cause_kind, str(cause_id)]},
+    )
+    audit.record_many([act], at=at)
     return hold
+
+
+# What a hold must look at before it: most people owe nothing and have made no rules.
+CARE: Final[LiteralString] = """
+SELECT
+    EXISTS (SELECT FROM ledger_hold WHERE cause_kind = %s AND cause_id = %s::uuid),
+    EXISTS (SELECT FROM ledger_account WHERE kind = 'RECEIVABLE' AND owner_id = %s::uuid),
+    EXISTS (SELECT FROM ledger_budget WHERE user_id = %s::uuid AND hard_stop),
+    EXISTS (SELECT FROM ledger_topuprule WHERE user_id = %s::uuid AND is_on)
+"""
+
+
+def _prepare(payer: User, amount: int, cause_kind: str, cause_id: UUID, at: datetime) -> None:
+    """Check the payer's debts and budget and carry out their rule; nothing for a known cause."""
+    who = payer.pk.hex
+    found = writing.fetch(CARE, [cause_kind, cause_id.hex, who, who, who], prepare=True)
+    is_known, owes, has_budget, has_rule = found[0]
+    if is_known:
+        return
+    if owes:
+        check_may_spend(payer.pk)
+    if has_budget:
+        check_budget(payer=payer, amount=amount, at=at)
+    if has_rule:
+        top_up(user=payer, needed=amount, at=at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.db.models import Count, Q
 
-from accounts.workers import live_workers
+from accounts.compiled import Compiled
+from accounts.workers import names_of_live_workers
 from modelfactory.models import BaseModel
 from serving.models import CompletionState, Replica, ReplicaAdapter, ReplicaKind
 
@@ -42,12 +43,17 @@ def queue_of(base: BaseModel, *, at: datetime) -> str:
     Where all servers fail and an engine here has the base, it answers.
     """
     own = f"generate.{base.slug}"
-    enabled = list(Replica.objects.filter(base_model=base, is_enabled=True).values("state"))
-    if not enabled:
+    states = [state for (state,) in _STATES.rows(base=base.pk)]
+    if not states:
         return own
-    if all(one["state"] == "FAILING" for one in enabled):
-        return own if live_workers(queue=own, at=at).exists() else QUEUE
+    if all(state == "FAILING" for state in states):
+        return own if names_of_live_workers(queue=own, at=at) else QUEUE
     return QUEUE
+
+
+_STATES = Compiled(
+    lambda base: Replica.objects.filter(base_model=base, is_enabled=True).values_list("state")
+)
 
 
 def standings(base: BaseModel, adapter: str | None) -> list[Standing]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,8 +10,10 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import key_spending, outbox
+from accounts.compiled import Compiled
 from accounts.ids import uuid7
 from accounts.models import ApiKey, User
+from accounts.workers import names_of_live_workers
 from governance.selectors import current_parameters
 from ledger import spending
 from ledger.errors import InsufficientFunds, LedgerError
@@ -40,11 +43,19 @@ from serving.models import Completion, CompletionState, Deployment
 from serving.prompts import Prompt, prepare, tokenizer_of
 from serving.questions import Question, Sampling
 from serving.retrieval.prompting import budget_of
-from serving.services.deployments import check_base_is_served
+from serving.services.deployments import served_by
 from serving.terms import terms_for
 from serving.warm import warm_queue
 
 CAUSE = "completion"
+_UNFINISHED = Compiled(
+    lambda payer: (
+        Completion.objects.unfinished()
+        .filter(payer=payer)
+        .order_by()
+        .values_list("pk")[:UNFINISHED_PER_PERSON]
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ def check_tokens(sampling: Sampling, base: BaseModel) -> None:
 
 
 def _check_unfinished(payer: User) -> None:
-    unfinished = Completion.objects.unfinished().filter(payer=payer).count()
+    unfinished = len(_UNFINISHED.rows(payer=payer.pk))
     if unfinished >= UNFINISHED_PER_PERSON:
         raise TooManyRequests(
             f"You have {unfinished} requests that are not answered yet; "
@@ -149,7 +160,7 @@ def start_completion(
     check_tokens(sampling, deployment.base_model)
     _check_told(sampling, deployment.base_model, at)
     input_price = 0 if prompt_is_paid else deployment.input_price
-    check_base_is_served(deployment.base_model, at=at)
+    queue, alive = served_by(deployment.base_model, at=at)
     parameters = current_parameters()
     split = parameters.split
     completion = Completion(
@@ -179,7 +190,7 @@ def start_completion(
             completion.hold_id = _hold(completion, terms, acting_user, at).pk
         _count_for_key(completion, at)
         completion.save(force_insert=True)
-        enqueue(completion, at)
+        _send(completion, queue, alive, at)
     return completion
 
 
@@ -240,8 +251,14 @@ def enqueue(completion: Completion, at: datetime, *, to_anybody: bool = False) -
     What the first one does not take within a second is sent `to_anybody` (`serving.turns`).
     """
     queue = queue_of(completion.deployment.base_model, at=at)
-    if not to_anybody and queue != QUEUE:
-        queue = warm_queue(completion.deployment, queue, at=at) or queue
+    alive = [] if to_anybody else names_of_live_workers(queue=queue, at=at)
+    _send(completion, queue, alive, at)
+
+
+def _send(completion: Completion, queue: str, alive: Collection[str], at: datetime) -> None:
+    """To one of `alive` workers of the queue that has the adapter, where one is free."""
+    if queue != QUEUE:
+        queue = warm_queue(completion.deployment, queue, alive, at=at) or queue
     task = "ask_elsewhere" if queue == QUEUE else "generate"
     outbox.enqueue(task=f"serving.tasks.{task}", args=[str(completion.pk)], queue=queue, at=at)
 

@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from accounts import audit, outbox
 from accounts.models import User
 from accounts.notifications import notify
-from accounts.workers import live_workers
+from accounts.workers import names_of_live_workers
 from modelfactory.limits import HIGHEST_PRICE
 from modelfactory.models import BaseModel, Model
 from modelfactory.selectors import may_have_price
@@ -201,11 +201,18 @@ def fail_request(pk: UUID, reason: str, at: datetime) -> None:
 
 def check_base_is_served(base: BaseModel, *, at: datetime) -> None:
     """Raises NoWorker where no live worker holds this base, or asks the servers that do."""
+    served_by(base, at=at)
+
+
+def served_by(base: BaseModel, *, at: datetime) -> tuple[str, list[str]]:
+    """The queue of those who answer for this base, and the live workers on it. Raises NoWorker."""
     queue = queue_of(base, at=at)
-    if not live_workers(queue=queue, at=at).exists():
+    alive = names_of_live_workers(queue=queue, at=at)
+    if not alive:
         raise NoWorker(
             f"No live worker serves {base.name}. Start one on the queue {queue}, then try again."
         )
+    return queue, alive
 
 
 def _request(

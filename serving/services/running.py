@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F
 
 from accounts import leases, rate_limits
+from accounts.compiled import Compiled
 from attribution.services.receipts import request_attribution
 from governance.selectors import governed
 from ledger.fees import Terms
@@ -43,6 +44,13 @@ class Answer:
         return self.finish_reason == "cancelled"
 
 
+_CLAIMED = Compiled(
+    lambda pk: Completion.objects.select_related(
+        "deployment__base_model", "deployment__model__owner", "payer"
+    ).filter(pk=pk)
+)
+
+
 def claim(*, completion_id: UUID, owner: str, at: datetime) -> Completion | None:
     """Take a held completion; None where another worker has it or it has ended."""
     if not leases.claim(
@@ -54,10 +62,7 @@ def claim(*, completion_id: UUID, owner: str, at: datetime) -> Completion | None
         at=at,
     ):
         return None
-    found: Completion = Completion.objects.select_related(
-        "deployment__base_model", "deployment__model__owner", "payer"
-    ).get(pk=completion_id)
-    return found
+    return _CLAIMED.first(pk=completion_id)
 
 
 def note_first_token(*, completion_id: UUID, owner: str, at: datetime) -> bool:

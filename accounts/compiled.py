@@ -1,0 +1,114 @@
+"""Queries that every request asks, with SQL that is made once in a process.
+
+Django builds and compiles a query anew each time; for a query with a few joins that takes longer
+than PostgreSQL needs to answer it. A `Compiled` keeps what the compiler made of the query with a
+marker in the place of each value, and puts the values there when it is asked.
+
+For queries of one shape alone: values are UUIDs, texts and times, never None (IS NULL is another
+query), and there is no list of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Model, QuerySet
+from django.db.models.query import ModelIterable
+
+M = TypeVar("M", bound=Model)
+Value = UUID | str | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    compiler: Any
+    sql: str
+    constants: tuple[Any, ...]
+    places: tuple[tuple[int, str], ...]  # of a value among the parameters, and its name
+
+
+class Compiled(Generic[M]):
+    """`build` makes the query of its values by name, as in `lambda pk: Run.objects.filter(pk=pk)`.
+
+    Thread-safe. The query is asked when it is called, each time.
+    """
+
+    def __init__(self, build: Callable[..., QuerySet[M, Any]]) -> None:
+        self._build = build
+        self._made: _Made | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, **values: Value) -> list[M]:
+        """The objects that the query finds."""
+        return list(ModelIterable(_Asked(self._compiler(values))))  # type: ignore[arg-type]
+
+    def first(self, **values: Value) -> M | None:
+        found = self(**values)
+        return found[0] if found else None
+
+    def rows(self, **values: Value) -> list[tuple[Any, ...]]:
+        """What a query of `values_list` finds."""
+        return list(self._compiler(values).results_iter(tuple_expected=True))
+
+    def _compiler(self, values: dict[str, Value]) -> Any:
+        made = self._made
+        if made is None:
+            with self._lock:
+                made = self._made = self._made or self._make(values)
+        parameters = list(made.constants)
+        for place, name in made.places:
+            parameters[place] = values[name]
+        compiler = copy.copy(made.compiler)
+        compiler.connection = connections[DEFAULT_DB_ALIAS]
+        compiler.as_sql = lambda: (made.sql, tuple(parameters))
+        return compiler
+
+    def _make(self, values: dict[str, Value]) -> _Made:
+        markers = {
+            name: _marker(number, value) for number, (name, value) in enumerate(values.items())
+        }
+        query = self._build(**markers).query
+        compiler = query.get_compiler(DEFAULT_DB_ALIAS)
+        sql, parameters = compiler.as_sql()
+        compiler.connection = None  # of the thread that made it
+        names = {marker: name for name, marker in markers.items()}
+        places = tuple(
+            (place, names[value])
+            for place, value in enumerate(parameters)
+            if isinstance(value, Value) and value in names
+        )
+        if {name for _, name in places} != set(values):
+            raise TypeError("A value of a compiled query does not stand among its parameters.")
+        return _Made(compiler, sql, tuple(parameters), places)
+
+
+class _Asked:
+    """What ModelIterable asks of a queryset."""
+
+    db = DEFAULT_DB_ALIAS
+    _known_related_objects: dict[Any, Any] = {}
+
+    def __init__(self, compiler: Any) -> None:
+        self._compiler = compiler
+        self.query = self
+
+    def get_compiler(self, using: str) -> Any:
+        return self._compiler
+
+
+def _marker(number: int, value: Value) -> Value:
+    """A value of the same kind that no query has of itself."""
+    if isinstance(value, UUID):
+        return UUID(int=(1 << 128) - 1 - number)
+    if isinstance(value, datetime):
+        return datetime(9999, 1, 1, microsecond=number, tzinfo=UTC)
+    if isinstance(value, str):
+        return f"\0{number}"
+    raise TypeError(f"A compiled query has no values of {type(value).__name__}.")
