@@ -131,15 +131,12 @@ async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
         while True:
             entries = await _next_entries(client, key_of(completion_id), last)
             _be_cancelled()
-            ended = not entries
-            for identifier, fields in entries:
-                last = identifier
-                # After a gap nothing more is taken from the stream; the rest comes at the end.
-                if b"text" in fields and int(fields[b"at"]) == shown:
-                    text = fields[b"text"].decode()
-                    shown += len(text)
-                    yield Piece(text, _told(fields))
-                ended = ended or b"end" in fields
+            ended = not entries or any(b"end" in fields for _, fields in entries)
+            if entries:
+                last = entries[-1][0]
+            for piece in _pieces(entries, shown):
+                shown += len(piece.text)
+                yield piece
             if not ended:
                 continue
             completion = await sync_to_async(_load)(completion_id)
@@ -169,6 +166,25 @@ async def wait_for_end(identifier: UUID | str, is_final: Callable[[], Awaitable[
                 return
     finally:
         await client.aclose()
+
+
+def _pieces(entries: list[tuple[str, dict[bytes, bytes]]], shown: int) -> list[Piece]:
+    """What the entries add to the answer; those that came together are one piece.
+
+    So a process that falls behind has less to do for each token. After a gap nothing more is taken
+    from the stream; the rest comes at the end.
+    """
+    pieces: list[Piece] = []
+    for _, fields in entries:
+        if b"text" not in fields or int(fields[b"at"]) != shown:
+            continue
+        text, told = fields[b"text"].decode(), _told(fields)
+        shown += len(text)
+        if pieces and not told and not pieces[-1].logprobs:
+            pieces[-1] = Piece(pieces[-1].text + text)
+        else:
+            pieces.append(Piece(text, told))
+    return pieces
 
 
 def _told(fields: dict[bytes, bytes]) -> tuple[Any, ...]:

@@ -17,11 +17,18 @@ END = b"data: [DONE]"
 
 @dataclass(slots=True)
 class Answer:
-    """One request: seconds from its sending to its first and last event, and its tokens."""
+    """One request: when it was sent, seconds to its first and last event, and its tokens."""
 
+    began: float
     first: float
     whole: float
     tokens: int
+
+    def tokens_within(self, began: float, ended: float) -> float:
+        """Those of these seconds, as if they came evenly from the first to the last."""
+        first, last = self.began + self.first, self.began + self.whole
+        inside = max(0.0, min(last, ended) - max(first, began))
+        return self.tokens * inside / max(last - first, 1e-9)
 
 
 class Stream:
@@ -68,4 +75,4 @@ class Stream:
             if END not in chunk or chunk.count(b"\n\n") > 1:
                 last = chunk
         usage = json.loads(last.split(b"\n\n")[-2 if END not in last else -3][6:])["usage"]
-        return Answer(first, time.perf_counter() - began, usage["completion_tokens"])
+        return Answer(began, first, time.perf_counter() - began, usage["completion_tokens"])

@@ -77,12 +77,17 @@ def _firsts(result: report.Report, product: Product, direct: Any, rounds: int) -
 
 
 async def _load(product: Product, seconds: float) -> float:
-    """Tokens a second of STREAMS streams that ask without end, after all have begun."""
+    """Tokens a second of STREAMS streams that ask again for `seconds`, after all have begun.
+
+    What an answer's usage says counts by the part of it that lies in those seconds: pieces of text
+    hold any number of tokens.
+    """
     streams = [Stream(product.port, product.secret) for _ in range(STREAMS)]
     for one in streams:
         await one.open()
+    over = asyncio.Event()
     tasks = [
-        asyncio.ensure_future(_without_end(one, product.models[place], place))
+        asyncio.ensure_future(_again(one, product.models[place], place, over))
         for place, one in enumerate(streams)
     ]
     try:
@@ -90,23 +95,26 @@ async def _load(product: Product, seconds: float) -> float:
         while any(one.events < 2 for one in streams) and time.perf_counter() < until:
             await asyncio.sleep(0.05)
             _raise_of(tasks)
-        before, began = sum(one.events for one in streams), time.perf_counter()
+        began = time.perf_counter()
         await asyncio.sleep(seconds)
-        _raise_of(tasks)
-        return (sum(one.events for one in streams) - before) / (time.perf_counter() - began)
+        ended = time.perf_counter()
+        over.set()
+        answers = [one for each in await asyncio.gather(*tasks) for one in each]
+        return sum(one.tokens_within(began, ended) for one in answers) / (ended - began)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for one in streams:
             await one.close()
-        await asyncio.sleep(1.0)  # the server takes back what was cut off
 
 
-async def _without_end(stream: Stream, model: str, place: int) -> None:
+async def _again(stream: Stream, model: str, place: int, over: asyncio.Event) -> list[Answer]:
     draw = random.Random(f"{time.time()} {place}")
-    while True:
-        await stream.ask(model, _prompt(draw), TOKENS)
+    answers = []
+    while not over.is_set():
+        answers.append(await stream.ask(model, _prompt(draw), TOKENS))
+    return answers
 
 
 async def _one_by_one(product: Product, count: int) -> list[Answer]:

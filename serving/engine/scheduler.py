@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -121,13 +122,23 @@ class Scheduler:
         """Rows of which a piece of the prompt is computed now; sets how much in `row.piece`."""
         budget = PREFILL_BESIDE if self.decoding else PREFILL_ALONE
         chosen = []
-        for row in self.prefilling:
+        for row in self._by_owner():
             if budget <= 0:
                 break
             row.piece = min(budget, len(row.tokens) - row.length)
             budget -= row.piece
             chosen.append(row)
         return chosen
+
+    def _by_owner(self) -> list[Row]:
+        """Rows whose prompts are not done: of who has the fewest rows first, then as they came.
+
+        So one prompt is not behind all those that another owner has just begun.
+        """
+        if len(self.prefilling) < 2:
+            return self.prefilling
+        rows = Counter(row.request.owner for row in (*self.decoding, *self.prefilling))
+        return sorted(self.prefilling, key=lambda row: rows[row.request.owner])
 
     def _step(self, rows: Sequence[Row]) -> None:
         try:

@@ -15,9 +15,11 @@ AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 of_user = Compiled(lambda user: ApiKey.objects.select_related("user").filter(user=user))
 names_since = Compiled(
-    lambda user, since: ApiKey.objects.filter(user=user, expires_at__gt=since)
-    .order_by("name")
-    .values_list("name", "spend_cap")
+    lambda user, since: (
+        ApiKey.objects.filter(user=user, expires_at__gt=since)
+        .order_by("name")
+        .values_list("name", "spend_cap")
+    )
 )
 
 

@@ -110,3 +110,27 @@ def test_a_flood_of_one_owner_does_not_delay_another(base_folder):
         made.close()
     assert len(quick) == 5
     assert left > 25
+
+
+def test_a_prompt_is_not_behind_all_that_another_owner_began(base_folder, monkeypatch):
+    made = Engine(base_folder, max_active=6)
+    scheduler = made._scheduler
+    plain = scheduler._step
+    begun: list[str] = []  # owners of prompts, in the order in which they are taken in
+
+    def watched(rows):
+        begun.extend(row.request.owner for row in rows if row in scheduler.prefilling)
+        plain(rows)
+
+    monkeypatch.setattr(scheduler, "_step", watched)
+    try:
+        with scheduler.lock:  # the first turn begins when all have come
+            streams = [
+                made.generate(request(f"{n}", prompt_of(150, n), owner=owner, max_tokens=2))
+                for n, owner in enumerate("aaaab")
+            ]
+        for stream in streams:
+            list(stream)
+    finally:
+        made.close()
+    assert begun[0] == "b", begun
