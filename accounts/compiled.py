@@ -4,8 +4,11 @@ Django builds and compiles a query anew each time; for a query with a few joins 
 than PostgreSQL needs to answer it. A `Compiled` keeps what the compiler made of the query with a
 marker in the place of each value, and puts the values there when it is asked.
 
-For queries of one shape alone: values are UUIDs, texts and times, never None (IS NULL is another
-query), and there is no list of them.
+The values stay parameters, which the driver sends beside the SQL; none is ever written into it.
+
+For queries of one shape alone, on the default database: values are UUIDs, texts and times, never
+None (IS NULL is another query), and there is no list of them. What `build` reads beside its values
+(a setting, a constant) is that of the first time for ever, so it should read nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
-from django.db.models.query import ModelIterable
+from django.db.models.query import ModelIterable, ValuesListIterable
 
 M = TypeVar("M", bound=Model)
 Value = UUID | str | datetime
@@ -32,12 +35,15 @@ class _Made:
     sql: str
     constants: tuple[Any, ...]
     places: tuple[tuple[int, str], ...]  # of a value among the parameters, and its name
+    names: frozenset[str]
+    gives_rows: bool
 
 
 class Compiled(Generic[M]):
     """`build` makes the query of its values by name, as in `lambda pk: Run.objects.filter(pk=pk)`.
 
-    Thread-safe. The query is asked when it is called, each time.
+    Thread-safe. The query is asked when it is called, each time. Raises TypeError for what it is
+    not made for, the first time at the latest.
     """
 
     def __init__(self, build: Callable[..., QuerySet[M, Any]]) -> None:
@@ -47,21 +53,27 @@ class Compiled(Generic[M]):
 
     def __call__(self, **values: Value) -> list[M]:
         """The objects that the query finds."""
-        return list(ModelIterable(_Asked(self._compiler(values))))  # type: ignore[arg-type]
+        compiler = self._compiler(values, rows=False)
+        return list(ModelIterable(_Asked(compiler)))  # type: ignore[arg-type]
 
     def first(self, **values: Value) -> M | None:
+        """The first of them in the query's order; the query itself should find one at most."""
         found = self(**values)
         return found[0] if found else None
 
     def rows(self, **values: Value) -> list[tuple[Any, ...]]:
         """What a query of `values_list` finds."""
-        return list(self._compiler(values).results_iter(tuple_expected=True))
+        return list(self._compiler(values, rows=True).results_iter(tuple_expected=True))
 
-    def _compiler(self, values: dict[str, Value]) -> Any:
+    def _compiler(self, values: dict[str, Value], *, rows: bool) -> Any:
         made = self._made
         if made is None:
             with self._lock:
                 made = self._made = self._made or self._make(values)
+        if values.keys() != made.names or None in values.values():
+            raise TypeError(f"A compiled query needs a value for each of {sorted(made.names)}.")
+        if rows is not made.gives_rows:
+            raise TypeError("A compiled query gives rows where it has values_list, else objects.")
         parameters = list(made.constants)
         for place, name in made.places:
             parameters[place] = values[name]
@@ -74,8 +86,12 @@ class Compiled(Generic[M]):
         markers = {
             name: _marker(number, value) for number, (name, value) in enumerate(values.items())
         }
-        query = self._build(**markers).query
-        compiler = query.get_compiler(DEFAULT_DB_ALIAS)
+        found: Any = self._build(**markers)
+        if found._prefetch_related_lookups:
+            raise TypeError("A compiled query prefetches nothing.")
+        if found._iterable_class not in (ModelIterable, ValuesListIterable):
+            raise TypeError("A compiled query gives objects, or rows by values_list.")
+        compiler = found.query.get_compiler(DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
         compiler.connection = None  # of the thread that made it
         names = {marker: name for name, marker in markers.items()}
@@ -86,7 +102,8 @@ class Compiled(Generic[M]):
         )
         if {name for _, name in places} != set(values):
             raise TypeError("A value of a compiled query does not stand among its parameters.")
-        return _Made(compiler, sql, tuple(parameters), places)
+        gives_rows = found._iterable_class is ValuesListIterable
+        return _Made(compiler, sql, tuple(parameters), places, frozenset(values), gives_rows)
 
 
 class _Asked:

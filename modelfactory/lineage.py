@@ -32,13 +32,15 @@ class Ancestor:
 
 
 def family_of(model_id: UUID) -> Family:
-    """One small query for each model of each generation, DEEPEST at most."""
+    """One query for each generation, DEEPEST at most."""
     parents: dict[UUID, list[tuple[UUID, int]]] = {}
     owners: dict[UUID, UUID] = {}
     gone: set[UUID] = set()
     level = {model_id}
     for _ in range(DEEPEST):
-        rows = [(child, *row) for child in level for row in _PARENTS.rows(model=child)]
+        if not level:
+            break
+        rows = _parents_of(level)
         level = set()
         for child, parent, weight, owner, state in rows:
             parents.setdefault(child, []).append((parent, weight))
@@ -48,6 +50,19 @@ def family_of(model_id: UUID) -> Family:
             level.add(parent)
         level -= parents.keys()
     return Family(parents, owners, frozenset(gone))
+
+
+def _parents_of(level: Collection[UUID]) -> list[tuple[UUID, UUID, int, UUID, str]]:
+    """Child, parent, its weight, owner and state. A request asks of one model, without parents."""
+    if len(level) == 1:
+        return _PARENTS.rows(model=next(iter(level)))
+    return list(RunParent.objects.filter(run__model__in=level).values_list(*_OF_PARENT))
+
+
+_OF_PARENT = ("run__model", "model_id", "weight", "model__owner_id", "model__state")
+_PARENTS = Compiled(
+    lambda model: RunParent.objects.filter(run__model=model).values_list(*_OF_PARENT)
+)
 
 
 def passing_of(model_id: UUID, parameters: Parameters) -> Passing:
@@ -116,11 +131,6 @@ _DATANETS = Compiled(
 )
 _RUNS_ABOVE = Compiled(
     lambda run: RunParent.objects.filter(run=run).order_by().values_list("model__run_id")
-)
-_PARENTS = Compiled(
-    lambda model: RunParent.objects.filter(run__model=model).values_list(
-        "model_id", "weight", "model__owner_id", "model__state"
-    )
 )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count
 
 from accounts import key_spending, outbox
 from accounts.compiled import Compiled
@@ -53,7 +54,9 @@ _UNFINISHED = Compiled(
         Completion.objects.unfinished()
         .filter(payer=payer)
         .order_by()
-        .values_list("pk")[:UNFINISHED_PER_PERSON]
+        .values("payer")
+        .annotate(many=Count("pk"))
+        .values_list("many")
     )
 )
 
@@ -110,7 +113,7 @@ def check_tokens(sampling: Sampling, base: BaseModel) -> None:
 
 
 def _check_unfinished(payer: User) -> None:
-    unfinished = len(_UNFINISHED.rows(payer=payer.pk))
+    unfinished = sum(many for (many,) in _UNFINISHED.rows(payer=payer.pk))
     if unfinished >= UNFINISHED_PER_PERSON:
         raise TooManyRequests(
             f"You have {unfinished} requests that are not answered yet; "

@@ -97,3 +97,27 @@ def test_a_value_that_the_query_does_not_hold_is_an_error(db):
         Compiled(lambda user, name: ApiKey.objects.filter(user=user))(user=uuid4(), name="k")
     with pytest.raises(TypeError, match="NoneType"):
         Compiled(lambda user: ApiKey.objects.filter(user=user))(user=None)
+
+
+def test_what_it_is_not_made_for_is_an_error(people):
+    user = people[0].pk
+    names = Compiled(lambda user: ApiKey.objects.filter(user=user).values_list("name"))
+    with pytest.raises(TypeError, match="gives rows"):
+        names(user=user)
+    with pytest.raises(TypeError, match="gives rows"):
+        of_user.rows(user=user)
+    with pytest.raises(TypeError, match="needs a value"):
+        names.rows(user=None)
+    with pytest.raises(TypeError, match="needs a value"):
+        names.rows(user=user, name="k")
+    with pytest.raises(TypeError, match="prefetches"):
+        Compiled(lambda user: User.objects.filter(pk=user).prefetch_related("api_keys"))(user=user)
+    with pytest.raises(TypeError, match="by values_list"):
+        Compiled(lambda user: User.objects.filter(pk=user).values("handle")).rows(user=user)
+
+
+def test_a_value_is_never_read_as_sql(people):
+    named = Compiled(lambda name: ApiKey.objects.filter(name=name))
+    assert [one.name for one in named(name="anna0")] == ["anna0"]
+    assert named(name="' OR 1 = 1 --") == []
+    assert named(name="%s %(name)s {0}") == []
