@@ -37,3 +37,7 @@ class UnsupportedAdapterError(InfluenceError):
 
 class DriftError(InfluenceError):
     """Appended records do not fit the curvature of the first fit; the index is to be built anew."""
+
+
+class ReplayError(InfluenceError):
+    """A training run cannot be replayed, or gives another adapter than the published one."""
