@@ -320,6 +320,11 @@ class ContributorShare(Entity):
         return f"{self.kind} {self.share_ppb}"
 
     @property
+    def answering_model(self) -> Model | None:
+        """The model by which it was earned, alone or beside others."""
+        return self.model or self.receipt.model
+
+    @property
     def kept(self) -> int:
         """Wei that its contributor or treasury was paid."""
         return self.amount - self.passed_on

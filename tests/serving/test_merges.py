@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
@@ -15,10 +16,12 @@ from safetensors.torch import load, save
 from accounts import api_keys
 from accounts.blobs import put_bytes, read_bytes
 from accounts.models import Blob
+from attribution import graph
 from attribution import workers as attributing
 from attribution.models import Receipt
 from attribution.reconciliation import check_tree
 from attribution.selectors import bundle_of, private_of, view_of
+from attribution.services import totals
 from attribution.services.log import sequence
 from attribution.translog.__main__ import main as offline
 from attribution.translog.verify import verify
@@ -162,6 +165,7 @@ def test_a_merge_is_charged_and_pays_each_parent_through_to_its_contributors(
     _holds(receipt, two.world.payer, tmp_path, settings.DATA_DIR, capsys)
     assert [one.name for one in [*check_ledger(), *check_tree()] if not one.holds] == []
     _page_names_the_parents(two, receipt, client)
+    _each_model_leads_by_its_own(two, receipt, client)
     _a_draft_has_no_name_for_others(two, receipt, client)
     _a_refund_takes_every_part_back(two, made)
 
@@ -266,6 +270,32 @@ def _follows_from_the_indexes(receipt: Receipt, payer, folder, data, capsys) -> 
               if one["holds"] is False}  # fmt: skip
     assert "index 2" in failed
     assert not any(name.endswith(" 1") for name in failed)
+
+
+def _each_model_leads_by_its_own(two: Two, receipt: Receipt, client) -> None:
+    """On leaderboards, before and after they are added up, in the graph and over time."""
+    later = timezone.now() + timedelta(hours=1)
+    its_own = {
+        model.pk: sum(one.amount - one.passed_on for one in receipt.shares.filter(model=model))
+        for model in (two.first, two.second)
+    }
+    assert sum(its_own.values()) == receipt.amount
+    for period in ("all", "day"):
+        rows = graph.leaders("models", two.other, at=later, period=period)
+        assert {row["pk"]: row["amount"] for row in rows} == its_own
+        assert {row["name"] for row in rows} == {two.first.slug, two.second.slug}
+    totals.add_up(at=later)
+    rows = list(graph.leaders("models", two.other, at=later))
+    assert {row["pk"]: row["amount"] for row in rows} == its_own
+    assert graph.timeline(at=later, model=two.second.pk).amount == its_own[two.second.pk]
+    lines = client.get("/api/v1/graph/", {"model": str(two.second.pk)}).json()["results"]
+    assert {(one["model"], one["model_id"]) for one in lines} == {
+        (two.second.slug, str(two.second.pk))
+    }
+    assert sum(int(one["kept"]) for one in lines) == its_own[two.second.pk]
+    page = client.get("/graph/").content.decode()
+    assert two.first.get_absolute_url() in page
+    assert two.second.get_absolute_url() in page
 
 
 def _a_draft_has_no_name_for_others(two: Two, receipt: Receipt, client) -> None:
