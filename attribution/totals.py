@@ -36,7 +36,7 @@ Sums = dict[UUID, tuple[int, int]]
 Row = dict[str, Any]
 
 
-def with_answering(shares: QuerySet[ContributorShare]) -> QuerySet[ContributorShare]:
+def with_answering(shares: Any) -> Any:
     """With `answering`, the model by which a credit was earned: of several that answered as one
     the one that the credit names, else the receipt's; and its slug."""
     return shares.annotate(
