@@ -131,12 +131,22 @@ def keep_pins(base_id: UUID) -> None:
 
 
 def ensure_adapter(engine: Engine, model: Model | None) -> str | None:
-    """Have the model's adapter in the engine; returns its name there, None for the base."""
+    """Have the model's adapter in the engine; returns its name there, None for the base.
+
+    Raises EngineError, also where the adapter's files are gone.
+    """
     if model is None:
         return None
     name = adapter_name(model.adapter_sha256, model.adapter_config)
     with tempfile.TemporaryDirectory(prefix="adapter-") as folder:
-        engine.ensure_adapter(name, lambda: materialise_adapter(model.pk, Path(folder)))
+        try:
+            engine.ensure_adapter(name, lambda: materialise_adapter(model.pk, Path(folder)))
+        except OSError as error:
+            logger.exception("the adapter of %s cannot be read", model.slug)
+            raise EngineError(
+                f"The files of the adapter {model.name} cannot be read on the server. Nothing was "
+                "charged. Ask another model, or tell its owner."
+            ) from error
     return name
 
 

@@ -96,11 +96,11 @@ class NativeBackend:
         with self._lock:
             lock = self._loading.setdefault(name, threading.Lock())
         with lock:
-            if name not in self._store:
+            if self.adapter(name) is None:
                 folder = source if isinstance(source, Path) else source()
                 adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
                 self._store.add(name, pack_adapter(adapter, self._places, self._program.layers))
-            self._store.warm(name)
+                self._store.warm(name)
         with self._lock:
             self._loading.pop(name, None)
 
