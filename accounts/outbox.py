@@ -9,12 +9,13 @@ task is idempotent.
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from operator import itemgetter
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.db.models.functions import Greatest, Least
 from django.utils import timezone
 
@@ -69,10 +70,25 @@ def enqueue_many(*, task: str, args: Sequence[Sequence[Any]], queue: str, at: da
     _wake_the_relay()
 
 
+# One statement, since somebody waits for its first row: what is sent is marked, and unmarked again
+# with the transaction where sending fails.
+_DUE: Final[LiteralString] = """
+UPDATE accounts_outboxmessage SET sent_at = %(at)s WHERE id = ANY (ARRAY(
+    SELECT id FROM accounts_outboxmessage WHERE sent_at IS NULL AND available_at <= %(at)s
+    ORDER BY available_at, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+)) RETURNING available_at, id, task, args, queue
+"""
+
+
 def publish_due(*, send: Send, at: datetime) -> int:
-    """Send every message whose time has come; return how many."""
-    due = OutboxMessage.objects.filter(sent_at__isnull=True, available_at__lte=at)
-    return _publish(due, send, at)
+    """Send every message whose time has come, up to BATCH, the oldest first; return how many."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_DUE, {"at": at, "most": BATCH})
+            due = cursor.fetchall()
+        for _, pk, task, args, queue in sorted(due, key=itemgetter(0, 1)):
+            send(task, json.loads(args), queue, pk)
+    return len(due)
 
 
 def publish_again(*, send: Send, at: datetime) -> int:
@@ -85,7 +101,14 @@ def publish_again(*, send: Send, at: datetime) -> int:
     lost = OutboxMessage.objects.filter(
         sent_at__lte=at - settings.WORK_LEASE, available_at__gt=at - GIVEN_UP_AFTER
     ).filter(sent_at__lte=at - waited)
-    return _publish(lost, send, at)
+    with transaction.atomic():
+        chosen = list(
+            lost.select_for_update(skip_locked=True).order_by("available_at", "id")[:BATCH]
+        )
+        for message in chosen:
+            send(message.task, message.args, message.queue, message.pk)
+        OutboxMessage.objects.filter(pk__in=[message.pk for message in chosen]).update(sent_at=at)
+    return len(chosen)
 
 
 def done(message_id: UUID | str) -> None:
@@ -99,17 +122,6 @@ def forget_given_up(*, at: datetime) -> int:
         sent_at__isnull=False, available_at__lte=at - GIVEN_UP_AFTER
     ).delete()
     return deleted
-
-
-def _publish(rows: QuerySet[OutboxMessage], send: Send, at: datetime) -> int:
-    with transaction.atomic():
-        chosen = list(
-            rows.select_for_update(skip_locked=True).order_by("available_at", "id")[:BATCH]
-        )
-        for message in chosen:
-            send(message.task, message.args, message.queue, message.pk)
-        OutboxMessage.objects.filter(pk__in=[message.pk for message in chosen]).update(sent_at=at)
-    return len(chosen)
 
 
 def _wake_the_relay() -> None:

@@ -15,7 +15,6 @@ class Finish(StrEnum):
     CANCELLED = "cancelled"
 
 
-MAX_RANK = 256  # of an adapter
 MAX_LOGPROBS = 20  # alternatives told for each token
 
 

@@ -35,6 +35,17 @@ def test_a_message_is_sent_once() -> None:
 
 
 @pytest.mark.django_db
+def test_the_oldest_is_sent_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BATCH", 3)
+    for seconds in (4, 2, 3, 1, 0):
+        enqueue(f"task {seconds}", delay=timedelta(seconds=seconds))
+    broker = Broker()
+    assert outbox.publish_due(send=broker, at=NOON + timedelta(minutes=1)) == 3
+    assert outbox.publish_due(send=broker, at=NOON + timedelta(minutes=1)) == 2
+    assert [task for task, _, _ in broker.sent] == [f"task {number}" for number in range(5)]
+
+
+@pytest.mark.django_db
 def test_a_delayed_message_waits_for_its_time() -> None:
     broker = Broker()
     enqueue("a.tasks.work", delay=timedelta(seconds=10))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,8 @@ import torch
 from serving.engine.adapters import Adapter, Linear, read_adapter
 from serving.engine.backend import Batch, Resident, Residents
 from serving.engine.blob import check_blob, pack_adapter, unpack_adapter
-from serving.engine.merges import Merge
-from serving.engine.merging import merged
+from serving.engine.merging import Merge, merged
 from serving.engine.native.layout import MODULES, PAGE, Cache, Step, padded
-from serving.engine.native.merges import Merges
 from serving.engine.native.program import Program
 from serving.engine.store import AdapterStore
 from serving.engine.types import UnknownAdapter
@@ -83,33 +80,31 @@ class NativeBackend:
         self._store = AdapterStore(
             folder, warm_bytes=warm_bytes, check=partial(check_blob, shapes=shapes)
         )
-        self._merges = Merges()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     # Adapters, from any thread.
 
     def has(self, name: str) -> bool:
-        return name in self._store or self._merges.get(name) is not None
+        return name in self._store
 
     def load(self, name: str, source: Path | Callable[[], Path]) -> None:
         with self._lock:
             lock = self._loading.setdefault(name, threading.Lock())
         with lock:
-            if self.adapter(name) is None:
+            if name not in self._store:
                 folder = source if isinstance(source, Path) else source()
                 adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
                 self._store.add(name, pack_adapter(adapter, self._places, self._program.layers))
-                self._store.warm(name)
+            self._store.warm(name)
         with self._lock:
             self._loading.pop(name, None)
 
     def merge(self, merge: Merge) -> None:
-        if self._merges.get(merge.name) is None:
-            started = time.perf_counter()
+        if merge.name not in self._store:
             made = merged(merge, [self._parent(name) for name, _ in merge.parents], [*self._places])
-            blob = pack_adapter(made, self._places, self._program.layers)
-            self._merges.add(merge.name, blob, time.perf_counter() - started)
+            self._store.add(merge.name, pack_adapter(made, self._places, self._program.layers))
+        self._store.warm(merge.name)
 
     def _parent(self, name: str) -> Adapter:
         try:
@@ -119,31 +114,22 @@ class NativeBackend:
             raise UnknownAdapter(f"The adapter {name[:12]}… is not loaded.") from None
 
     def adapter(self, name: str) -> object | None:
-        merge = self._merges.get(name)
-        if merge is not None:
-            return merge
         try:
             return self._store.warm(name)
         except KeyError:
             return None
 
     def pin(self, name: str, pinned: bool) -> None:
-        if self._merges.get(name) is None:  # a merge is kept while it is asked for
-            self._store.pin(name, pinned)
+        self._store.pin(name, pinned)
 
     def residents(self) -> Residents:
         tiers = self._store.tiers()
-        merges = self._merges.residents().values()
-        return Residents(
-            tiers.warm + len(merges),
-            tiers.warm_bytes + sum(one.size for one in merges),
-            tiers.registered,
-        )
+        return Residents(tiers.warm, tiers.warm_bytes, tiers.registered)
 
     def each(self) -> list[Resident]:
         return [
             Resident(name, one.size, one.load_seconds, one.hits, one.pinned)
-            for name, one in [*self._store.residents().items(), *self._merges.residents().items()]
+            for name, one in self._store.residents().items()
         ]
 
     # Steps, from the scheduler's thread.
