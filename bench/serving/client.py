@@ -17,18 +17,28 @@ END = b"data: [DONE]"
 
 @dataclass(slots=True)
 class Answer:
-    """One request: when it was sent, seconds to its first and last event, and its tokens."""
+    """One request: when it was sent, seconds to its first and last event, and its tokens.
+
+    `chunks` are what came, each with its moment; they are looked into after the measurement.
+    """
 
     began: float
     first: float
     whole: float
     tokens: int
+    chunks: list[tuple[float, bytes]]
 
     def tokens_within(self, began: float, ended: float) -> float:
-        """Those of these seconds, as if they came evenly from the first to the last."""
-        first, last = self.began + self.first, self.began + self.whole
-        inside = max(0.0, min(last, ended) - max(first, began))
-        return self.tokens * inside / max(last - first, 1e-9)
+        """Those that were shown in these seconds, by the part of its text that was."""
+        texts = [(moment, _characters(chunk)) for moment, chunk in self.chunks]
+        inside = sum(many for moment, many in texts if began <= moment < ended)
+        return self.tokens * inside / max(sum(many for _, many in texts), 1)
+
+
+def _characters(chunk: bytes) -> int:
+    """How many characters of text its events hold."""
+    told = (one[6:] for one in chunk.split(b"\n\n") if one.startswith(b"data: {"))
+    return sum(len(one["text"]) for event in told for one in json.loads(event)["choices"])
 
 
 class Stream:
@@ -65,14 +75,18 @@ class Stream:
         if " 200 " not in answer.split("\r\n")[0]:
             raise RuntimeError(answer + (await self._reader.read(2_000)).decode())
         first, last = 0.0, b""
+        chunks: list[tuple[float, bytes]] = []
         while True:
             size = int(await self._reader.readline(), 16)
             chunk = (await self._reader.readexactly(size + 2))[:-2]
             if not size:
                 break
-            first = first or time.perf_counter() - began
+            now = time.perf_counter()
+            chunks.append((now, chunk))
+            first = first or now - began
             self.events += chunk.count(b"\n\n")
             if END not in chunk or chunk.count(b"\n\n") > 1:
                 last = chunk
         usage = json.loads(last.split(b"\n\n")[-2 if END not in last else -3][6:])["usage"]
-        return Answer(began, first, time.perf_counter() - began, usage["completion_tokens"])
+        whole = time.perf_counter() - began
+        return Answer(began, first, whole, usage["completion_tokens"], chunks)

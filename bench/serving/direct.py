@@ -1,8 +1,8 @@
 """The engine in a process of its own, without the product around it, for `bench.serving.http`.
 
 Reads one line of JSON for each round, {"streams", "tokens", "prompt", "seconds"}, and answers with
-a line: tokens of that round and its seconds, and the times to the first token of each request. Its
-streams ask again as soon as they are answered, as the load's client does.
+a line: tokens of `seconds` that begin when all streams have, and the times to the first token of
+each request. Its streams ask again as soon as they are answered, as the load's client does.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ class Direct:
         self.asked = 0
 
     def round(self, streams: int, tokens: int, prompt: int, seconds: float) -> dict[str, Any]:
-        until = time.perf_counter() + seconds
+        over = threading.Event()
+        begun = threading.Semaphore(0)
         firsts: list[float] = []
 
         def ask(place: int) -> None:
             draw = random.Random(f"{self.asked} {place}")
-            while time.perf_counter() < until:
+            while not over.is_set():
                 ids = tuple(draw.randrange(8192) for _ in range(prompt))
                 began = time.perf_counter()
                 key = f"{place} {began}"
@@ -48,15 +49,19 @@ class Direct:
                 for number, _ in enumerate(self.engine.generate(asked)):
                     if not number:
                         firsts.append(time.perf_counter() - began)
+                        begun.release()
 
         self.asked += 1
-        before, began = self.engine.residency().answer_tokens, time.perf_counter()
         threads = [threading.Thread(target=ask, args=(place,)) for place in range(streams)]
         for one in threads:
             one.start()
-        time.sleep(max(until - time.perf_counter(), 0))
+        for _ in range(streams):
+            begun.acquire()
+        before, began = self.engine.residency().answer_tokens, time.perf_counter()
+        time.sleep(seconds)
         told = self.engine.residency().answer_tokens - before
         took = time.perf_counter() - began
+        over.set()
         for one in threads:
             one.join()
         return {"tokens": told, "seconds": took, "firsts": firsts}

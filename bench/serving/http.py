@@ -79,7 +79,7 @@ def _firsts(result: report.Report, product: Product, direct: Any, rounds: int) -
 async def _load(product: Product, seconds: float) -> float:
     """Tokens a second of STREAMS streams that ask again for `seconds`, after all have begun.
 
-    What an answer's usage says counts by the part of it that lies in those seconds: pieces of text
+    What an answer's usage says counts by the part of its text that came in those seconds: pieces
     hold any number of tokens.
     """
     streams = [Stream(product.port, product.secret) for _ in range(STREAMS)]
