@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from accounts.fields import WeiSerializerField
 from attribution import rescored, selectors
 from attribution.api_rescorings import RescoringSerializer
-from attribution.models import ContributorShare, Index, Receipt
+from attribution.models import ContributorShare, Index, Receipt, ReceiptParent
 from attribution.services import rescorings
 
 
@@ -39,9 +39,25 @@ class ShareSerializer(serializers.ModelSerializer[ContributorShare]):
         return share.datanet.slug if share.datanet_is_visible else None
 
 
+class ReceiptParentSerializer(serializers.ModelSerializer[ReceiptParent]):
+    """One of several models that answered as one."""
+
+    model = serializers.SerializerMethodField(help_text="Slug; null where you may not see it.")
+
+    class Meta:
+        model = ReceiptParent
+        fields = ["model", "model_id", "weight_ppm", "share_ppb"]
+
+    def get_model(self, parent: Any) -> str | None:
+        return parent.model.slug if parent.model_is_visible else None
+
+
 class ReceiptSerializer(serializers.ModelSerializer[Receipt]):
     model = serializers.SerializerMethodField(
         help_text="Slug; null for a base model, and where you may not see the model."
+    )
+    parents = ReceiptParentSerializer(
+        many=True, read_only=True, help_text="The models of a merge; empty where one answered."
     )
     shares = ShareSerializer(many=True, read_only=True)
     log_index = serializers.IntegerField(read_only=True, allow_null=True)
@@ -53,7 +69,7 @@ class ReceiptSerializer(serializers.ModelSerializer[Receipt]):
         model = Receipt
         fields = [
             "id", "completion_id", "model", "outcome", "fee", "amount", "entry_id", "at",
-            "leaf_hash", "log_index", "refunded", "shares", "public",
+            "leaf_hash", "log_index", "refunded", "parents", "shares", "public",
         ]  # fmt: skip
 
     def get_model(self, receipt: Any) -> str | None:
@@ -94,7 +110,10 @@ class ReceiptViewSet(viewsets.ReadOnlyModelViewSet[Receipt]):
         found = selectors.receipts_for(
             self.request.user, mine=asked.get("mine", ""), model=asked.get("model", "")
         )
-        found = found.prefetch_related(Prefetch("shares", queryset=shares))
+        parents = ReceiptParent.objects.seen_by(self.request.user).select_related("model")
+        found = found.prefetch_related(None).prefetch_related(
+            Prefetch("shares", queryset=shares), Prefetch("parents", queryset=parents)
+        )
         if completion := asked.get("completion"):
             try:
                 return found.filter(completion_id=UUID(completion))

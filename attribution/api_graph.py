@@ -24,7 +24,7 @@ class PaymentSerializer(serializers.ModelSerializer[ContributorShare]):
 
     datanet = serializers.SerializerMethodField(help_text="Slug or null.")
     model = serializers.SerializerMethodField(help_text="Slug or null.")
-    model_id = serializers.UUIDField(source="receipt.model_id", allow_null=True)
+    model_id = serializers.UUIDField(source="answering_model.pk", allow_null=True)
     completion_id = serializers.UUIDField(source="receipt.completion_id")
     contributor = serializers.SlugRelatedField[Any](slug_field="handle", read_only=True)
     entry_id = serializers.UUIDField(source="receipt.entry_id", allow_null=True)
@@ -42,7 +42,7 @@ class PaymentSerializer(serializers.ModelSerializer[ContributorShare]):
         return share.datanet.slug if share.datanet_is_visible else None
 
     def get_model(self, share: Any) -> str | None:
-        return share.receipt.model.slug if share.model_is_visible else None
+        return share.answering_model.slug if share.model_is_visible else None
 
 
 class LeaderSerializer(serializers.Serializer[Any]):

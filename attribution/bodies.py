@@ -25,10 +25,14 @@ from attribution.models import Attribution
 from attribution.translog import canonical
 from ledger import fees
 from ledger.splits import Part, Split
+from modelfactory.models import Model
 
 SCHEMA = "openledger-attribution/4"
 # Receipts of before there were royalties (1), passages (2) and confidence (3); they stay valid.
 SCHEMAS = frozenset({*(f"openledger-attribution/{number}" for number in (1, 2, 3)), SCHEMA})
+# Of several models that answered as one: nobody shall read it as a receipt of one model.
+MERGED_SCHEMA = "openledger-attribution-merge/1"
+SCHEMAS |= {MERGED_SCHEMA}
 
 SALTS = ("prompt_salt", "answer_salt")
 
@@ -89,6 +93,18 @@ class Evidence:
     prompt_weights: Sequence[int] = ()
     # Passages that stand verbatim in records; None for a base model.
     found: Found | None = None
+    # What was found about each of several models that answered as one. What they have together,
+    # records, sketches one behind the other and passages, stands above.
+    parents: Sequence[ParentEvidence] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParentEvidence:
+    """One of several models that answered as one, which `share_ppb` of 10**9 is paid for."""
+
+    model: Model
+    share_ppb: int
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +139,34 @@ def private_part(
         "salt": secrets.token_hex(32),
         "payer": payer,
         "payer_sha256": canonical.sha256(payer),
-        "sketch": {
-            "sha256": hashlib.sha256(evidence.sketch).hexdigest(),
-            "bits": evidence.sketch_bits,
-            "step": repr(evidence.sketch_step),
-        }
-        if evidence.sketch
-        else None,
-        "records": [
-            {
-                "record": str(top.record_id),
-                "contributor": str(top.contributor_id),
-                "influence": str(top.influence),
-                **({"cluster": top.cluster} if top.cluster else {}),
-            }
-            for top in evidence.records
-        ],
+        "sketch": sketch_part(evidence),
+        "records": records_part(evidence),
         "passages": [_passage(one) for one in evidence.found.passages] if evidence.found else None,
         "retrieved": retrievals.private_part(attribution.retrieval),
     }
+
+
+def sketch_part(evidence: Evidence) -> dict[str, Any] | None:
+    """An answer's sketch by its hash, and what its integers mean; None where there is none."""
+    if not evidence.sketch:
+        return None
+    return {
+        "sha256": hashlib.sha256(evidence.sketch).hexdigest(),
+        "bits": evidence.sketch_bits,
+        "step": repr(evidence.sketch_step),
+    }
+
+
+def records_part(evidence: Evidence) -> list[dict[str, str]]:
+    return [
+        {
+            "record": str(top.record_id),
+            "contributor": str(top.contributor_id),
+            "influence": str(top.influence),
+            **({"cluster": top.cluster} if top.cluster else {}),
+        }
+        for top in evidence.records
+    ]
 
 
 def _passage(one: FoundPassage) -> dict[str, Any]:
@@ -182,13 +207,7 @@ def public_part(
         "id": str(receipt_id),
         "at": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "completion": str(attribution.completion_id),
-        "model": {
-            "id": str(model.pk),
-            "manifest_sha256": model.manifest_sha256,
-            "adapter_sha256": model.adapter_sha256,
-        }
-        if model
-        else None,
+        "model": model_part(model) if model else None,
         "index_root": evidence.index_root or None,
         "method": dict(evidence.method) if evidence.method else None,
         "spans": dict(evidence.found.method) if evidence.found else None,
@@ -197,13 +216,10 @@ def public_part(
         "answer_sha256": salted_sha256(private["payer"]["answer_salt"], attribution.answer),
         "private_sha256": canonical.sha256(without_salts(private)),
         "outcome": crediting.outcome,
-        "influence": {
-            "groups": {name: str(value) for name, value in evidence.influences.items()},
-            "records": dict(evidence.counts),
-        },
+        "influence": influence_part(evidence),
         "confidence": confidence_part(evidence.confidence),
         "shares": crediting.shares,
-        "credits": [_credit(one) for one in paid.values()],
+        "credits": [_credit(one, bool(crediting.parents)) for one in paid.values()],
         "price": {
             "input": str(attribution.input_price),
             "output": str(attribution.output_price),
@@ -216,6 +232,21 @@ def public_part(
         "owner_parts": owner_parts(attribution),
         "contributors_amount": str(money.contributors),
         "settlement": str(money.entry_id) if money.entry_id else None,
+    }
+
+
+def model_part(model: Model) -> dict[str, Any]:
+    return {
+        "id": str(model.pk),
+        "manifest_sha256": model.manifest_sha256,
+        "adapter_sha256": model.adapter_sha256,
+    }
+
+
+def influence_part(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "groups": {name: str(value) for name, value in evidence.influences.items()},
+        "records": dict(evidence.counts),
     }
 
 
@@ -254,12 +285,24 @@ def terms_of(terms: Mapping[str, Any] | None, split: Mapping[str, Any]) -> fees.
 
 def owner_parts(attribution: Attribution) -> list[dict[str, Any]]:
     """Who got what of the owner's part; nobody, where nothing was held or nobody owns it."""
-    if attribution.terms is None or attribution.terms["model_owner"] is None:
+    if attribution.terms is None:
         return []
     terms = fees.from_json(attribution.terms)
     part = terms.split.amounts(attribution.fee)["model_owner"]
+    if terms.parents:
+        parts = fees.divide_among_parents(part, terms)
+        return [
+            {**line, "parent": str(one.model_id)}
+            for one in terms.parents
+            for line in _owner_parts(parts[one.model_id], terms.alone(one), str(one.model_id))
+        ]
+    if terms.model_owner is None:
+        return []
+    return _owner_parts(part, terms, str(attribution.model_id))
+
+
+def _owner_parts(part: int, terms: fees.Terms, model: str) -> list[dict[str, Any]]:
     amounts = fees.divide_owner_part(part, terms)
-    model = str(attribution.model_id)
     found = [
         _part("owner", str(terms.model_owner), model, amounts[fees.OWNER]),
         _part("stakers", None, model, amounts[fees.STAKERS]),
@@ -274,8 +317,10 @@ def _part(kind: str, owner: str | None, model: str, amount: int) -> dict[str, An
     return {"kind": kind, "owner": owner, "model": model, "amount": str(amount)}
 
 
-def _credit(one: fees.Credited) -> dict[str, Any]:
+def _credit(one: fees.Credited, names_model: bool) -> dict[str, Any]:
+    """Only of several models does a credit say by which of them it is."""
     return {
+        **({"model": str(one.credit.model_id)} if names_model else {}),
         "kind": one.credit.kind,
         "owner": str(one.credit.owner_id),
         "datanet": str(one.credit.datanet_id),

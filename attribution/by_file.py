@@ -129,11 +129,11 @@ def _shares(records: QuerySet[Record], models: set[UUID], user: Any) -> QuerySet
     )
     return (
         ContributorShare.objects.filter(
+            Q(receipt__model__in=models) | Q(model__in=models),
             contributor=reader,
-            receipt__model__in=models,
             datanet__in=mine.values("datanet"),
         )
         .annotate(names_a_record=Exists(named))
-        .select_related("receipt__model", "datanet")
+        .select_related("model", "receipt__model", "datanet")
         .order_by("-id")
     )

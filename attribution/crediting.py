@@ -7,7 +7,7 @@ part and must come to the same credits.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -22,15 +22,20 @@ NO_POSITIVE_INFLUENCE = "NO_POSITIVE_INFLUENCE"
 NO_CLEAR_INFLUENCE = "NO_CLEAR_INFLUENCE"
 NO_ANSWER = "NO_ANSWER"
 NO_CONTRIBUTORS = "NO_CONTRIBUTORS"
+BEST_FIRST = (CREDITED, NO_CLEAR_INFLUENCE, NO_POSITIVE_INFLUENCE, NO_ANSWER, NO_CONTRIBUTORS)
 
 
 @dataclass(frozen=True, slots=True)
 class Crediting:
-    """`shares` are parts of 10**9 by group; `credits` the same by whom the ledger pays."""
+    """`shares` are parts of 10**9 by group; `credits` the same by whom the ledger pays.
+
+    Of several models that answered as one, `parents` are what each would have credited alone.
+    """
 
     outcome: str
     shares: dict[str, int]
     credits: tuple[Credit, ...]
+    parents: tuple[Crediting, ...] = ()
 
 
 def credit(
@@ -79,6 +84,28 @@ def reward(
     shared = {key: share for key, share in portion(weights).items() if share}
     ordered = tuple(replace(credits[key], share_ppb=shared[key]) for key in sorted(shared))
     return Crediting(credited.outcome, credited.shares, ordered)
+
+
+def combine(parents: Sequence[tuple[int, Crediting]]) -> Crediting:
+    """Several models that answered as one: each is credited as if alone, and these by its share.
+
+    `parents` are (share in parts of 10**9, credited alone). A credit names its model, so somebody
+    whose records two models learnt from has a credit for each. The part of a model without anybody
+    to credit is the others'. The outcome is the best of theirs.
+    """
+    credits = {one.key: one for _, alone in parents for one in alone.credits}
+    weights: dict[str, int] = defaultdict(int)
+    for share, alone in parents:
+        for one in alone.credits:
+            weights[one.key] += one.share_ppb * share
+    shared = {key: share for key, share in portion(weights).items() if share}
+    outcomes = {alone.outcome for _, alone in parents}
+    return Crediting(
+        next(one for one in BEST_FIRST if one in outcomes),
+        {},
+        tuple(replace(credits[key], share_ppb=shared[key]) for key in sorted(shared)),
+        tuple(alone for _, alone in parents),
+    )
 
 
 def amounts(credits: tuple[Credit, ...], amount: int) -> dict[str, int]:

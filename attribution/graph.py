@@ -16,14 +16,14 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from attribution.models import ContributorShare, Receipt, RecordInfluence
-from attribution.totals import KINDS, AllTime
+from attribution.totals import KINDS, AllTime, of_model, with_answering
 from datanets.models import Datanet
 from ledger.models import Refund
 from modelfactory.models import Model
 
 PERIODS = {"day": 1, "week": 7, "month": 30, "year": 365, "all": 0}
-# What a line may be chosen by, and the field that holds it.
-CHOICES = {"contributor": "contributor", "datanet": "datanet", "model": "receipt__model"}
+# What a line may be chosen by.
+CHOICES = ("contributor", "datanet", "model")
 DAYS = 90
 
 
@@ -40,17 +40,17 @@ def payments(
 
     With `datanet_is_visible` and `model_is_visible`, as `user` may know their names.
     """
-    visible = Model.objects.visible_to(user).filter(pk=OuterRef("receipt__model_id"))
+    visible = Model.objects.visible_to(user).filter(pk=OuterRef("answering"))
     found: QuerySet[ContributorShare] = (
-        _standing(period, at)
+        with_answering(_standing(period, at))
         .seen_by(user)
         .annotate(model_is_visible=Exists(visible))
-        .select_related("contributor", "datanet", "receipt__model__owner")
+        .select_related("contributor", "datanet", "model__owner", "receipt__model__owner")
         .order_by("-receipt__at", "-id")
     )
     for name, identifier in chosen.items():
         if identifier is not None:
-            found = found.filter(**{CHOICES[name]: identifier})
+            found = found.filter(_chosen(name, identifier))
     return found
 
 
@@ -64,11 +64,11 @@ def leaders(kind: str, user: Any, *, at: datetime, period: str = "all") -> Query
     if since_of(period, at) is None:
         return AllTime(kind, user)
     field, name = KINDS[kind]
-    found = _standing(period, at).filter(**{f"{field}__isnull": False})
+    found = with_answering(_standing(period, at)).filter(**{f"{field}__isnull": False})
     if kind == "datanets":
         found = found.filter(datanet__in=Datanet.objects.visible_to(user).values("pk"))
     elif kind == "models":
-        found = found.filter(receipt__model__in=Model.objects.visible_to(user).values("pk"))
+        found = found.filter(answering__in=Model.objects.visible_to(user).values("pk"))
     return (
         found.order_by()
         .values(pk=F(field), name=F(name))
@@ -118,7 +118,7 @@ def timeline(*, at: datetime, **chosen: UUID) -> Timeline:
         ((name, identifier),) = chosen.items()
         rows = (
             _standing("all", at)
-            .filter(**{CHOICES[name]: identifier}, receipt__at__date__gte=since.date())
+            .filter(_chosen(name, identifier), receipt__at__date__gte=since.date())
             .order_by()
             .annotate(day=TruncDate("receipt__at"))
             .values("day")
@@ -138,6 +138,10 @@ def timeline(*, at: datetime, **chosen: UUID) -> Timeline:
     return Timeline(
         days, sum(one.answers for one in days), sum(one.amount for one in days), width * 0.8
     )
+
+
+def _chosen(name: str, identifier: UUID) -> Q:
+    return of_model(identifier) if name == "model" else Q(**{name: identifier})
 
 
 def _standing(period: str, at: datetime) -> Any:

@@ -20,6 +20,7 @@ from accounts import leases
 from accounts.ids import uuid7
 from attribution import span_files
 from attribution.bodies import Found, FoundPassage
+from attribution.merges import models_of
 from attribution.models import Attribution, SpanIndex
 from attribution.selectors import contributors_of_records
 from attribution.services import span_indexes
@@ -101,15 +102,17 @@ def find(attribution: Attribution) -> Found | None:
 
     A damaged index is told and left out: nothing is paid by passages, so they hold up no payment.
     """
-    model = attribution.model
-    if model is None:
+    models = models_of(attribution)
+    if not models:
         return None
-    tokenizer = load_tokenizer(model.base_model.path)
+    base = models[0].base_model
+    tokenizer = load_tokenizer(base.path)
     spans: list[search.Span] = []
     used, missing = [], []
-    for version in lineage_versions(model.run):
+    versions = {one.pk: one for model in models for one in lineage_versions(model.run)}
+    for version in versions.values():
         row = SpanIndex.objects.filter(
-            version=version, base_model=model.base_model_id, state=SpanIndex.State.READY
+            version=version, base_model=base, state=SpanIndex.State.READY
         ).first()
         try:
             if row is None:

@@ -50,21 +50,22 @@ def capture_url(receipt: Receipt) -> str:
 def owner_parts_of(receipt: Receipt, entry_url: str) -> list[OwnerPart]:
     """Who shared the owner's part besides ancestors; none on receipts of before royalties."""
     parts = receipt.public.get("owner_parts") or []
-    return [
-        OwnerPart(part["kind"], int(part["amount"]), entry_url)
-        for part in parts
-        if part["kind"] != "royalty"
-    ]
+    sums: dict[str, int] = defaultdict(int)
+    for part in parts:
+        if part["kind"] != "royalty":
+            sums[part["kind"]] += int(part["amount"])
+    return [OwnerPart(kind, amount, entry_url) for kind, amount in sums.items()]
 
 
 def passed_on(receipt: Receipt, user: Any, entry_url: str) -> list[Passed]:
     """Royalties of the owner's part, then those of the Datanets' credits; the largest first."""
     settled = pages.url("entry", receipt.entry_id)
-    to_models = {
-        UUID(part["model"]): (UUID(part["owner"]), int(part["amount"]))
-        for part in receipt.public.get("owner_parts") or []
-        if part["kind"] == "royalty"
-    }
+    to_models: dict[UUID, tuple[UUID, int]] = {}
+    for part in receipt.public.get("owner_parts") or []:
+        if part["kind"] == "royalty":
+            # Several models that answered as one may pass on to the same.
+            before = to_models.get(UUID(part["model"]), (None, 0))[1]
+            to_models[UUID(part["model"])] = UUID(part["owner"]), before + int(part["amount"])
     to_datanets = _to_datanets(receipt.public)
     models = Model.objects.visible_to(user).in_bulk(to_models)
     datanets = Datanet.objects.visible_to(user).in_bulk(to_datanets)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from accounts.blobs import read_bytes
 from accounts.models import User
@@ -21,6 +21,7 @@ from attribution.models import (
     Index,
     PastIndex,
     Receipt,
+    ReceiptParent,
     RecordInfluence,
     Rescoring,
 )
@@ -28,6 +29,7 @@ from attribution.passage_lines import Passages, passages_of
 from attribution.retrievals import RetrievedLine, lines_of, reward_percent
 from attribution.royalties import OwnerPart, Passed, capture_url, owner_parts_of, passed_on
 from attribution.services.log import inclusion_bundle
+from attribution.translog.money import readings
 from datanets import clusters
 from datanets.models import Datanet, Record, VersionRecord
 from ledger.models import Refund
@@ -128,10 +130,23 @@ class RecordLine:
 
 @dataclass(frozen=True)
 class ShareLine:
-    """A credit with the width of its bar, 0 to 100."""
+    """A credit with the width of its bar, 0 to 100. `model_name` is by which of several models
+    that answered as one; "" where one answered, or the reader may not see it."""
 
     share: ContributorShare
     width: float
+    model_name: str = ""
+
+
+@dataclass(frozen=True)
+class ParentLine:
+    """One of several models that answered as one. `model` is None where the reader may not see
+    it; `outcome` is what it would have been alone."""
+
+    parent: ReceiptParent
+    model: Model | None
+    index_root: str
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -152,6 +167,7 @@ class ReceiptView:
     passed_on: list[Passed]
     refund: Refund | None
     certainty: Certainty | None
+    parents: list[ParentLine]
 
     @property
     def passed_total(self) -> int:
@@ -168,7 +184,9 @@ def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Rece
     elif mine == "earned":
         found = found.crediting(user)
     if model:
-        found = found.filter(model__in=Model.objects.visible_to(user).filter(slug=model))
+        named = Model.objects.visible_to(user).filter(slug=model)
+        merged = ReceiptParent.objects.filter(receipt=OuterRef("pk"), model__in=named)
+        found = found.filter(Q(model__in=named) | Exists(merged))
     # Grouping drops the order that the class has.
     return found.annotate(credited=Count("shares")).order_by("-id")
 
@@ -185,15 +203,23 @@ def index_of(model_id: UUID) -> Index | None:
 
 def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
     """Everything that a receipt's page or, `brief`, its panel shows to `user`."""
-    shares = list(receipt.shares.seen_by(user).select_related("contributor", "datanet"))
+    shares = list(receipt.shares.seen_by(user).select_related("contributor", "datanet", "model"))
     shown = shares[:BRIEF_SHARES] if brief else shares
     largest = max((share.share_ppb for share in shares), default=1)
     is_private = Receipt.objects.private_to(user).filter(pk=receipt.pk).exists()
-    influences = receipt.public["influence"]["groups"].values()
+    influences = [
+        value for one in readings(receipt.public) for value in one["influence"]["groups"].values()
+    ]
+    parents = _parent_lines(receipt, user)
+    names: dict[UUID | None, str] = {one.model.pk: str(one.model) for one in parents if one.model}
+    has_model = receipt.model_id is not None or "merge" in receipt.public
     capture = capture_url(receipt)
     refund = refund_of(receipt.completion_id)
     return ReceiptView(
-        shares=[ShareLine(share, 100 * share.share_ppb / largest) for share in shown],
+        shares=[
+            ShareLine(share, 100 * share.share_ppb / largest, names.get(share.model_id, ""))
+            for share in shown
+        ],
         others=len(shares) - len(shown),
         records=_record_lines(receipt, user, BRIEF_RECORDS if brief else None)
         if is_private
@@ -204,13 +230,29 @@ def view_of(receipt: Receipt, user: Any, *, brief: bool = False) -> ReceiptView:
         opposed=sum(1 for value in influences if int(value) <= 0),
         log_index=receipt.log_index,
         parts=_parts(receipt),
-        passages=passages_of(receipt, user) if is_private and receipt.model_id else None,
+        passages=passages_of(receipt, user) if is_private and has_model else None,
         capture_url=capture,
         owner_parts=owner_parts_of(receipt, capture),
         passed_on=passed_on(receipt, user, capture),
         refund=refund,
         certainty=certainty_of(receipt),
+        parents=parents,
     )
+
+
+def _parent_lines(receipt: Receipt, user: Any) -> list[ParentLine]:
+    merge = receipt.public.get("merge")
+    if merge is None:
+        return []
+    rows = list(receipt.parents.all())
+    models = Model.objects.visible_to(user).in_bulk([one.model_id for one in rows])
+    outcomes = dict(Receipt.Outcome.choices)
+    return [
+        ParentLine(
+            one, models.get(one.model_id), stated["index_root"] or "", outcomes[stated["outcome"]]
+        )
+        for one, stated in zip(rows, merge["parents"], strict=True)
+    ]
 
 
 def prompt_weights_of(completion_id: UUID, user: Any) -> list[int]:

@@ -12,8 +12,15 @@ from typing import Any, overload
 from uuid import UUID
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
-from attribution.models import ContributorShare, CreditHorizon, CreditTotal, Receipt
+from attribution.models import (
+    ContributorShare,
+    CreditHorizon,
+    CreditTotal,
+    Receipt,
+    ReceiptParent,
+)
 from datanets.models import Datanet
 from ledger.models import Refund
 from modelfactory.models import Model
@@ -22,11 +29,29 @@ from modelfactory.models import Model
 KINDS = {
     "contributors": ("contributor", "contributor__handle"),
     "datanets": ("datanet", "datanet__slug"),
-    "models": ("receipt__model", "receipt__model__slug"),
+    "models": ("answering", "answering_slug"),
 }
 # Wei and answers of one contributor, Datanet or model.
 Sums = dict[UUID, tuple[int, int]]
 Row = dict[str, Any]
+
+
+def with_answering(shares: Any) -> Any:
+    """With `answering`, the model by which a credit was earned: of several that answered as one
+    the one that the credit names, else the receipt's; and its slug."""
+    return shares.annotate(
+        answering=Coalesce("model", "receipt__model"),
+        answering_slug=Coalesce("model__slug", "receipt__model__slug"),
+    )
+
+
+def of_model(model: UUID) -> Q:
+    """The credits that a model's records earned, alone or beside others."""
+    alone = Q(receipt__model=model)
+    # Asked first, since "one or the other" costs a look at every credit.
+    if not ReceiptParent.objects.filter(model=model).exists():
+        return alone
+    return alone | Q(model=model)
 
 
 def written_between(kind: str, after: datetime | None, until: datetime | None) -> Sums:
@@ -65,7 +90,7 @@ class AllTime:
     def __init__(self, kind: str, user: Any) -> None:
         self.field = total_field(kind)
         _, name = KINDS[kind]
-        self.name = name.removeprefix("receipt__")
+        self.name = "model__slug" if self.field == "model" else name
         self.visible = self._visible_to(user)
         self.kind = kind
         self._read_newer()
@@ -151,7 +176,8 @@ def _order(row: Row) -> tuple[int, str]:
 def _sums(kind: str, shares: QuerySet[ContributorShare]) -> Sums:
     field, _ = KINDS[kind]
     rows = (
-        shares.filter(**{f"{field}__isnull": False})
+        with_answering(shares)
+        .filter(**{f"{field}__isnull": False})
         .order_by()
         .values(pk=F(field))
         .annotate(amount=Sum(F("amount") - F("passed_on")), answers=Count("receipt", distinct=True))

@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import foreign, index_files, passages, selectors
+from attribution import foreign, index_files, merges, passages, selectors
 from attribution.bodies import Evidence, TopRecord
 from attribution.groups import parse
 from attribution.influence import confidence, prompt_tokens
@@ -126,6 +126,8 @@ def attribute(attribution_id: UUID) -> None:
 def _score_all(first: Attribution, owner: str) -> list[Scored]:
     """The first, and those that wait beside it. What fails is told and left out."""
     scored = _scored(first, owner)
+    if first.merge is not None:
+        return scored  # others of these models are found by their own messages
     # From here on, since loading an index may take long and nobody else has waited for it.
     until = time.monotonic() + GATHERING.total_seconds()
     while len(scored) < AT_ONCE and time.monotonic() < until:
@@ -167,9 +169,18 @@ def _fail(attribution_id: UUID, error: Exception, owner: str) -> None:
 
 def find_evidence(attribution: Attribution) -> Evidence:
     """Integer influences of an answer. Raises InfluenceError."""
-    model = attribution.model
-    if model is None:
-        return Evidence()
+    models = merges.models_of(attribution)
+    alone = [_evidence_of(model, attribution) for model in models]
+    if attribution.merge is not None:
+        whole = merges.together(attribution, models, alone, TOP_RECORDS)
+    else:
+        whole = alone[0] if alone else Evidence()
+    has_index = whole.index_root or any(one.index_root for one in alone)
+    return replace(whole, found=passages.find(attribution)) if has_index else whole
+
+
+def _evidence_of(model: Model, attribution: Attribution) -> Evidence:
+    """What its model's index says of an answer, without passages."""
     row = Index.objects.get(model=model)
     if row.state == Index.State.FAILED and not selectors.has_records(model):
         # All were withdrawn: nobody is left to credit, and there is no index to wait for.
@@ -182,7 +193,6 @@ def find_evidence(attribution: Attribution) -> Evidence:
         index_root=manifest.root,
         method=method,
         counts=manifest.counts,
-        found=passages.find(attribution),
     )
     if not attribution.answer_ids:
         return replace(known, has_answer=False)
@@ -257,18 +267,24 @@ def examples_of(model: Model, *, every: bool = False) -> list[IndexedExample]:
 
 def _has_index(attribution: Attribution) -> bool:
     """Whether scoring can start. Otherwise see to it that it will, or fail with the reason."""
-    if attribution.model_id is None or attribution.state != Attribution.State.QUEUED:
+    if attribution.state != Attribution.State.QUEUED:
         return True
+    # All of a merge's are asked for before one is waited for.
+    ready = [_is_ready(model, attribution) for model in merges.models_of(attribution)]
+    return all(ready)
+
+
+def _is_ready(model: Model, attribution: Attribution) -> bool:
     at = timezone.now()
-    index = Index.objects.filter(model=attribution.model_id).first()
+    index = Index.objects.filter(model=model).first()
     if index is None:
-        index = indexes.request_index(model_id=attribution.model_id, acting_user=None, at=at)
+        index = indexes.request_index(model_id=model.pk, acting_user=None, at=at)
     if index.state == Index.State.READY:
-        if passages.are_indexed(Model.objects.get(pk=attribution.model_id)):
+        if passages.are_indexed(model):
             return True
         receipts.wait_for_index(attribution_id=attribution.pk, at=at)
     elif index.state == Index.State.FAILED:
-        if not selectors.has_records(Model.objects.select_related("run").get(pk=index.model_id)):
+        if not selectors.has_records(model):
             return True
         reason = f"The index of the model could not be built: {index.failure_reason}"
         receipts.fail(attribution.pk, reason, at)

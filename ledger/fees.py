@@ -5,6 +5,8 @@
                    ├─ the owner's part ─┬─ royalties to the owners of ancestors (by weight)
                    │                    ├─ who staked on the model (of what the owner keeps)
                    │                    └─ the model's owner
+                   │                    (several models that answered as one share it by weight
+                   │                    first, and each divides its own so)
                    └─ contributors' part: waits for the receipt; then each credit passes on
                       the royalty of the Datanet in whose name it is
 
@@ -27,6 +29,19 @@ from ledger.splits import BASIS_POINTS, Part, Split, divide
 
 OWNER = "owner"
 STAKERS = "stakers"
+WHOLE = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """One of several models that answer as one: `share_ppb` of 10**9 of the owner's part is its
+    own, and divided as if it had answered alone."""
+
+    model_id: UUID
+    share_ppb: int
+    owner_id: UUID
+    stakers_bps: int = 0
+    royalties: Passing = field(default_factory=Passing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +50,9 @@ class Terms:
 
     `royalties` divide the owner's part, `datanets` what is credited in a Datanet's name, by its
     id; `model_stakers_bps` is the part of what the owner keeps that goes to those who staked on
-    the model. Raises ValueError for terms that cannot be, SelfRoyalty for a Datanet that would
-    pay itself.
+    the model. Several models that answer as one are `parents`, each with an owner and royalties of
+    its own; then there is no one owner. Raises ValueError for terms that cannot be, SelfRoyalty
+    for a Datanet or a model that would pay itself.
     """
 
     split: Split
@@ -44,6 +60,7 @@ class Terms:
     model_stakers_bps: int = 0
     royalties: Passing = field(default_factory=Passing)
     datanets: tuple[tuple[UUID, Passing], ...] = ()
+    parents: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
         points = self.model_stakers_bps
@@ -57,6 +74,26 @@ class Terms:
             raise ValueError("A Datanet stands twice among the terms.")
         for datanet, passing in self.datanets:
             refuse_self(datanet, passing)
+        if self.parents:
+            self._check_parents()
+
+    def _check_parents(self) -> None:
+        if self.model_owner is not None:
+            raise ValueError("Models that answer as one have an owner each, and not one together.")
+        if len({one.model_id for one in self.parents}) != len(self.parents):
+            raise ValueError("A model stands twice among those that answer as one.")
+        shares = [one.share_ppb for one in self.parents]
+        if any(isinstance(one, bool) or not isinstance(one, int) or one < 0 for one in shares):
+            raise ValueError("The share of a model is a whole number of parts of 10**9.")
+        if sum(shares) != WHOLE:
+            raise ValueError(f"The shares of models that answer as one add up to {WHOLE}.")
+        for one in self.parents:
+            refuse_self(one.model_id, one.royalties)
+            self.alone(one)
+
+    def alone(self, parent: Parent) -> Terms:
+        """By what the part of one of several models is divided: as if it had answered alone."""
+        return Terms(self.split, parent.owner_id, parent.stakers_bps, parent.royalties)
 
     @property
     def version(self) -> int:
@@ -125,11 +162,13 @@ def divide_fee(amount: int, terms: Terms, refs: Refs) -> list[Portion]:
     parts = terms.split.amounts(amount)
     platform = parts["platform"]
     portions = [Portion(Account.Kind.STAKERS, None, parts["stakers"], refs)]
-    if terms.model_owner is None:
+    if terms.parents:
+        portions += _parents_portions(parts["model_owner"], terms, refs)
+    elif terms.model_owner is None:
         platform += parts["model_owner"]
     else:
         portions += _owner_portions(parts["model_owner"], terms, terms.model_owner, refs)
-    if refs.model is None or refs.completion is None:
+    if refs.completion is None or (refs.model is None and not terms.parents):
         platform += parts["contributors"]
     else:
         kind = Account.Kind.SUSPENSE
@@ -148,6 +187,22 @@ def divide_owner_part(amount: int, terms: Terms) -> dict[str, int]:
             *((str(r.source_id), r.weight * BASIS_POINTS) for r in terms.royalties.royalties),
         ],
     )
+
+
+def divide_among_parents(amount: int, terms: Terms) -> dict[UUID, int]:
+    """Wei of the owner's part for each of several models that answered as one, by its id."""
+    divided = divide(amount, [(str(one.model_id), one.share_ppb) for one in terms.parents])
+    return {UUID(model): part for model, part in divided.items()}
+
+
+def _parents_portions(amount: int, terms: Terms, refs: Refs) -> list[Portion]:
+    """What each of several models' owners, stakers and ancestors get; each names its model."""
+    parts = divide_among_parents(amount, terms)
+    portions: list[Portion] = []
+    for one in terms.parents:
+        told = Refs(model=one.model_id, completion=refs.completion)
+        portions += _owner_portions(parts[one.model_id], terms.alone(one), one.owner_id, told)
+    return portions
 
 
 def _owner_portions(amount: int, terms: Terms, owner: UUID, refs: Refs) -> list[Portion]:
@@ -195,9 +250,12 @@ def divide_credits(amount: int, credits: Sequence[Credit], terms: Terms) -> list
 
 
 def to_json(terms: Terms) -> dict[str, Any]:
-    """JSON of the terms in one form whatever the order in them; weights are decimal strings."""
+    """JSON of the terms in one form whatever the order in them; weights are decimal strings.
+
+    Only those of several models name `parents`.
+    """
     parts: dict[str, int] = {part.kind: part.basis_points for part in terms.split.parts}
-    return {
+    told: dict[str, Any] = {
         "split": {"version": terms.version, "parts": dict(sorted(parts.items()))},
         "model_owner": str(terms.model_owner) if terms.model_owner else None,
         "model_stakers_bps": terms.model_stakers_bps,
@@ -208,6 +266,18 @@ def to_json(terms: Terms) -> dict[str, Any]:
             if passing.royalties
         },
     }
+    if terms.parents:
+        told["parents"] = [
+            {
+                "model": str(one.model_id),
+                "share_ppb": one.share_ppb,
+                "owner": str(one.owner_id),
+                "stakers_bps": one.stakers_bps,
+                "royalties": passing_to_json(one.royalties),
+            }
+            for one in sorted(terms.parents, key=lambda one: one.model_id)
+        ]
+    return told
 
 
 def from_json(value: Mapping[str, Any]) -> Terms:
@@ -222,6 +292,16 @@ def from_json(value: Mapping[str, Any]) -> Terms:
         datanets=tuple(
             (UUID(datanet), passing_from_json(passing))
             for datanet, passing in value["datanets"].items()
+        ),
+        parents=tuple(
+            Parent(
+                UUID(one["model"]),
+                one["share_ppb"],
+                UUID(one["owner"]),
+                one["stakers_bps"],
+                passing_from_json(one["royalties"]),
+            )
+            for one in value.get("parents", ())
         ),
     )
 

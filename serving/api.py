@@ -83,6 +83,20 @@ class Refused(APIException):
         self.status_code = refusal.status
 
 
+class MergedAdapterSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="Of its deployment.")
+    model = serializers.UUIDField()
+    weight_ppm = serializers.IntegerField(help_text="Millionths.")
+    share_ppb = serializers.IntegerField(help_text="Parts of 10^9 of what models earn.")
+
+
+class MergeSerializer(serializers.Serializer[Any]):
+    method = serializers.CharField()
+    density_ppm = serializers.IntegerField()
+    seed = serializers.CharField()
+    parents = MergedAdapterSerializer(many=True)
+
+
 class CompletionSerializer(serializers.ModelSerializer[Completion]):
     deployment = serializers.SlugRelatedField[Any](slug_field="name", read_only=True)
     messages = serializers.SerializerMethodField()
@@ -90,6 +104,9 @@ class CompletionSerializer(serializers.ModelSerializer[Completion]):
         read_only=True, allow_null=True, help_text="Wei of the fee that were given back, or null."
     )
     retrieved = serializers.SerializerMethodField()
+    merge = MergeSerializer(
+        read_only=True, allow_null=True, help_text="Adapters that answered as one, or null."
+    )
 
     class Meta:
         model = Completion
@@ -105,6 +122,7 @@ class CompletionSerializer(serializers.ModelSerializer[Completion]):
             "prompt_tokens",
             "completion_tokens",
             "retrieved",
+            "merge",
             "input_price",
             "output_price",
             "highest_fee",

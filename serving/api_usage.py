@@ -17,10 +17,30 @@ from accounts.fields import WeiSerializerField
 from ledger.selectors import refunded_of
 from serving import selectors, usage
 from serving.api import Refused
+from serving.engine.merges import HIGHEST_WEIGHT, MergeKind
 from serving.errors import Refusal
+from serving.merges import resolve
 from serving.models import Completion
 from serving.openai_api import bodies
 from serving.services.completions import quote, refusal_of
+
+
+class BlendedAdapterBody(serializers.Serializer[Any]):
+    """One of the adapters that answer as one, on the base that the request's model is."""
+
+    model = serializers.CharField(help_text="Name of a live deployment of an adapter.")
+    weight = serializers.FloatField(
+        min_value=-HIGHEST_WEIGHT, max_value=HIGHEST_WEIGHT, help_text="Not 0; six decimals count."
+    )
+
+
+class BlendBody(serializers.Serializer[Any]):
+    """How adapters are merged: `density` is the part of their numbers that is kept, `seed` draws
+    which, where the method drops some at random."""
+
+    method = serializers.ChoiceField([one.value for one in MergeKind], required=False)
+    density = serializers.FloatField(required=False, help_text="Above 0, at most 1.")
+    seed = serializers.IntegerField(required=False, min_value=0)
 
 
 class QuoteBody(serializers.Serializer[Any]):
@@ -30,6 +50,12 @@ class QuoteBody(serializers.Serializer[Any]):
     messages = serializers.ListField(child=serializers.DictField(), required=False)
     prompt = serializers.CharField(required=False)
     max_tokens = serializers.IntegerField(required=False, min_value=1)
+    adapters = BlendedAdapterBody(
+        many=True,
+        required=False,
+        help_text="Adapters to merge; `model` is then their base.",
+    )
+    merge = BlendBody(required=False)
 
 
 class QuoteSerializer(serializers.Serializer[Any]):
@@ -59,20 +85,25 @@ class QuoteView(APIView):
                 bodies.read(raw, bodies.TextBody) if is_text else bodies.read(raw, bodies.ChatBody)
             )
             deployment = selectors.usable_deployment(name=body.model, user=user)
+            wish, at = body.merge_wish(), timezone.now()
+            merge = None
+            if wish is not None:
+                merge = resolve(wish=wish, deployment=deployment, user=user, at=at)
             offer = quote(
                 deployment=deployment,
                 question=body.question(),
                 max_tokens=body.checked_sampling().max_tokens,
+                merge=merge,
             )
         except Refusal as refusal:
             raise Refused(refusal) from refusal
-        refused = refusal_of(payer=user, offer=offer, at=timezone.now())
+        refused = refusal_of(payer=user, offer=offer, at=at)
         told = {
             "model": deployment.name,
             "prompt_tokens": len(offer.prompt.ids),
             "max_tokens": offer.max_tokens,
-            "input_price": deployment.input_price,
-            "output_price": deployment.output_price,
+            "input_price": (merge or deployment).input_price,
+            "output_price": (merge or deployment).output_price,
             "highest_fee": offer.highest_fee,
             "affordable": refused is None,
             "code": refused.code if refused else "",

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -27,6 +28,7 @@ from serving.answering import answer_of, off_loop
 from serving.errors import InvalidRequest, Refusal
 from serving.forms import price_text
 from serving.limits import DEFAULT_MAX_TOKENS
+from serving.merges import Merged, resolve
 from serving.models import Completion, CompletionState, Deployment
 from serving.openai_api import bodies, shapes
 from serving.services.completions import quote as quote_service
@@ -47,6 +49,8 @@ def page(request: HttpRequest) -> HttpResponse:
         chosen = (tuned or found)[-1]
     user = request.user if isinstance(request.user, User) else None
     context = {
+        "can_blend": bool(tuned),
+        "address": f"{settings.SITE_URL}/v1",
         "deployments": [_option(one, found) for one in found],
         "chosen": chosen.name if chosen else "",
         "wanted_but_missing": wanted if wanted and (not chosen or chosen.name != wanted) else "",
@@ -88,7 +92,10 @@ async def quote(request: HttpRequest, user: User) -> HttpResponse:
         deployment = selectors.usable_deployment(name=body.model, user=user)
         sampling = body.checked_sampling()
         offer = quote_service(
-            deployment=deployment, question=body.question(), max_tokens=sampling.max_tokens
+            deployment=deployment,
+            question=body.question(),
+            max_tokens=sampling.max_tokens,
+            merge=_merge(body, deployment, user),
         )
         refused = refusal_of(payer=user, offer=offer, at=timezone.now())
         return {
@@ -111,8 +118,10 @@ async def ask(request: HttpRequest, user: User) -> StreamingHttpResponse:
     body = _body(request)
 
     def start() -> Completion:
+        deployment = selectors.usable_deployment(name=body.model, user=user)
         return start_completion(
-            deployment=selectors.usable_deployment(name=body.model, user=user),
+            deployment=deployment,
+            merge=_merge(body, deployment, user),
             question=body.question(),
             sampling=body.checked_sampling(),
             payer=user,
@@ -136,6 +145,13 @@ async def ask(request: HttpRequest, user: User) -> StreamingHttpResponse:
     response["X-Accel-Buffering"] = "no"
     response["X-Completion-Id"] = str(completion.pk)
     return response
+
+
+def _merge(body: bodies.ChatBody, deployment: Deployment, user: User) -> Merged | None:
+    wish = body.merge_wish()
+    if wish is None:
+        return None
+    return resolve(wish=wish, deployment=deployment, user=user, at=timezone.now())
 
 
 def _ended(completion: Completion) -> dict[str, Any]:

@@ -50,13 +50,19 @@ class Reporter:
 
     def report(self) -> None:
         at = timezone.now()
-        for base, engine in self._engines().items():
+        engines = self._engines()
+        for base, engine in engines.items():
             self._keep_pins(base, engine)
             EngineReport.objects.update_or_create(
                 worker=self._worker,
                 base=base,
                 defaults={"at": at, "snapshot": self.snapshot(engine)},
             )
+        # Whoever asks makes up merges, so the names of what is gone would grow without end.
+        held = {one.name for engine in engines.values() for one in engine.adapters()}
+        for name in [*self.names]:
+            if name not in held:
+                self.names.pop(name, None)
         EngineReport.objects.filter(at__lt=at - KEPT).delete()
 
     def snapshot(self, engine: Engine) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from datanets.lineage import passings
 from governance.selectors import Parameters
-from ledger.fees import Terms
+from ledger.fees import Parent, Terms
 from modelfactory.lineage import lineage_datanets, passing_of
 from modelfactory.models import Model
 
@@ -20,4 +22,23 @@ def terms_for(model: Model | None, parameters: Parameters) -> Terms:
         model_stakers_bps=model.stakers_bps,
         royalties=passing_of(model.pk, parameters),
         datanets=tuple(passings(datanets, parameters).items()),
+    )
+
+
+def terms_for_merge(parents: Sequence[tuple[Model, int]], parameters: Parameters) -> Terms:
+    """The same for models that answer as one, each with its share in parts of 10**9."""
+    datanets = {one for model, _ in parents for one in lineage_datanets(model.run_id)}
+    return Terms(
+        split=parameters.split,
+        datanets=tuple(passings(datanets, parameters).items()),
+        parents=tuple(
+            Parent(
+                model_id=model.pk,
+                share_ppb=share,
+                owner_id=model.owner_id,
+                stakers_bps=model.stakers_bps,
+                royalties=passing_of(model.pk, parameters),
+            )
+            for model, share in parents
+        ),
     )

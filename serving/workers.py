@@ -24,7 +24,7 @@ from accounts.ids import uuid7
 from modelfactory.models import BaseModel, Model
 from modelfactory.training.devices import choose_device
 from modelfactory.workers import materialise_adapter
-from serving import carrying, logprobs, pinning, streams
+from serving import carrying, logprobs, merges, pinning, streams
 from serving.engine.engine import Engine
 from serving.engine.names import adapter_name
 from serving.engine.types import EngineError, Finish, Request
@@ -131,13 +131,36 @@ def keep_pins(base_id: UUID) -> None:
 
 
 def ensure_adapter(engine: Engine, model: Model | None) -> str | None:
-    """Have the model's adapter in the engine; returns its name there, None for the base."""
+    """Have the model's adapter in the engine; returns its name there, None for the base.
+
+    Raises EngineError, also where the adapter's files are gone.
+    """
     if model is None:
         return None
     name = adapter_name(model.adapter_sha256, model.adapter_config)
     with tempfile.TemporaryDirectory(prefix="adapter-") as folder:
-        engine.ensure_adapter(name, lambda: materialise_adapter(model.pk, Path(folder)))
+        try:
+            engine.ensure_adapter(name, lambda: materialise_adapter(model.pk, Path(folder)))
+        except OSError as error:
+            logger.exception("the adapter of %s cannot be read", model.slug)
+            raise EngineError(
+                f"The files of the adapter {model.name} cannot be read on the server. Nothing was "
+                "charged. Ask another model, or tell its owner."
+            ) from error
     return name
+
+
+def ensure_merged(engine: Engine, merge: dict[str, Any]) -> str:
+    """Have a completion's merge in the engine; returns its name there. Raises EngineError."""
+    models = Model.objects.in_bulk([UUID(one["model"]) for one in merge["parents"]])
+    names = {pk: ensure_adapter(engine, model) or "" for pk, model in models.items()}
+    return engine.ensure_merged(merges.of_engine(merge, names))
+
+
+def _adapter_of(completion: Completion, engine: Engine) -> str | None:
+    if completion.merge is None:
+        return ensure_adapter(engine, completion.deployment.model)
+    return ensure_merged(engine, completion.merge)
 
 
 def run_completion(completion_id: UUID) -> None:
@@ -156,7 +179,7 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
     request = Request(
         request_id=str(completion.pk),
         input_ids=tuple(completion.prompt_ids),
-        adapter=ensure_adapter(engine, completion.deployment.model),
+        adapter=_adapter_of(completion, engine),
         max_tokens=completion.sampling["max_tokens"],
         temperature=completion.sampling["temperature"],
         top_p=completion.sampling["top_p"],
@@ -167,7 +190,7 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
         **_more_sampling(completion.sampling),
     )
     if request.adapter is not None:
-        _reporter.names[request.adapter] = completion.deployment.name
+        _reporter.names[request.adapter] = completion.merge_title or completion.deployment.name
     ids: list[int] = []
     pieces: list[str] = []
     told: list[Any] = []

@@ -1,6 +1,12 @@
 from attribution.models.indexes import Index, IndexAudit, PastIndex
 from attribution.models.log import Checkpoint, LogLeaf
-from attribution.models.receipts import Attribution, ContributorShare, Receipt, RecordInfluence
+from attribution.models.receipts import (
+    Attribution,
+    ContributorShare,
+    Receipt,
+    ReceiptParent,
+    RecordInfluence,
+)
 from attribution.models.rescorings import Rescoring
 from attribution.models.spans import Passage, PassageRecord, SpanIndex
 from attribution.models.totals import CreditHorizon, CreditTotal
@@ -18,6 +24,7 @@ __all__ = [
     "PassageRecord",
     "PastIndex",
     "Receipt",
+    "ReceiptParent",
     "RecordInfluence",
     "Rescoring",
     "SpanIndex",

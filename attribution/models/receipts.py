@@ -50,6 +50,8 @@ class Attribution(WorkItem):
     terms = models.JSONField(null=True, blank=True)
     # The records that were put into the prompt, as `attribution.retrievals` reads it.
     retrieval = models.JSONField(null=True, blank=True)
+    # Several models that answered as one, as `attribution.merges` reads it; then `model` is null.
+    merge = models.JSONField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]
@@ -86,7 +88,9 @@ class ReceiptQuerySet(models.QuerySet["Receipt"]):
         return self.annotate(model_is_visible=Exists(visible))
 
     def with_parts(self) -> "ReceiptQuerySet":
-        return self.select_related("model__base_model", "model__owner", "payer")
+        return self.select_related("model__base_model", "model__owner", "payer").prefetch_related(
+            "parents"
+        )
 
     def with_refunds(self) -> "ReceiptQuerySet":
         """With `refunded`: wei of the fee that were given back to the payer; None where none."""
@@ -177,6 +181,54 @@ class Receipt(Entity):
         return LogLeaf.objects.filter(receipt_id=self.pk).values_list("index", flat=True).first()
 
 
+def millionths(count: int) -> str:
+    """`-0.3` of -300,000, with every digit."""
+    return f"{count / 10**6:.6f}".rstrip("0").rstrip(".")
+
+
+class ReceiptParentQuerySet(models.QuerySet["ReceiptParent"]):
+    def seen_by(self, user: Any) -> "ReceiptParentQuerySet":
+        """With `model_is_visible`: whether `user` may know the model's name."""
+        visible = Model.objects.visible_to(user).filter(pk=OuterRef("model_id"))
+        return self.annotate(model_is_visible=Exists(visible))
+
+
+class ReceiptParent(Entity):
+    """One of several models that answered as one: what it was weighed with, in millionths, and
+    what part of 10**9 it was paid for by that."""
+
+    receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="parents")
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="merged_receipts")
+    place = models.PositiveSmallIntegerField()
+    weight_ppm = models.IntegerField()
+    share_ppb = models.BigIntegerField()
+
+    objects = ReceiptParentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["place"]
+        constraints = [
+            models.UniqueConstraint(fields=["receipt", "place"], name="receipt_parent_place_once"),
+            models.UniqueConstraint(fields=["receipt", "model"], name="receipt_parent_model_once"),
+            models.CheckConstraint(
+                condition=~Q(weight_ppm=0) & Q(share_ppb__gte=0) & Q(share_ppb__lte=10**9),
+                name="receipt_parent_has_a_weight",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.model_id}"
+
+    @property
+    def weight(self) -> str:
+        return millionths(self.weight_ppm)
+
+    @property
+    def percent(self) -> float:
+        """For a page; money is never computed from it."""
+        return self.share_ppb / 10**7
+
+
 class RecordInfluence(Entity):
     """One of the records that helped an answer most; `influence` is the sketch's integer score."""
 
@@ -225,6 +277,10 @@ class ContributorShare(Entity):
         related_name="contributor_shares",
     )
     datanet = models.ForeignKey(Datanet, on_delete=models.PROTECT, related_name="shares")
+    # By which of several models that answered as one; null where one model answered.
+    model = models.ForeignKey(
+        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     influence = WeiField()
     share_ppb = models.BigIntegerField()
     # What the share comes to, of which `passed_on` went to the Datanet's ancestors.
@@ -241,7 +297,7 @@ class ContributorShare(Entity):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["receipt", "kind", "contributor", "datanet"],
+                fields=["receipt", "kind", "contributor", "datanet", "model"],
                 nulls_distinct=False,
                 name="share_once_per_receipt",
             ),
@@ -262,6 +318,11 @@ class ContributorShare(Entity):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.share_ppb}"
+
+    @property
+    def answering_model(self) -> Model | None:
+        """The model by which it was earned, alone or beside others."""
+        return self.model or self.receipt.model
 
     @property
     def kept(self) -> int:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from accounts import audit, events, leases, outbox
 from accounts.models import User
@@ -157,8 +158,10 @@ def finish(
         events.emit(
             "attribution.index_ready", {"model_id": str(index.model_id), "root": root}, at=at
         )
+        merged = Q(merge__parents__contains=[{"model": str(index.model_id)}])
         waiting = Attribution.objects.filter(
-            model=index.model_id, state__in=[Attribution.State.QUEUED, Attribution.State.FAILED]
+            Q(model=index.model_id) | merged,
+            state__in=[Attribution.State.QUEUED, Attribution.State.FAILED],
         )
         for attribution in waiting.only("pk").iterator():
             receipts.try_again(attribution_id=attribution.pk, at=at)

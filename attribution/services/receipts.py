@@ -42,12 +42,14 @@ def request_attribution(
     payer_id: UUID | None = None,
     terms: Terms | None = None,
     retrieval: dict[str, Any] | None = None,
+    merge: dict[str, Any] | None = None,
 ) -> Attribution:
     """Ask for a completion's receipt, in the caller's transaction; asked again, nothing changes.
 
     `terms` are those that the fee was divided by; None where there was no hold. `payer_id` is who
     asked; without it, whose hold paid. A free completion has no hold. `retrieval` is what was put
-    into the prompt (`attribution.retrievals`).
+    into the prompt (`attribution.retrievals`). `merge` are several models that answered as one
+    (`attribution.merges`), in place of `model_id`.
     """
     with transaction.atomic():
         attribution, is_new = Attribution.objects.get_or_create(
@@ -67,6 +69,7 @@ def request_attribution(
                 "split": split_as_json(split),
                 "terms": fees.to_json(terms) if terms else None,
                 "retrieval": retrieval,
+                "merge": merge,
                 "lease_expires_at": at + settings.WORK_LEASE,
             },
         )
@@ -113,7 +116,7 @@ def claim_next(*, model_id: UUID | None, owner: str, at: datetime) -> Attributio
     For a worker that has the model's index in memory: the message of what it takes finds the work
     done when it comes.
     """
-    waiting = Attribution.objects.filter(state=State.QUEUED)
+    waiting = Attribution.objects.filter(state=State.QUEUED, merge__isnull=True)
     waiting = waiting.filter(model_id=model_id) if model_id else waiting.filter(model=None)
     for pk in waiting.order_by("id").values_list("pk", flat=True)[:CANDIDATES]:
         taken = claim(attribution_id=pk, owner=owner, at=at)

@@ -82,6 +82,8 @@ def _asked_as(receipt: Receipt, user: User) -> str:
 
 
 def _check(receipt: Receipt) -> None:
+    if "merge" in receipt.public:
+        raise CannotRescoreError("An answer of several models is scored once: each by its index.")
     if receipt.model_id is None:
         raise CannotRescoreError("A base model has no contributors, so there is nothing to score.")
     if receipt.outcome == Receipt.Outcome.NO_ANSWER:

@@ -24,7 +24,7 @@ from accounts.blobs import put_many
 from accounts.copying import copy_rows
 from accounts.ids import uuid7
 from accounts.models import Blob
-from attribution import bodies, crediting, retrievals
+from attribution import bodies, crediting, merges, retrievals
 from attribution.bodies import Evidence, Money
 from attribution.models import (
     Attribution,
@@ -32,6 +32,7 @@ from attribution.models import (
     Passage,
     PassageRecord,
     Receipt,
+    ReceiptParent,
     RecordInfluence,
 )
 from attribution.services.log import append_hashes
@@ -95,15 +96,23 @@ class _Work:
         self.money = Money(0, None)
         # By the credit's key, once it is settled.
         self.paid: dict[str, Credited] = {}
-        credited = crediting.credit(
-            influences=evidence.influences,
-            counts=evidence.counts,
-            model_id=attribution.model_id,
-            has_answer=evidence.has_answer,
-            is_clear=evidence.confidence is None or evidence.confidence.clear,
-        )
+        credited = _credited(evidence, attribution.model_id)
         retrieval = retrievals.public_part(attribution.retrieval)
         self.credited = crediting.reward(credited, retrieval, attribution.model_id)
+
+
+def _credited(evidence: Evidence, model_id: UUID | None) -> crediting.Crediting:
+    if evidence.parents:
+        return crediting.combine(
+            [(one.share_ppb, _credited(one.evidence, one.model.pk)) for one in evidence.parents]
+        )
+    return crediting.credit(
+        influences=evidence.influences,
+        counts=evidence.counts,
+        model_id=model_id,
+        has_answer=evidence.has_answer,
+        is_clear=evidence.confidence is None or evidence.confidence.clear,
+    )
 
 
 def _store_sketches(scored: Sequence[Scored]) -> dict[UUID, Blob]:
@@ -186,6 +195,7 @@ def _unsaved(work: _Work, receipt_id: UUID, at: datetime) -> tuple[Receipt, byte
     """The receipt and the canonical form of its public part."""
     attribution = work.attribution
     private = bodies.private_part(attribution, work.evidence)
+    private = merges.with_parents(private, work.evidence)
     public = bodies.public_part(
         receipt_id=receipt_id,
         attribution=attribution,
@@ -196,6 +206,7 @@ def _unsaved(work: _Work, receipt_id: UUID, at: datetime) -> tuple[Receipt, byte
         private=private,
         at=at,
     )
+    public = merges.public_part(public, attribution.merge, work.evidence, work.credited)
     canonical_form = canonical.dumps(public)
     receipt = Receipt(
         id=receipt_id,
@@ -219,6 +230,20 @@ def _unsaved(work: _Work, receipt_id: UUID, at: datetime) -> tuple[Receipt, byte
 def _add_rows(works: Sequence[_Work], receipts: Sequence[Receipt]) -> None:
     pairs = list(zip(works, receipts, strict=True))
     now = timezone.now()
+    ReceiptParent.objects.bulk_create(
+        ReceiptParent(
+            receipt_id=receipt.pk,
+            model=one.model,
+            place=place,
+            weight_ppm=stated["weight_ppm"],
+            share_ppb=one.share_ppb,
+        )
+        for work, receipt in pairs
+        if work.attribution.merge
+        for place, (one, stated) in enumerate(
+            zip(work.evidence.parents, work.attribution.merge["parents"], strict=True)
+        )
+    )
     copy_rows(
         RecordInfluence,
         ("id", "created_at", "receipt", "record", "contributor", "rank", "influence"),
@@ -263,14 +288,14 @@ def _add_passages(pairs: Sequence[tuple[_Work, Receipt]]) -> None:
 
 
 SHARE = (
-    "id", "created_at", "receipt", "kind", "contributor", "datanet", "influence", "share_ppb",
-    "amount", "passed_on",
+    "id", "created_at", "receipt", "kind", "contributor", "datanet", "model", "influence",
+    "share_ppb", "amount", "passed_on",
 )  # fmt: skip
 
 
 def _shares(work: _Work, receipt: Receipt) -> Iterator[tuple[Any, ...]]:
     """The values of SHARE from the third on."""
-    influences = crediting.influence_by_credit(work.evidence.influences, work.credited)
+    influences = _influences(work)
     for key, paid in work.paid.items():
         one = paid.credit
         yield (
@@ -278,11 +303,23 @@ def _shares(work: _Work, receipt: Receipt) -> Iterator[tuple[Any, ...]]:
             one.kind.upper(),
             one.owner_id if one.kind == "contributor" else None,
             one.datanet_id or one.owner_id,
+            one.model_id if work.evidence.parents else None,
             influences[key],
             one.share_ppb,
             paid.amount,
             paid.amount - paid.kept,
         )
+
+
+def _influences(work: _Work) -> dict[str, int]:
+    """The influence that earned each credit; of several models, each by its own."""
+    found = {one.key: 0 for one in work.credited.credits}
+    if not work.evidence.parents:
+        return crediting.influence_by_credit(work.evidence.influences, work.credited)
+    for one, alone in zip(work.evidence.parents, work.credited.parents, strict=True):
+        mine = crediting.influence_by_credit(one.evidence.influences, alone)
+        found |= {key: value for key, value in mine.items() if key in found}
+    return found
 
 
 def _let_go(works: Sequence[_Work]) -> None:

@@ -7,7 +7,7 @@ remainder: floors first, then one by one to whom the floor took most from, ties 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 PARTS = 10**9
@@ -48,8 +48,43 @@ def compute_shares(scores: Mapping[str, int]) -> dict[str, int]:
     return {name: part for name, part in apportion(PARTS, positive).items() if part}
 
 
+def readings(receipt: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What has influences and shares: the receipt, or each of the models that answered as one."""
+    merge = receipt.get("merge")
+    return [receipt] if merge is None else merge["parents"]
+
+
+def check_merge(receipt: Mapping[str, Any]) -> str | None:
+    """That each of several models is paid for by the size of its weight, as the terms say too."""
+    merge, terms = receipt.get("merge"), receipt.get("terms") or {}
+    if merge is None:
+        if terms.get("parents"):
+            raise MoneyError("the terms are of several models, and the receipt names none")
+        return None
+    stated = {one["model"]["id"]: integer(one["share_ppb"]) for one in merge["parents"]}
+    weights = {one["model"]["id"]: abs(integer(one["weight_ppm"])) for one in merge["parents"]}
+    if receipt.get("model") is not None or len(stated) != len(merge["parents"]):
+        raise MoneyError("the receipt names a model twice")
+    if stated != apportion(PARTS, weights):
+        raise MoneyError("the models' shares do not follow from their weights")
+    if terms:
+        parents = terms.get("parents") or []
+        agreed = {one["model"]: integer(one["share_ppb"]) for one in parents}
+        if agreed != stated or len(agreed) != len(parents):
+            raise MoneyError("the terms name other models or shares than the receipt")
+    return f"{len(stated)} models share by their weights"
+
+
 def check_shares(receipt: Mapping[str, Any]) -> str | None:
     """That the shares follow from the scores, to the last part of 10**9."""
+    return _joined(_check_shares(one) for one in readings(receipt))
+
+
+def _joined(found: Iterable[str | None]) -> str | None:
+    return "; ".join([one for one in found if one is not None]) or None
+
+
+def _check_shares(receipt: Mapping[str, Any]) -> str | None:
     if "shares" not in receipt or "influence" not in receipt:
         return None
     groups = {name: integer(value) for name, value in receipt["influence"]["groups"].items()}
@@ -64,6 +99,10 @@ def check_shares(receipt: Mapping[str, Any]) -> str | None:
 
 def check_confidence(receipt: Mapping[str, Any]) -> str | None:
     """That influence is called clear just where a group is above the threshold, and paid then."""
+    return _joined(_check_confidence(one) for one in readings(receipt))
+
+
+def _check_confidence(receipt: Mapping[str, Any]) -> str | None:
     stated = receipt.get("confidence")
     if not stated:
         return None
@@ -110,6 +149,7 @@ def check_owner_parts(receipt: Mapping[str, Any]) -> str | None:
     stated: dict[str, int] = {}
     for one in receipt["owner_parts"]:
         key = one["model"] if one["kind"] == "royalty" else one["kind"]
+        key = f"{one['parent']}:{key}" if "parent" in one else key
         if key in stated:
             raise MoneyError(f"{key} is paid twice")
         stated[key] = integer(one["amount"])
@@ -124,7 +164,8 @@ def _check_terms(receipt: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
     if terms["split"] != receipt["split"]:
         raise MoneyError("the terms hold another split than the receipt")
     model = (receipt.get("model") or {}).get("id")
-    for payer, passing in [(model, terms["royalties"]), *terms["datanets"].items()]:
+    several = [(one["model"], one["royalties"]) for one in terms.get("parents") or []]
+    for payer, passing in [(model, terms["royalties"]), *several, *terms["datanets"].items()]:
         weights = _passing(passing)
         if payer in weights:
             raise MoneyError(f"{payer} passes a royalty on to itself")
@@ -144,10 +185,27 @@ def _passing(passing: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _owner_parts(receipt: Mapping[str, Any], terms: Mapping[str, Any]) -> dict[str, int]:
-    if terms["model_owner"] is None:
-        return {}
     split = {kind: integer(part) for kind, part in receipt["split"]["parts"].items()}
     amount = apportion(integer(receipt["price"]["fee"]), split).get("model_owner", 0)
+    parents = {one["model"]: one for one in terms.get("parents") or []}
+    shares = {model: integer(one["share_ppb"]) for model, one in parents.items()}
+    found = {} if terms["model_owner"] is None else _divided(amount, terms)
+    for model, part in apportion(amount, shares).items():
+        divided = _divided(part, _alone(parents[model]))
+        found |= {f"{model}:{key}": value for key, value in divided.items()}
+    return found
+
+
+def _alone(parent: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The terms of one of several models, as if it had answered alone."""
+    return {
+        "model_owner": parent["owner"],
+        "model_stakers_bps": parent["stakers_bps"],
+        "royalties": parent["royalties"],
+    }
+
+
+def _divided(amount: int, terms: Mapping[str, Any]) -> dict[str, int]:
     passing = _passing(terms["royalties"])
     kept, points = passing.pop(KEPT), integer(terms["model_stakers_bps"])
     weights = {key: weight * BASIS_POINTS for key, weight in passing.items()}
@@ -157,10 +215,12 @@ def _owner_parts(receipt: Mapping[str, Any], terms: Mapping[str, Any]) -> dict[s
 
 def _check_names(receipt: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
     """That each part is paid to whom the terms name."""
-    owners = {one["source"]: one["owner"] for one in terms["royalties"]["royalties"]}
-    model = (receipt.get("model") or {}).get("id")
-    named = {OWNER: (terms["model_owner"], model), STAKERS: (None, model)}
+    parents = {one["model"]: _alone(one) for one in terms.get("parents") or []}
     for one in receipt["owner_parts"]:
+        model = one["parent"] if parents else (receipt.get("model") or {}).get("id")
+        its = parents[model] if parents else terms
+        owners = {line["source"]: line["owner"] for line in its["royalties"]["royalties"]}
+        named = {OWNER: (its["model_owner"], model), STAKERS: (None, model)}
         expected = named.get(one["kind"], (owners.get(one["model"]), one["model"]))
         if (one["owner"], one["model"]) != expected:
             raise MoneyError(f"{one['kind']} is paid to somebody whom the terms do not name")
@@ -189,7 +249,8 @@ def check_credits(receipt: Mapping[str, Any]) -> str | None:
     stated: dict[str, int] = {}
     amounts: dict[str, int] = {}
     for credit in receipt["credits"]:
-        key = _key(credit["kind"], credit["owner"], credit["datanet"], model)
+        named = credit["model"] if "merge" in receipt else model
+        key = _key(credit["kind"], credit["owner"], credit["datanet"], named)
         if key in stated:
             raise MoneyError(f"{key} is credited twice")
         stated[key] = integer(credit["share_ppb"])
@@ -206,6 +267,8 @@ def check_credits(receipt: Mapping[str, Any]) -> str | None:
 
 def _expected_credits(receipt: Mapping[str, Any], model: str | None) -> dict[str, int]:
     """Parts of 10**9 by credit: those of influence, and the reward of what was retrieved."""
+    if "merge" in receipt:
+        return _merged_credits(receipt)
     credits = _influence_credits(receipt, model)
     retrieval = receipt.get("retrieval")
     if model is None or not retrieval or not integer(retrieval["reward_ppb"]):
@@ -222,6 +285,15 @@ def _expected_credits(receipt: Mapping[str, Any], model: str | None) -> dict[str
     for name, share in apportion(PARTS, counts).items():
         contributor, datanet, _ = name.split("|")
         weights[_key("contributor", contributor, datanet, model)] += share * part
+    return {key: share for key, share in apportion(PARTS, weights).items() if share}
+
+
+def _merged_credits(receipt: Mapping[str, Any]) -> dict[str, int]:
+    """What each of several models would credit alone, by its share."""
+    weights: dict[str, int] = defaultdict(int)
+    for one in readings(receipt):
+        for key, share in _influence_credits(one, one["model"]["id"]).items():
+            weights[key] += share * integer(one["share_ppb"])
     return {key: share for key, share in apportion(PARTS, weights).items() if share}
 
 

@@ -47,37 +47,59 @@ def recompute(
     """
     if not report.run("private part", lambda: check_private(receipt, private)) or folder is None:
         return
-    index = Files(folder)
-    answer = Answer(private)
+    if "merge" not in receipt:
+        _check_scores(report, receipt, private["private"], Files(folder), Answer(private))
+        return
+    # Each of several models that answered as one by its own index, whose files lie side by side.
+    kept = private["private"]["parents"]
+    for place, (stated, mine) in enumerate(zip(receipt["merge"]["parents"], kept, strict=True), 1):
+        if stated["index_root"] and mine["sketch"]:
+            files = Files(folder, stated["index_root"])
+            _check_scores(report, stated, mine, files, Answer(private, mine["sketch"]), f" {place}")
+
+
+def _check_scores(
+    report: Report,
+    stated: Mapping[str, Any],
+    private: Mapping[str, Any],
+    index: Files,
+    answer: Answer,
+    which: str = "",
+) -> None:
+    """`stated` is the receipt, or what it says of one of its models, the one called `which`."""
     checks: list[tuple[str, Callable[[], str | None]]] = [
-        ("index", lambda: check_index(receipt, index)),
-        ("influences", lambda: check_influences(receipt, index, answer)),
-        ("records", lambda: check_records(private["private"], index, answer)),
-        ("certainty", lambda: check_certainty(receipt, index, answer)),
+        ("index", lambda: check_index(stated, index)),
+        ("influences", lambda: check_influences(stated, index, answer)),
+        ("records", lambda: check_records(private, index, answer)),
+        ("certainty", lambda: check_certainty(stated, index, answer)),
     ]
     for name, check in checks:
-        report.run(name, check)
+        report.run(f"{name}{which}", check)
 
 
 class Answer:
-    """The answer's quantised sketch."""
+    """The answer's quantised sketch, or the part of it that one of several models made."""
 
-    def __init__(self, private: Mapping[str, Any]) -> None:
+    def __init__(self, private: Mapping[str, Any], part: Mapping[str, Any] | None = None) -> None:
         data = b64decode(private["sketch_base64"], validate=True)
-        code = "b" if private["private"]["sketch"]["bits"] == 8 else "h"
+        if part is not None:
+            data = data[part["from"] : part["from"] + part["bytes"]]
+        code = "b" if (part or private["private"]["sketch"])["bits"] == 8 else "h"
         self.codes: Sequence[int] = arrays.whole(code, data)
 
 
 @dataclass(frozen=True)
 class Files:
-    """An index's files under their own names, or as the house's downloads are named."""
+    """An index's files under their own names, or as the house's downloads are named: with the
+    beginning of the root, `root` being the one that is meant where several lie in the folder."""
 
     folder: Path
+    root: str = ""
 
     def read(self, name: str) -> bytes:
-        path = self.folder / name
+        path = self.folder / self.root / name
         if not path.is_file():
-            found = sorted(self.folder.glob(f"*-{name}"))
+            found = sorted(self.folder.glob(f"{self.root[:12]}*-{name}"))
             if len(found) != 1:
                 raise BundleError(f"{name} is not in the folder")
             path = found[0]

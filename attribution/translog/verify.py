@@ -28,6 +28,7 @@ from attribution.translog.money import (
     check_confidence,
     check_credits,
     check_fee,
+    check_merge,
     check_owner_parts,
     check_shares,
     integer,
@@ -105,6 +106,7 @@ def verify(
         report.run("first receipt", lambda: check_named(bundle))
         report.run("difference", lambda: check_rescored(bundle))
     report.run("scores", lambda: check_scores(receipt))
+    report.run("merge", lambda: check_merge(receipt))
     report.run("shares", lambda: check_shares(receipt))
     report.run("confidence", lambda: check_confidence(receipt))
     report.run("credits", lambda: check_credits(receipt))

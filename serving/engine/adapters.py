@@ -23,12 +23,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from serving.engine.names import adapter_name as adapter_name
-from serving.engine.types import AdapterRejected
+from serving.engine.types import MAX_RANK, AdapterRejected
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_LIMIT = 1 << 20  # bytes
-MAX_RANK = 256
 DTYPES = ("F32", "F16", "BF16")
 KEY = re.compile(
     r"base_model\.model\.(?P<module>[\w.]+)\."

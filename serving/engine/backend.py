@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 if TYPE_CHECKING:
-    from serving.engine.merging import Merge
+    from serving.engine.merges import Merge
 
 Ints = npt.NDArray[np.int32]
 

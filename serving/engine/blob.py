@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import torch
 from torch.nn import functional
 
-from serving.engine.adapters import MAX_RANK, Adapter, LoraWeights
+from serving.engine.adapters import Adapter, LoraWeights
 from serving.engine.native.layout import MODULES, PANEL, padded
-from serving.engine.types import AdapterRejected
+from serving.engine.types import MAX_RANK, AdapterRejected
 
 MAGIC = b"OLLORA01"
 HEADER = struct.Struct("<8siiq40x")

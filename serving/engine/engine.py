@@ -24,7 +24,7 @@ from serving.engine.backend import Resident
 from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose
 from serving.engine.constraint import Constraints
-from serving.engine.merging import Merge
+from serving.engine.merges import Merge
 from serving.engine.quality import evaluation_of
 from serving.engine.row import Row, TokenStream
 from serving.engine.scheduler import Scheduler

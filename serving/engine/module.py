@@ -19,7 +19,8 @@ from serving.engine.adapters import Adapter, Linear, read_adapter
 from serving.engine.backend import Batch, Resident, Residents
 from serving.engine.cache import PagedCache
 from serving.engine.lora import RowAdapters
-from serving.engine.merging import Merge, merged
+from serving.engine.merges import Merge
+from serving.engine.merging import merged
 from serving.engine.types import UnknownAdapter
 
 PAGE = 16

@@ -7,7 +7,8 @@ while nobody uses it.
 
 Two tiers: `warm` blobs are mapped and paged in, up to a budget in bytes, the longest unused ones go
 first and pinned ones never; all others wait on disk. Dropping a blob never hurts a row that reads
-it: its pages come back from the file.
+it: its pages come back from the file. A pack that is deleted meanwhile stays readable to who has it
+mapped; to others its blobs are as if they had never been added, and can be added again.
 """
 
 from __future__ import annotations
@@ -123,11 +124,8 @@ class AdapterStore:
                 self._warm.move_to_end(name)
                 found.hits += 1
                 return found
-            place = self._place(name)
-            if place is None:
-                raise KeyError(name)
-            pack, offset, size = place
-            address, size = self._mapped(pack, offset, size)
+            pack, offset, size = self._located(name)
+            address = self._addresses[pack] + offset
             view = memoryview(self._maps[pack])[offset : offset + size]
         started = time.perf_counter()
         self._ask_for(pack, offset, size)
@@ -153,11 +151,7 @@ class AdapterStore:
     def view(self, name: str) -> memoryview:
         """The blob's bytes, for checks. Raises KeyError."""
         with self._lock:
-            place = self._place(name)
-            if place is None:
-                raise KeyError(name)
-            pack, offset, size = place
-            self._mapped(pack, offset, size)
+            pack, offset, size = self._located(name)
             return memoryview(self._maps[pack])[offset : offset + size]
 
     def tiers(self) -> Tiers:
@@ -212,6 +206,10 @@ class AdapterStore:
         with self._index.open("rb") as index:
             index.seek(self._read - RECORD.size)
             _, pack, _, offset, length = RECORD.unpack(index.read(RECORD.size))
+        file = self._pack(pack)
+        if not file.is_file() or file.stat().st_size < PACK_BYTES:
+            # Lost: others may have it mapped still, so its number is not given again.
+            return pack + 1, 0
         return pack, -(-(offset + length) // PAGE) * PAGE
 
     def _write(self, pack: int, offset: int, blob: bytes) -> None:
@@ -225,13 +223,27 @@ class AdapterStore:
         finally:
             os.close(descriptor)
 
-    def _mapped(self, pack: int, offset: int, size: int) -> tuple[int, int]:
+    def _located(self, name: str) -> tuple[int, int, int]:
+        """Pack, offset and size of a blob whose pack is mapped. Raises KeyError."""
+        while (place := self._place(name)) is not None:
+            if self._map(place[0]):
+                return place
+            # What a lost pack held is forgotten; another process may have added it again.
+            for other in [key for key, rest in self._places.items() if _pack_of(rest) == place[0]]:
+                del self._places[other]
+        raise KeyError(name)
+
+    def _map(self, pack: int) -> bool:
+        """False where the file is gone, or too short."""
         if pack not in self._maps:
-            with self._pack(pack).open("rb") as file:
-                found = mmap.mmap(file.fileno(), PACK_BYTES, access=mmap.ACCESS_READ)
+            try:
+                with self._pack(pack).open("rb") as file:
+                    found = mmap.mmap(file.fileno(), PACK_BYTES, access=mmap.ACCESS_READ)
+            except (FileNotFoundError, ValueError):
+                return False
             self._maps[pack] = found
             self._addresses[pack] = int(np.frombuffer(found, np.uint8).ctypes.data)
-        return self._addresses[pack] + offset, size
+        return True
 
     def _ask_for(self, pack: int, offset: int, size: int) -> None:
         """One read of the disk for all pages rather than one for each few of them."""
@@ -249,7 +261,8 @@ class AdapterStore:
             self._warm_bytes -= one.size
             self._evicted += 1
             place = self._place(name)
-            if place is not None:
+            # Another process may have added it again, to a pack that is not mapped here.
+            if place is not None and place[0] in self._maps:
                 pack, offset, size = place
                 length = -(-size // PAGE) * PAGE
                 with contextlib.suppress(OSError, AttributeError):
@@ -265,6 +278,11 @@ class AdapterStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._refresh()
             yield
+
+
+def _pack_of(rest: bytes) -> int:
+    pack: int = struct.unpack("<IQQ", rest)[0]
+    return pack
 
 
 def _touch(address: int, size: int) -> None:

@@ -15,6 +15,7 @@ class Finish(StrEnum):
     CANCELLED = "cancelled"
 
 
+MAX_RANK = 256  # of an adapter
 MAX_LOGPROBS = 20  # alternatives told for each token
 
 

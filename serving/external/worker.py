@@ -117,6 +117,9 @@ def answer(completion: Completion, watched: Watched, writer: streams.Writer) -> 
     EngineError where none answers, where the request itself is refused, and where an answer breaks
     off.
     """
+    if completion.merge is not None:
+        # Servers were registered for the base after it was asked.
+        raise EngineError("The servers of this base merge no adapters. You were not charged.")
     call = Call()
     watched.engine = call
     for replica in _candidates(completion.deployment):

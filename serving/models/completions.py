@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from accounts.fields import WeiField
 from accounts.models import ApiKey, User, WorkItem
+from attribution.models.receipts import millionths
 from serving.models.deployments import Deployment
 from serving.models.replicas import Replica
 
@@ -93,6 +94,8 @@ class Completion(WorkItem):
     # `attribution.retrievals` reads it. None until a worker has looked.
     retrieval_tokens = models.PositiveIntegerField(default=0)
     retrieval = models.JSONField(null=True, blank=True)
+    # Adapters that answer as one on the base that is the deployment (`serving.merges`).
+    merge = models.JSONField(null=True, blank=True)
     finish_reason = models.CharField(max_length=20, blank=True, default="")
     prompt_tokens = models.PositiveIntegerField()
     cached_tokens = models.PositiveIntegerField(default=0)
@@ -145,6 +148,14 @@ class Completion(WorkItem):
 
     def get_absolute_url(self) -> str:
         return reverse("serving:completion", args=[self.pk])
+
+    @property
+    def merge_title(self) -> str:
+        """`0.7 × house-tone + 0.3 × house-law`; "" where one model answers."""
+        return " + ".join(
+            f"{millionths(one['weight_ppm'])} × {one['name']}"
+            for one in (self.merge or {}).get("parents", ())
+        )
 
     @property
     def chip(self) -> str:

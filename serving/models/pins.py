@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 
 from accounts.fields import WeiField
-from accounts.models import Entity
+from accounts.models import Entity, User
 from serving.models.deployments import Deployment
 
 
@@ -34,6 +35,12 @@ class PinState(models.TextChoices):
 
 
 class PinQuerySet(models.QuerySet["Pin"]):
+    def visible_to(self, user: User | AnonymousUser) -> PinQuerySet:
+        """Whoever paid sees it, and staff all."""
+        if not user.is_authenticated:
+            return self.none()
+        return self if user.is_staff else self.filter(payer=user)
+
     def current(self) -> PinQuerySet:
         return self.filter(state__in=[PinState.REQUESTED, PinState.ACTIVE])
 

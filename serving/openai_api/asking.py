@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from accounts import rate_limits
 from accounts.models import ApiKey
-from serving import selectors
+from serving import merges, selectors
 from serving.errors import InvalidRequest
 from serving.limits import CHOICES
+from serving.merges import MergeWish
 from serving.models import Completion
 from serving.openai_api import bodies
 from serving.questions import Question, Sampling
@@ -34,10 +35,19 @@ def wishes(body: bodies.ChatBody | bodies.TextBody) -> list[Wish]:
     return [Wish(question, number) for question in questions for number in range(choices)]
 
 
-def start(key: ApiKey, name: str, wished: list[Wish], sampling: Sampling) -> list[Completion]:
+def start(
+    key: ApiKey,
+    name: str,
+    wished: list[Wish],
+    sampling: Sampling,
+    merge_wish: MergeWish | None = None,
+) -> list[Completion]:
     """Hold and queue all of them in one transaction. Raises a Refusal; then none is asked."""
     at = timezone.now()
     deployment = selectors.usable_deployment(name=name, user=key.user)
+    merge = None
+    if merge_wish is not None:
+        merge = merges.resolve(wish=merge_wish, deployment=deployment, user=key.user, at=at)
     with transaction.atomic():
         started = [
             start_completion(
@@ -48,6 +58,7 @@ def start(key: ApiKey, name: str, wished: list[Wish], sampling: Sampling) -> lis
                 api_key=key,
                 acting_user=key.user,
                 prompt_is_paid=wish.number > 0,
+                merge=merge,
                 at=at,
             )
             for wish in wished

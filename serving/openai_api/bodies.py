@@ -24,7 +24,9 @@ from serving.limits import (
     STOP_STRINGS,
     TOOLS,
 )
+from serving.merges import MergeWish
 from serving.models import CompletionKind
+from serving.openai_api import merging
 from serving.questions import Question, Sampling
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -77,6 +79,13 @@ class Common(msgspec.Struct, kw_only=True):
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    # Ours: adapters that answer as one on the base that `model` names.
+    adapters: list[merging.Adapter] | None = None
+    merge: merging.Settings | None = None
+
+    def merge_wish(self) -> MergeWish | None:
+        """The adapters to merge; None where the model answers alone. Raises InvalidRequest."""
+        return merging.read(self.adapters, self.merge)
 
     @property
     def choices(self) -> int:

@@ -177,6 +177,7 @@ def _several(bills: list[dict[str, Any]]) -> dict[str, Any]:
 def bill(completion: Completion) -> dict[str, Any]:
     """What the answer cost, and the id under which its receipt will be found, in some seconds.
 
+    `adapters`, where several answered as one, are their weights and parts of what models earn.
     `retrieved`, where records were put into the prompt, are their ids: the first is cited as [1].
     """
     told: dict[str, Any] = {
@@ -184,6 +185,15 @@ def bill(completion: Completion) -> dict[str, Any]:
         "receipt_id": str(completion.pk),
         "fee_wei": str(completion.fee),
     }
+    if completion.merge:
+        told["adapters"] = [
+            {
+                "model": one["name"],
+                "weight": one["weight_ppm"] / 10**6,
+                "share_ppb": one["share_ppb"],
+            }
+            for one in completion.merge["parents"]
+        ]
     if completion.retrieval:
         told["retrieved"] = [one["record"] for one in completion.retrieval["records"]]
     return told

@@ -118,8 +118,9 @@ async def _complete(
     request: HttpRequest, key: ApiKey, body: bodies.ChatBody | bodies.TextBody
 ) -> HttpResponseBase:
     wishes, sampling = asking.wishes(body), body.checked_sampling()
+    merge = body.merge_wish()
     async with _starting.turn(_who(request)):
-        completions = await off_loop(asking.start, key, body.model, wishes, sampling)
+        completions = await off_loop(asking.start, key, body.model, wishes, sampling, merge)
     shape = shapes.Shape(completions, body.model)
     if body.stream:
         answer = streaming.Streamed(

@@ -40,12 +40,13 @@ from serving.limits import (
     RETRY_AFTER_SECONDS,
     UNFINISHED_PER_PERSON,
 )
+from serving.merges import Merged
 from serving.models import Completion, CompletionState, Deployment
 from serving.prompts import Prompt, prepare, tokenizer_of
 from serving.questions import Question, Sampling
 from serving.retrieval.prompting import budget_of
 from serving.services.deployments import served_by
-from serving.terms import terms_for
+from serving.terms import terms_for, terms_for_merge
 from serving.warm import warm_queue
 
 CAUSE = "completion"
@@ -78,6 +79,7 @@ def quote(
     question: Question,
     max_tokens: int | None = None,
     prompt_is_paid: bool = False,
+    merge: Merged | None = None,
 ) -> Quote:
     """Count and price a question without asking it.
 
@@ -86,7 +88,8 @@ def quote(
     base = deployment.base_model
     prompt = prepare(question, base)
     room = base.context_length - len(prompt.ids)
-    retrieved = budget_of(deployment, question, room, max_tokens)
+    priced = merge or deployment
+    retrieved = 0 if merge else budget_of(deployment, question, room, max_tokens)
     if max_tokens is None:
         room -= retrieved
         max_tokens = min(DEFAULT_MAX_TOKENS, room)
@@ -98,8 +101,8 @@ def quote(
             f"they may be {base.context_length}. Ask for at most {room}.",
             parameter="max_tokens",
         )
-    read = 0 if prompt_is_paid else (len(prompt.ids) + retrieved) * deployment.input_price
-    return Quote(prompt, max_tokens, read + max_tokens * deployment.output_price, retrieved)
+    read = 0 if prompt_is_paid else (len(prompt.ids) + retrieved) * priced.input_price
+    return Quote(prompt, max_tokens, read + max_tokens * priced.output_price, retrieved)
 
 
 def check_tokens(sampling: Sampling, base: BaseModel) -> None:
@@ -144,10 +147,12 @@ def start_completion(
     at: datetime,
     api_key: ApiKey | None = None,
     prompt_is_paid: bool = False,
+    merge: Merged | None = None,
 ) -> Completion:
     """Hold the highest price and queue the request; a worker answers into its token stream.
 
-    `prompt_is_paid`: another choice of the same request pays for reading the prompt.
+    `prompt_is_paid`: another choice of the same request pays for reading the prompt. `merge` are
+    adapters that answer as one on the base that `deployment` is.
 
     Raises InvalidRequest, PromptTooLong, TooManyRequests, NoWorker, NoBalance, KeyCapReached and
     NotSpendable; nothing is written then.
@@ -159,10 +164,12 @@ def start_completion(
         question=question,
         max_tokens=sampling.max_tokens,
         prompt_is_paid=prompt_is_paid,
+        merge=merge,
     )
     check_tokens(sampling, deployment.base_model)
     _check_told(sampling, deployment.base_model, at)
-    input_price = 0 if prompt_is_paid else deployment.input_price
+    priced = merge or deployment
+    input_price = 0 if prompt_is_paid else priced.input_price
     queue, alive = served_by(deployment.base_model, at=at)
     parameters = current_parameters()
     split = parameters.split
@@ -178,9 +185,10 @@ def start_completion(
         prompt_ids=offer.prompt.ids,
         prompt_tokens=len(offer.prompt.ids),
         retrieval_tokens=offer.retrieval_tokens,
+        merge=merge.to_json() if merge else None,
         sampling=sampling.to_json(offer.max_tokens),
         input_price=input_price,
-        output_price=deployment.output_price,
+        output_price=priced.output_price,
         highest_fee=offer.highest_fee,
         split=splits.to_json(split),
         parameter_version=split.version,
@@ -189,7 +197,11 @@ def start_completion(
     )
     with transaction.atomic():
         if offer.highest_fee:
-            terms = terms_for(deployment.model, parameters)
+            terms = (
+                terms_for_merge(merge.shares(), parameters)
+                if merge
+                else terms_for(deployment.model, parameters)
+            )
             completion.hold_id = _hold(completion, terms, acting_user, at).pk
         _count_for_key(completion, at)
         completion.save(force_insert=True)

@@ -139,6 +139,40 @@ def fail_pin(*, pin_id: UUID, reason: str, at: datetime) -> None:
         )
 
 
+def end_pin(*, pin: Pin, acting_user: User, at: datetime) -> Pin:
+    """Let go of it before its time, as who pays for it or as staff.
+
+    Before it is charged the money goes back; the days that are paid for are not paid back, since
+    the memory was kept from others. Raises NotPinnable for anybody else, and where it has ended.
+    """
+    if not (acting_user.is_staff or pin.payer_id == acting_user.pk):
+        raise NotPinnable("Only who pays for a pin, and staff, can end it.")
+    with transaction.atomic():
+        # `of` spares the deployment, whose row a worker may hold.
+        found: Pin = Pin.objects.select_for_update(of=("self",)).get(pk=pin.pk)
+        if found.state == PinState.REQUESTED:
+            reason = "It was taken back before it began."
+            release_hold(
+                hold=Hold.objects.get(pk=found.hold_id),
+                reason=reason,
+                acting_user=acting_user,
+                at=at,
+            )
+            found.state, found.failure_reason = PinState.FAILED, reason
+        elif found.state == PinState.ACTIVE:
+            found.state, found.until = PinState.ENDED, at
+        else:
+            raise NotPinnable("This pin has ended already.")
+        found.save(update_fields=["state", "failure_reason", "until"])
+        audit.record(
+            actor=acting_user, verb="deployment.pin_ended", target=found.deployment, at=at,
+            data={"pin": str(found.pk)},
+        )  # fmt: skip
+        # Workers look at what is pinned, and let go of what is not.
+        _enqueue(found.deployment, at)
+    return found
+
+
 def end_pins(*, at: datetime) -> int:
     """End what ran out and give back what no worker did; returns how many."""
     late = Pin.objects.filter(state=PinState.REQUESTED, created_at__lte=at - PATIENCE)

@@ -275,6 +275,7 @@ def _attribute(completion: Completion, hold: Hold | None, at: datetime) -> None:
         output_price=completion.output_price,
         payer_id=completion.payer_id,
         retrieval=completion.retrieval or None,
+        merge=completion.merge,
         at=at,
     )
 

@@ -69,11 +69,32 @@ function checkUnclear({ confidence }) {
   return `no group is above ${confidence.threshold}, so the treasuries are paid`;
 }
 
+// What has influences and shares: the receipt, or each of the models that answered as one.
+const readings = (receipt) => receipt.merge?.parents ?? [receipt];
+
+async function checkMerge(bundle) {
+  const { merge, model, terms } = bundle.receipt;
+  if (!merge) {
+    if (terms?.parents?.length) throw new Error("the terms are of several models, and the receipt names none");
+    return [null, "one model answered"];
+  }
+  const weights = Object.fromEntries(merge.parents.map((one) => [one.model.id, BigInt(Math.abs(one.weight_ppm))]));
+  const shares = Object.fromEntries(merge.parents.map((one) => [one.model.id, BigInt(one.share_ppb)]));
+  if (model || Object.keys(shares).length !== merge.parents.length) throw new Error("a model is named twice");
+  sameAmounts(shares, divide(PARTS, weights), "a model's part");
+  if (terms) sameAmounts(Object.fromEntries((terms.parents ?? []).map((one) => [one.model, BigInt(one.share_ppb)])), shares, "a model's part");
+  return `${merge.parents.length} models share by their weights`;
+}
+
 async function checkShares(bundle) {
-  const { confidence, influence, shares, outcome } = bundle.receipt;
+  const said = readings(bundle.receipt).map(sharesOf);
+  return said.find((one) => !Array.isArray(one)) ?? said[0];
+}
+
+function sharesOf({ confidence, influence, shares, outcome }) {
   if (outcome === "NO_CLEAR_INFLUENCE") {
     if (Object.keys(shares).length) throw new Error("influence is unclear, and yet there are shares");
-    return checkUnclear(bundle.receipt);
+    return checkUnclear({ confidence });
   }
   if (confidence && !confidence.clear && outcome === "CREDITED") throw new Error("influence is unclear, and yet it is paid");
   const weights = Object.fromEntries(Object.entries(influence.groups).map(([id, value]) => [id, BigInt(value)]));
@@ -96,12 +117,38 @@ async function checkFee(bundle) {
 async function checkAmounts(bundle) {
   const { credits, contributors_amount: amount, model } = bundle.receipt;
   if (!credits?.length) return [null, "nothing was credited"];
-  const key = (one) => `${one.kind}:${one.owner}:${one.datanet}:${model.id}`;
+  const key = (one) => `${one.kind}:${one.owner}:${one.datanet}:${one.model ?? model.id}`;
+  if (bundle.receipt.merge) checkMergedCredits(bundle.receipt, key);
   const computed = divide(BigInt(amount), Object.fromEntries(credits.map((one) => [key(one), BigInt(one.share_ppb)])));
   for (const one of credits) {
     if ((computed[key(one)] ?? 0n) !== BigInt(one.amount)) throw new Error(`the amount for ${one.owner} is not its share`);
   }
   return `${amount} wei among ${credits.length}, to the wei`;
+}
+
+// What each of several models would credit alone, by its part.
+function checkMergedCredits({ credits, merge }, key) {
+  const weights = {};
+  for (const { model, shares, influence, share_ppb: part } of merge.parents) {
+    const alone = {};
+    for (const [name, share] of Object.entries(shares)) {
+      const [owner, datanet] = name.split("|");
+      const credit = key({ kind: "contributor", owner, datanet, model: model.id });
+      alone[credit] = (alone[credit] ?? 0n) + BigInt(share);
+    }
+    if (!Object.keys(alone).length) {
+      const records = {};
+      for (const [name, count] of Object.entries(influence.records)) {
+        const datanet = name.split("|")[1];
+        records[datanet] = (records[datanet] ?? 0n) + BigInt(count);
+      }
+      for (const [datanet, share] of Object.entries(divide(PARTS, records))) {
+        alone[key({ kind: "treasury", owner: datanet, datanet, model: model.id })] = share;
+      }
+    }
+    for (const [credit, share] of Object.entries(alone)) weights[credit] = share * BigInt(part);
+  }
+  sameAmounts(Object.fromEntries(credits.map((one) => [key(one), BigInt(one.share_ppb)])), divide(PARTS, weights), "a credit");
 }
 
 function passing(found) {
@@ -122,6 +169,15 @@ function sameAmounts(stated, computed, what) {
   }
 }
 
+function checkOwnerPart(amount, terms, parts) {
+  const { kept, weights } = passing(terms.royalties);
+  const staked = BigInt(terms.model_stakers_bps);
+  const all = Object.fromEntries(Object.entries(weights).map(([id, weight]) => [id, weight * 10000n]));
+  const computed = divide(amount, { ...all, owner: kept * (10000n - staked), stakers: kept * staked });
+  const stated = Object.fromEntries(parts.map((one) => [one.kind === "royalty" ? one.model : one.kind, BigInt(one.amount)]));
+  sameAmounts(stated, computed, "the owner's part");
+}
+
 async function checkRoyalties(bundle) {
   const { terms, owner_parts: parts, credits, price, split } = bundle.receipt;
   if (!terms || !parts) return [null, "the receipt names no terms"];
@@ -133,15 +189,18 @@ async function checkRoyalties(bundle) {
     sameAmounts(stated, divide(BigInt(one.amount), { kept, ...weights }), `what passes on from ${one.owner}`);
     passed += one.royalties.length;
   }
-  if (terms.model_owner) {
-    const points = Object.fromEntries(Object.entries(split.parts).map(([kind, part]) => [kind, BigInt(part)]));
-    const amount = divide(BigInt(price.fee), points).model_owner ?? 0n;
-    const { kept, weights } = passing(terms.royalties);
-    const staked = BigInt(terms.model_stakers_bps);
-    const all = Object.fromEntries(Object.entries(weights).map(([id, weight]) => [id, weight * 10000n]));
-    const computed = divide(amount, { ...all, owner: kept * (10000n - staked), stakers: kept * staked });
-    const stated = Object.fromEntries(parts.map((one) => [one.kind === "royalty" ? one.model : one.kind, BigInt(one.amount)]));
-    sameAmounts(stated, computed, "the owner's part");
+  const points = Object.fromEntries(Object.entries(split.parts).map(([kind, part]) => [kind, BigInt(part)]));
+  const amount = divide(BigInt(price.fee), points).model_owner ?? 0n;
+  if (terms.parents?.length) {
+    const each = divide(amount, Object.fromEntries(terms.parents.map((one) => [one.model, BigInt(one.share_ppb)])));
+    for (const one of terms.parents) {
+      const alone = { royalties: one.royalties, model_stakers_bps: one.stakers_bps };
+      checkOwnerPart(each[one.model] ?? 0n, alone, parts.filter((part) => part.parent === one.model));
+    }
+    if (!parts.every((part) => part.parent in each)) throw new Error("a model is paid that did not answer");
+    passed += parts.filter((one) => one.kind === "royalty").length;
+  } else if (terms.model_owner) {
+    checkOwnerPart(amount, terms, parts);
     passed += parts.filter((one) => one.kind === "royalty").length;
   } else if (parts.length) {
     throw new Error("somebody is paid who does not own the model");
@@ -152,14 +211,18 @@ async function checkRoyalties(bundle) {
 const PLACE = [["Receipt", checkBody], ["Inclusion", checkInclusion], ["Checkpoint", checkSignature]];
 // Of a receipt that scores an answer once more alone.
 const AGAIN = [["First receipt", checkNamed], ["Difference", checkDifference]];
+// Of several models that answered as one alone.
+const MERGE = [["Merge", checkMerge]];
 const SUMS = [
   ["Fee", checkFee], ["Shares", checkShares], ["Amounts", checkAmounts], ["Royalties", checkRoyalties],
 ];
 
 export async function verify(bundle) {
   const found = [];
-  const again = bundle.receipt?.rescores ? AGAIN : [];
-  for (const [name, check] of [...PLACE, ...again, ...SUMS]) {
+  const { rescores, merge, terms } = bundle.receipt ?? {};
+  const again = rescores ? AGAIN : [];
+  const merged = merge || terms?.parents?.length ? MERGE : [];
+  for (const [name, check] of [...PLACE, ...again, ...merged, ...SUMS]) {
     try {
       const said = await check(bundle);
       const [holds, detail] = Array.isArray(said) ? said : [true, said];

@@ -1,5 +1,7 @@
 // The chat page: one question to one or two models, each answer streamed into its own pane.
 
+import { makeBlend } from "./playground-blend.js";
+
 const root = document.getElementById("playground");
 
 if (root) {
@@ -20,20 +22,35 @@ if (root) {
   const byName = (name) => deployments.find((one) => one.name === name);
   const csrfToken = () => JSON.parse(document.body.getAttribute("hx-headers:inherited"))["X-CSRFToken"];
 
+  const baseName = () => {
+    const model = byName(settings.model.value);
+    return model.is_base ? model.name : model.base;
+  };
+  const blend = makeBlend({ root, base: baseName, changed: layOut });
+
+  // Several adapters that answer as one stand in place of the model.
+  function blended() {
+    const wish = blend.chosen();
+    if (!wish) return null;
+    const title = wish.adapters.map(({ model, weight }) => `${weight} × ${byName(model).title}`).join(" + ");
+    return { ...byName(wish.model), title, is_base: false, base: wish.model, blend: wish };
+  }
+
   function chosen() {
-    const first = byName(settings.model.value);
+    const first = blended() ?? byName(settings.model.value);
     const wish = settings.other.value;
     const second = wish === "base" ? byName(first.base) : byName(wish);
     // The base stands left, as what was before.
-    if (!second || second.name === first.name) return [first];
+    if (!second || (second.name === first.name && !first.blend)) return [first];
     return second.is_base ? [second, first] : [first, second];
   }
 
   function makePane(deployment) {
     const element = document.getElementById("pane").content.firstElementChild.cloneNode(true);
     element.querySelector(".pane__name").textContent = deployment.title + (deployment.is_base ? " (base)" : "");
-    element.querySelector(".pane__price").textContent =
-      `${deployment.input_price} OPEN read, ${deployment.output_price} OPEN written, per 1,000 tokens`;
+    element.querySelector(".pane__price").textContent = deployment.blend
+      ? "at the dearest adapter's price, more where the weights add up to more than 1"
+      : `${deployment.input_price} OPEN read, ${deployment.output_price} OPEN written, per 1,000 tokens`;
     return { deployment, element, log: element.querySelector(".pane__log"), messages: [] };
   }
 
@@ -50,6 +67,7 @@ if (root) {
       messages: [...pane.messages, { role: "user", content: question }],
       temperature: Number(settings.temperature.value || 0),
     };
+    Object.assign(body, pane.deployment.blend);
     if (settings.max_tokens.value) body.max_tokens = Number(settings.max_tokens.value);
     return body;
   }
@@ -267,8 +285,12 @@ if (root) {
   composer.addEventListener("input", scheduleQuote);
   settings.addEventListener("submit", (event) => event.preventDefault());
   settings.addEventListener("input", scheduleQuote);
-  settings.model.addEventListener("change", layOut);
+  settings.model.addEventListener("change", () => {
+    blend.refresh();
+    layOut();
+  });
   settings.other.addEventListener("change", layOut);
   document.getElementById("clear").addEventListener("click", layOut);
+  blend.refresh();
   layOut();
 }

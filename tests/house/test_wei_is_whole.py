@@ -49,9 +49,13 @@ DECIMAL = {
 # Names that money has in one place and a plain number in another: (schema, property).
 PLAIN = {
     ("Index", "total"), ("MergedBody", "weight"), ("Parent", "weight"), ("RunVersion", "weight"),
-    ("VersionBody", "weight"), ("Retrieval", "total"),
+    ("VersionBody", "weight"), ("BlendedAdapterBody", "weight"), ("Retrieval", "total"),
 }  # fmt: skip
-NUMBERS = {("Ancestor", "percent"), ("ModelAncestor", "percent"), ("Index", "seconds")}
+# No money: a blend's weights and density are kept as whole millionths before anything is priced.
+NUMBERS = {
+    ("Ancestor", "percent"), ("ModelAncestor", "percent"), ("Index", "seconds"),
+    ("BlendBody", "density"), ("BlendedAdapterBody", "weight"),
+}  # fmt: skip
 SAFE_INTEGER = 2**53 - 1
 HUGE = 2**255 + 12345678901234567890123456789
 near_the_limit = st.integers(2**254, 2**255 + 2**200)

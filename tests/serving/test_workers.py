@@ -6,11 +6,14 @@ import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from accounts.blobs import put_bytes
+from accounts.models import Blob
 from ledger.models import Account
 from serving import streams, workers
 from serving.models import Completion
@@ -92,6 +95,35 @@ def test_a_model_that_cannot_be_loaded_fails_the_request_free_of_charge(ask, tun
     made.refresh_from_db()
     assert made.state == "FAILED"
     assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
+
+
+def test_a_blob_that_is_gone_fails_that_request_alone_and_says_so(
+    ask, tuned, client_person, settings, tmp_path
+):
+    """At swap-in there is nothing to read; while it decodes, what is in memory is enough."""
+    path = Path(default_storage.path(Blob(sha256=tuned.model.adapter_sha256).path))
+    kept = path.read_bytes()
+    workers.close_engines()
+    settings.DATA_DIR = tmp_path  # so that neither memory nor a pack has it
+    path.unlink()
+    hurt = ask()
+    workers.run_completion(hurt.pk)
+    hurt.refresh_from_db()
+    assert (hurt.state, hurt.fee) == ("FAILED", 0)
+    assert "cannot be read" in hurt.failure_reason
+    assert "Nothing was charged" in hurt.failure_reason
+    assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
+    path.write_bytes(kept)
+    well = ask()
+    workers.run_completion(well.pk)
+    path.unlink()
+    again = ask()
+    workers.run_completion(again.pk)
+    path.write_bytes(kept)
+    well.refresh_from_db()
+    again.refresh_from_db()
+    assert (well.state, again.state) == ("SUCCEEDED", "SUCCEEDED")
+    assert again.answer_ids == well.answer_ids
 
 
 def test_a_broken_stream_costs_the_reader_nothing(ask, monkeypatch):

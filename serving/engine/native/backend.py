@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,10 @@ import torch
 from serving.engine.adapters import Adapter, Linear, read_adapter
 from serving.engine.backend import Batch, Resident, Residents
 from serving.engine.blob import check_blob, pack_adapter, unpack_adapter
-from serving.engine.merging import Merge, merged
+from serving.engine.merges import Merge
+from serving.engine.merging import merged
 from serving.engine.native.layout import MODULES, PAGE, Cache, Step, padded
+from serving.engine.native.merges import Merges
 from serving.engine.native.program import Program
 from serving.engine.store import AdapterStore
 from serving.engine.types import UnknownAdapter
@@ -80,31 +83,33 @@ class NativeBackend:
         self._store = AdapterStore(
             folder, warm_bytes=warm_bytes, check=partial(check_blob, shapes=shapes)
         )
+        self._merges = Merges()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     # Adapters, from any thread.
 
     def has(self, name: str) -> bool:
-        return name in self._store
+        return name in self._store or self._merges.get(name) is not None
 
     def load(self, name: str, source: Path | Callable[[], Path]) -> None:
         with self._lock:
             lock = self._loading.setdefault(name, threading.Lock())
         with lock:
-            if name not in self._store:
+            if self.adapter(name) is None:
                 folder = source if isinstance(source, Path) else source()
                 adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
                 self._store.add(name, pack_adapter(adapter, self._places, self._program.layers))
-            self._store.warm(name)
+                self._store.warm(name)
         with self._lock:
             self._loading.pop(name, None)
 
     def merge(self, merge: Merge) -> None:
-        if merge.name not in self._store:
+        if self._merges.get(merge.name) is None:
+            started = time.perf_counter()
             made = merged(merge, [self._parent(name) for name, _ in merge.parents], [*self._places])
-            self._store.add(merge.name, pack_adapter(made, self._places, self._program.layers))
-        self._store.warm(merge.name)
+            blob = pack_adapter(made, self._places, self._program.layers)
+            self._merges.add(merge.name, blob, time.perf_counter() - started)
 
     def _parent(self, name: str) -> Adapter:
         try:
@@ -114,22 +119,31 @@ class NativeBackend:
             raise UnknownAdapter(f"The adapter {name[:12]}… is not loaded.") from None
 
     def adapter(self, name: str) -> object | None:
+        merge = self._merges.get(name)
+        if merge is not None:
+            return merge
         try:
             return self._store.warm(name)
         except KeyError:
             return None
 
     def pin(self, name: str, pinned: bool) -> None:
-        self._store.pin(name, pinned)
+        if self._merges.get(name) is None:  # a merge is kept while it is asked for
+            self._store.pin(name, pinned)
 
     def residents(self) -> Residents:
         tiers = self._store.tiers()
-        return Residents(tiers.warm, tiers.warm_bytes, tiers.registered)
+        merges = self._merges.residents().values()
+        return Residents(
+            tiers.warm + len(merges),
+            tiers.warm_bytes + sum(one.size for one in merges),
+            tiers.registered,
+        )
 
     def each(self) -> list[Resident]:
         return [
             Resident(name, one.size, one.load_seconds, one.hits, one.pinned)
-            for name, one in self._store.residents().items()
+            for name, one in [*self._store.residents().items(), *self._merges.residents().items()]
         ]
 
     # Steps, from the scheduler's thread.

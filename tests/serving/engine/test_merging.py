@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from serving.engine.backend import Batch
-from serving.engine.merging import Merge, MergeKind, shares
+from serving.engine.merges import Merge, MergeKind, shares
 from serving.engine.types import BadRequest, UnknownAdapter
 from tests.serving.engine.conftest import prompt_of, request, rounded, tokens_of
 

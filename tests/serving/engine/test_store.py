@@ -53,6 +53,25 @@ def test_a_record_that_a_crash_cut_off_is_not_seen_and_not_in_the_way(tmp_path: 
         assert all(bytes(again.view(name)) == blob for name, blob in made)
 
 
+def test_a_pack_that_was_deleted_is_read_on_and_packed_again(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "PACK_BYTES", 4 * PAGE)
+    reader = AdapterStore(tmp_path)
+    made = blobs(4, size=PAGE)
+    reader.add_all(made)
+    reader.warm(made[0][0])
+    (tmp_path / "pack-000000").unlink()
+    (tmp_path / "pack-000001").write_bytes(b"short")
+    assert bytes(reader.view(made[0][0])) == made[0][1]  # as a row reads that runs
+    late = AdapterStore(tmp_path)
+    for name, _ in made:
+        with pytest.raises(KeyError):
+            late.warm(name)
+    late.add_all(made)
+    # What another process wrote is found by name again, and nothing of before is mistaken for it.
+    for again in (reader, late, AdapterStore(tmp_path)):
+        assert all(bytes(again.view(name)) == blob for name, blob in made)
+
+
 def test_the_longest_unused_go_first_and_pinned_ones_never(tmp_path: Path) -> None:
     held = AdapterStore(tmp_path, warm_bytes=20_000)
     made = blobs(5)
@@ -111,6 +130,36 @@ def test_an_adapter_is_validated_once_and_read_after_a_restart(
             assert tokens_of(made, request("q", prompt, adapter=name)) == oracle(prompt, 24, folder)
         finally:
             made.close()
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+def test_packs_deleted_while_a_row_decodes_change_no_token_and_are_made_again(
+    base_folder, make_adapter, oracle, tmp_path
+):
+    name, folder = make_adapter(51)
+    other, beside = make_adapter(52)
+    prompt = prompt_of(7)
+    first = Engine(base_folder, backend="native", adapter_folder=tmp_path)
+    try:
+        first.ensure_adapter(name, folder)
+        with first.generate(request("running", prompt, adapter=name)) as tokens:
+            got = [next(tokens)]
+            for pack in tmp_path.glob("pack-*"):
+                pack.unlink()
+            first.ensure_adapter(other, beside)  # is packed into a file of its own
+            assert tokens_of(first, request("new", prompt, adapter=other)) == oracle(
+                prompt, 24, beside
+            )
+            got += list(tokens)
+        assert [one.id for one in got if one.id is not None] == oracle(prompt, 24, folder)
+    finally:
+        first.close()
+    second = Engine(base_folder, backend="native", adapter_folder=tmp_path)
+    try:
+        second.ensure_adapter(name, folder)
+        assert tokens_of(second, request("q", prompt, adapter=name)) == oracle(prompt, 24, folder)
+    finally:
+        second.close()
 
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler")

@@ -11,13 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from config.embedded.browser import find_chromium
 from ledger.models import Account
 from serving.models import Completion, Deployment
+from serving.services import deployments
 from tests.ledger.books import OPEN, balance_of
-from tests.serving.live.conftest import ended
+from tests.serving.live.conftest import ended, until
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +171,30 @@ def test_the_stream_of_the_page_speaks_of_start_pieces_and_cost(house, live, sig
     assert kinds[0] == "start"
     assert kinds[-1] == "end"
     assert set(kinds[1:-1]) <= {"piece"}
+
+
+def test_adapters_are_blended_by_keyboard_priced_and_paid(page, live, make_model, builder, house):
+    second = deployments.deploy(
+        model=make_model("second", seed=2), acting_user=builder, at=timezone.now()
+    )
+    until(lambda: Deployment.objects.get(pk=second.pk).state == "LIVE", 60)
+    page.reload()
+    page.get_by_label("Beside it").select_option("")
+    page.locator("#blend summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("tuned", exact=True).fill("0.7")
+    page.get_by_label("second", exact=True).fill("-0.3")
+    page.get_by_label("Method").select_option("ties")
+    expect(page.locator(".pane__name")).to_contain_text("-0.3 × second + 0.7 × tuned")
+    code = page.locator("#blend-code")
+    expect(code).to_contain_text('"weight": -0.3')
+    expect(code).to_contain_text('"method": "ties"')
+    page.get_by_label("Most tokens").fill("8")
+    page.get_by_label("Your question").fill("What does list.append do?")
+    expect(page.locator("#quote")).to_contain_text("at most")
+    page.get_by_role("button", name="Ask", exact=False).click()
+    expect(page.locator(".turn__cost")).to_contain_text("OPEN for", timeout=20_000)
+    (made,) = Completion.objects.all()
+    assert made.state == "SUCCEEDED"
+    assert [one["weight_ppm"] for one in made.merge["parents"]] == [-300_000, 700_000]
+    assert made.merge["density_ppm"] == 500_000
