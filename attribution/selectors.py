@@ -330,19 +330,33 @@ def may_read_index(index: Index | PastIndex, user: Any) -> bool:
 def _record_lines(receipt: Receipt, user: Any, limit: int | None) -> list[RecordLine]:
     found = list(receipt.record_influences.select_related("record", "contributor")[:limit])
     largest = max((line.influence for line in found), default=0) or 1
+    of_model = _largest_of_models(receipt)
     visible = Record.objects.visible_to(user).filter(pk__in=[line.record_id for line in found])
     readable = {record.pk for record in visible if not record.is_withheld}
     datanets = Datanet.objects.visible_to(user).in_bulk({line.record.datanet_id for line in found})
     return [
         RecordLine(
             influence=line,
-            width=100 * line.influence / largest,
+            width=100
+            * line.influence
+            / of_model.get((str(line.record_id), str(line.influence)), largest),
             snippet=line.record.excerpt[:SNIPPET] if line.record_id in readable else "",
             readable=line.record_id in readable,
             datanet=datanets.get(line.record.datanet_id),
         )
         for line in found
     ]
+
+
+def _largest_of_models(receipt: Receipt) -> dict[tuple[str, str], int]:
+    """Of several models that answered as one, by (record, influence): the largest influence of the
+    same model, since influences of two models have no common unit."""
+    found: dict[tuple[str, str], int] = {}
+    for parent in (receipt.private or {}).get("parents", ()):
+        records = [(one["record"], one["influence"]) for one in parent["records"]]
+        largest = max((int(influence) for _, influence in records), default=0) or 1
+        found |= dict.fromkeys(records, largest)
+    return found
 
 
 def _parts(receipt: Receipt) -> list[tuple[str, int, int]]:

@@ -88,7 +88,8 @@ async function checkMerge(bundle) {
 
 async function checkShares(bundle) {
   const said = readings(bundle.receipt).map(sharesOf);
-  return said.find((one) => !Array.isArray(one)) ?? said[0];
+  const told = said.filter((one) => !Array.isArray(one));
+  return told.length ? told.join("; ") : said[0];
 }
 
 function sharesOf({ confidence, influence, shares, outcome }) {

@@ -327,6 +327,11 @@ def _page_names_the_parents(two: Two, receipt: Receipt, client) -> None:
     assert "-0.3" in said
     view = view_of(receipt, two.world.payer)
     assert [one.parent.share_ppb for one in view.parents] == [700_000_000, 300_000_000]
+    # Bars are as long as the strongest of the same model has it.
+    strongest = [max(int(one["influence"]) for one in parent["records"])
+                 for parent in receipt.private["parents"] if parent["records"]]  # fmt: skip
+    longest = [line.influence.influence for line in view.records if line.width == 100]
+    assert sorted(longest) == sorted(strongest)
     listed = client.get("/receipts/", {"model": two.second.slug}).content.decode()
     assert receipt.get_absolute_url() in listed
     (told,) = client.get("/api/v1/receipts/", {"model": two.first.slug}).json()["results"]
