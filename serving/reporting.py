@@ -20,6 +20,7 @@ from django.utils import timezone
 from serving.engine.engine import Engine
 from serving.latencies import Histogram
 from serving.models import EngineReport
+from serving.residency import reported_name
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Reporter:
     def snapshot(self, engine: Engine) -> dict[str, Any]:
         adapters = [
             {
+                "adapter": reported_name(one.name),
                 "name": self.names.get(one.name, one.name[:12]),
                 "bytes": one.bytes,
                 "load_ms": round(one.load_seconds * 1_000, 2),

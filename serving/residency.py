@@ -15,6 +15,11 @@ from serving.models import EngineReport
 MISSED_REPORTS = 4
 
 
+def reported_name(adapter: str) -> str:
+    """What a report calls an adapter of an engine: enough of its hash to tell it from others."""
+    return adapter[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class EngineView:
     """One engine as staff see it; times in seconds, None where nothing was answered yet."""

@@ -147,6 +147,8 @@ def ensure_adapter(engine: Engine, model: Model | None) -> str | None:
                 f"The files of the adapter {model.name} cannot be read on the server. Nothing was "
                 "charged. Ask another model, or tell its owner."
             ) from error
+    # Until it is asked by the name of its deployment.
+    _reporter.names.setdefault(name, model.slug)
     return name
 
 

@@ -273,7 +273,7 @@ def enqueue(completion: Completion, at: datetime, *, to_anybody: bool = False) -
 def _send(completion: Completion, queue: str, alive: Collection[str], at: datetime) -> None:
     """To one of `alive` workers of the queue that has the adapter, where one is free."""
     if queue != QUEUE:
-        queue = warm_queue(completion.deployment, queue, alive, at=at) or queue
+        queue = warm_queue(completion, queue, alive, at=at) or queue
     task = "ask_elsewhere" if queue == QUEUE else "generate"
     outbox.enqueue(task=f"serving.tasks.{task}", args=[str(completion.pk)], queue=queue, at=at)
 
