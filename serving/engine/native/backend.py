@@ -83,7 +83,7 @@ class NativeBackend:
         self._store = AdapterStore(
             folder, warm_bytes=warm_bytes, check=partial(check_blob, shapes=shapes)
         )
-        self._merges = Merges()
+        self._merges = Merges(at_least=slots)
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 

@@ -1,7 +1,8 @@
 """Merged adapters in memory alone: the packs on disk are for what was published.
 
 Whoever asks chooses the weights, so there is no end to the merges that can be asked for; the
-longest unused ones go when their memory is wanted. A row that runs keeps its own.
+longest unused ones go when their memory is wanted. A row that runs keeps its own, and as many as
+may run at once are kept whatever they take: they are made on their way to a row.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Merged(Warm):
 class Merges:
     """Thread-safe."""
 
-    def __init__(self, budget: int = BUDGET) -> None:
-        self._budget = budget
+    def __init__(self, budget: int = BUDGET, *, at_least: int = 1) -> None:
+        self._budget, self._at_least = budget, at_least
         self._held: OrderedDict[str, Merged] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -48,10 +49,10 @@ class Merges:
         address = int(np.frombuffer(memory, np.uint8).ctypes.data)
         with self._lock:
             self._held[name] = Merged(address, len(blob), seconds, memory=memory)
-            while sum(one.size for one in self._held.values()) > self._budget:
-                if len(self._held) == 1:
-                    return  # what was just asked for stays, however large
-                self._held.popitem(last=False)
+            size = sum(one.size for one in self._held.values())
+            while size > self._budget and len(self._held) > self._at_least:
+                _, gone = self._held.popitem(last=False)
+                size -= gone.size
 
     def residents(self) -> dict[str, Merged]:
         """By name, the longest unused first."""

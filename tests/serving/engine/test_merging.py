@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from serving.engine.backend import Batch
 from serving.engine.merges import Merge, MergeKind, shares
+from serving.engine.native.merges import Merges
 from serving.engine.types import BadRequest, UnknownAdapter
 from tests.serving.engine.conftest import prompt_of, request, rounded, tokens_of
 
@@ -122,6 +124,20 @@ def test_the_same_merge_is_made_once(engine, loaded, monkeypatch):
         f"{type(engine.backend).__module__}.merged", lambda *_: pytest.fail("again")
     )
     assert engine.ensure_merged(Merge(loaded, MergeKind.DARE_LINEAR, 0.5, seed=3)) == name
+
+
+def test_the_longest_unused_merges_go_but_for_as_many_as_run_at_once() -> None:
+    held = Merges(budget=5_000, at_least=2)
+    for name in "abcd":
+        held.add(name, name.encode() * 2_000, 0.0)
+        held.get("a")
+    assert list(held.residents()) == ["d", "a"]
+    for name in "xy":
+        held.add(name, name.encode() * 9_000, 0.0)
+    assert list(held.residents()) == ["x", "y"]
+    found = held.get("x")
+    assert found is not None
+    assert ctypes.string_at(found.address, found.size) == b"x" * 9_000
 
 
 def test_each_setting_that_changes_the_numbers_changes_the_name(loaded):
