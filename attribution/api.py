@@ -19,9 +19,10 @@ from rest_framework.response import Response
 
 from accounts.fields import WeiSerializerField
 from attribution import rescored, selectors
+from attribution.api_exact_audits import ExactAuditSerializer
 from attribution.api_rescorings import RescoringSerializer
-from attribution.models import ContributorShare, Index, Receipt, ReceiptParent
-from attribution.services import rescorings
+from attribution.models import ContributorShare, ExactAudit, Index, Receipt, ReceiptParent
+from attribution.services import exact_audits, rescorings
 
 
 class ShareSerializer(serializers.ModelSerializer[ContributorShare]):
@@ -156,6 +157,28 @@ class ReceiptViewSet(viewsets.ReadOnlyModelViewSet[Receipt]):
         except rescorings.CannotRescoreError as error:
             raise ValidationError(str(error)) from error
         return Response(RescoringSerializer(made).data)
+
+    @extend_schema(responses=ExactAuditSerializer(many=True))
+    @action(detail=True)
+    def exact_audits(self, request: Request, pk: str) -> Response:
+        """Audits of this receipt by the exact influence, newest first."""
+        found = ExactAudit.objects.visible_to(request.user).filter(receipt=self.get_object())
+        return Response(ExactAuditSerializer(found, many=True).data)
+
+    @extend_schema(request=None, responses=ExactAuditSerializer)
+    @action(detail=True, methods=["post"], permission_classes=[IsAuthenticated])
+    def audit_exactly(self, request: Request, pk: str) -> Response:
+        """Hold the receipt against the exact influence, through its model's run trained once
+        more: for the payer, who is credited, and staff. Asked again, it answers with the same."""
+        user: Any = request.user
+        found = get_object_or_404(Receipt.objects.private_to(user), pk=pk)
+        try:
+            made = exact_audits.request_exact_audit(
+                receipt=found, acting_user=user, at=timezone.now()
+            )
+        except rescorings.CannotRescoreError as error:
+            raise ValidationError(str(error)) from error
+        return Response(ExactAuditSerializer(made).data)
 
 
 class IndexViewSet(viewsets.ReadOnlyModelViewSet[Index]):

@@ -2,15 +2,17 @@ from typing import Any
 
 from django.urls import path
 
-from attribution import api, api_graph, api_rescorings
+from attribution import api, api_exact_audits, api_graph, api_rescorings
 
 listing: dict[str, Any] = {"get": "list"}
 single: dict[str, Any] = {"get": "retrieve"}
 proof: dict[str, Any] = {"get": "proof"}
 private: dict[str, Any] = {"get": "private"}
 rescorings: dict[str, Any] = {"get": "rescorings", "post": "rescore"}
+exact_audits: dict[str, Any] = {"get": "exact_audits", "post": "audit_exactly"}
 receipt = api.ReceiptViewSet.as_view
 rescoring = api_rescorings.RescoringViewSet.as_view
+exact_audit = api_exact_audits.ExactAuditViewSet.as_view
 
 urlpatterns = [
     path("receipts/", receipt(listing), name="api-receipts"),
@@ -21,6 +23,11 @@ urlpatterns = [
     path("rescorings/<uuid:pk>/", rescoring(single), name="api-rescoring"),
     path("rescorings/<uuid:pk>/proof/", rescoring(proof), name="api-rescoring-proof"),
     path("rescorings/<uuid:pk>/private/", rescoring(private), name="api-rescoring-private"),
+    path(
+        "receipts/<uuid:pk>/exact-audits/", receipt(exact_audits), name="api-receipt-exact-audits"
+    ),
+    path("exact-audits/<uuid:pk>/", exact_audit(single), name="api-exact-audit"),
+    path("exact-audits/<uuid:pk>/proof/", exact_audit(proof), name="api-exact-audit-proof"),
     path("graph/", api_graph.GraphView.as_view(), name="api-graph"),
     path(
         "leaderboards/<str:kind>/",

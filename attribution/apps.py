@@ -16,8 +16,22 @@ class AttributionConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import events, leases, pages
-        from attribution.models import Attribution, Checkpoint, Index, Rescoring, SpanIndex
-        from attribution.services import anchoring, indexes, receipts, rescorings, span_indexes
+        from attribution.models import (
+            Attribution,
+            Checkpoint,
+            ExactAudit,
+            Index,
+            Rescoring,
+            SpanIndex,
+        )
+        from attribution.services import (
+            anchoring,
+            exact_audits,
+            indexes,
+            receipts,
+            rescorings,
+            span_indexes,
+        )
 
         events.subscribe(
             "modelfactory.model_created", task="attribution.tasks.model_created", queue="attribute"
@@ -49,6 +63,12 @@ class AttributionConfig(AppConfig):
             requeue=rescorings.requeue,
             fail=rescorings.fail,
         )
+        leases.register(
+            ExactAudit,
+            running_states=exact_audits.IN_WORK,
+            requeue=exact_audits.requeue,
+            fail=exact_audits.fail,
+        )
         anchoring.register()
 
         def page_of_checkpoint(identifier: UUID | str) -> str:
@@ -63,3 +83,4 @@ class AttributionConfig(AppConfig):
             pages.register(f"influence_of_{kind}", _over_time(kind))
         pages.register("receipt", lambda pk: reverse("attribution:receipt", args=[pk]))
         pages.register("rescoring", lambda pk: reverse("attribution:rescored", args=[pk]))
+        pages.register("exact_audit", lambda pk: reverse("attribution:exact", args=[pk]))

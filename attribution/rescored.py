@@ -54,15 +54,21 @@ def rescorings_of(receipt: Receipt, user: Any) -> list[Rescoring]:
 
 
 def moved(rescoring: Rescoring, user: Any) -> list[Moved]:
-    """Who has which share by the two receipts, the largest difference first.
+    """Who has which share by the two receipts, the largest difference first."""
+    earlier, later = rescoring.receipt.public["shares"], rescoring.public["shares"]
+    return moved_between(earlier, later, rescoring.receipt, user)
+
+
+def moved_between(
+    earlier: Mapping[str, int], later: Mapping[str, int], receipt: Receipt, user: Any
+) -> list[Moved]:
+    """Who has which share of the receipt's money by two sets of shares of groups.
 
     The same wei are divided by both shares, so that the difference can be told in money. Treasuries
     that step in where nobody has a share, and what retrieval pays, are not in it.
     """
-    earlier, later = rescoring.receipt.public["shares"], rescoring.public["shares"]
-    whole = rescoring.receipt.amount
     before, after = _by_person(earlier), _by_person(later)
-    paid, due = _wei(earlier, rescoring, whole), _wei(later, rescoring, whole)
+    paid, due = _wei(earlier, receipt), _wei(later, receipt)
     keys = {*before, *after}
     people = User.objects.in_bulk({contributor for contributor, _ in keys})
     datanets = Datanet.objects.visible_to(user).in_bulk({datanet for _, datanet in keys})
@@ -88,10 +94,8 @@ def _by_person(shares: Mapping[str, int]) -> dict[tuple[UUID, UUID], int]:
     return found
 
 
-def _wei(
-    shares: Mapping[str, int], rescoring: Rescoring, whole: int
-) -> dict[tuple[UUID, UUID], int]:
-    assert rescoring.receipt.model_id is not None
-    credits = credit_of_shares(shares, rescoring.receipt.model_id)
-    divided = amounts(credits, whole)
+def _wei(shares: Mapping[str, int], receipt: Receipt) -> dict[tuple[UUID, UUID], int]:
+    assert receipt.model_id is not None
+    credits = credit_of_shares(shares, receipt.model_id)
+    divided = amounts(credits, receipt.amount)
     return {(one.owner_id, UUID(str(one.datanet_id))): divided[one.key] for one in credits}

@@ -35,7 +35,7 @@ def rescore(rescoring_id: UUID) -> None:
         return
     try:
         with lifeline(Rescoring, row.pk, owner=owner):
-            texts = _texts(row.receipt)
+            texts = texts_to_score(row.receipt)
             evidence = _evidence(row.receipt, texts)
             rescorings.write_rescored(
                 rescoring_id=row.pk,
@@ -53,8 +53,11 @@ def rescore(rescoring_id: UUID) -> None:
         rescorings.fail(row.pk, reason, timezone.now(), owner)
 
 
-def _texts(receipt: Receipt) -> Texts:
-    """Raises CannotRescoreError unless they are what the receipt was written for."""
+def texts_to_score(receipt: Receipt) -> Texts:
+    """What was asked and answered.
+
+    Raises CannotRescoreError unless they are what the receipt was written for.
+    """
     texts = texts_of(receipt.completion_id)
     if texts is None:
         raise CannotRescoreError("Nobody keeps the question and the answer of this receipt.")

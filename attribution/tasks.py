@@ -57,6 +57,13 @@ def rescore(rescoring_id: str) -> None:
 
 
 @shared_task
+def audit_exactly(audit_id: str) -> None:
+    from attribution import exact_auditing
+
+    exact_auditing.audit_exactly(UUID(audit_id))
+
+
+@shared_task
 def sequence_log() -> None:
     from attribution.services import log
 

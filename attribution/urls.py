@@ -1,7 +1,7 @@
 from django.urls import path
 
 from attribution import urls_log
-from attribution.views import by_file, graph, indexes, receipts, rescored
+from attribution.views import by_file, exact, graph, indexes, receipts, rescored
 
 app_name = "attribution"
 urlpatterns = [
@@ -17,6 +17,9 @@ urlpatterns = [
     path("receipts/rescored/<uuid:pk>/", rescored.page, name="rescored"),
     path("receipts/rescored/<uuid:pk>/proof.json", rescored.proof, name="rescored_proof"),
     path("receipts/rescored/<uuid:pk>/private.json", rescored.private, name="rescored_private"),
+    path("receipts/<uuid:pk>/audit-exactly/", exact.ask, name="audit_exactly"),
+    path("receipts/exact/<uuid:pk>/", exact.page, name="exact"),
+    path("receipts/exact/<uuid:pk>/proof.json", exact.proof, name="exact_proof"),
     path("leaderboards/<str:kind>/", graph.leaderboard, name="leaderboard"),
     path("graph/", graph.payments, name="graph"),
     path("graph/over-time/<str:kind>/<uuid:pk>/", graph.over_time, name="over_time"),

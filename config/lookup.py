@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts import pages
 from accounts.models import User
-from attribution.models import Checkpoint, Receipt, Rescoring
+from attribution.models import Checkpoint, ExactAudit, Receipt, Rescoring
 from datanets.models import Datanet, Record, Version
 from ledger import explorer, truth
 from ledger.chain.addresses import is_address
@@ -24,6 +24,7 @@ HASH = re.compile(r"(0x)?[0-9a-f]{64}", re.IGNORECASE)
 BY_ID: list[tuple[str, Callable[[Any], Any]]] = [
     ("receipt", lambda user: Receipt.objects.all()),
     ("rescoring", lambda user: Rescoring.objects.visible_to(user)),
+    ("exact_audit", lambda user: ExactAudit.objects.visible_to(user)),
     ("entry", lambda user: Entry.objects.all()),
     ("account", lambda user: Account.objects.visible_to(user)),
     ("distribution", lambda user: Distribution.objects.all()),

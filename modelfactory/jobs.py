@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -27,7 +28,7 @@ from datanets.models import Record
 from datanets.services import near_duplicates
 from modelfactory.errors import RunError
 from modelfactory.lineage import lineage_runs
-from modelfactory.models import Run, RunEvent
+from modelfactory.models import Run, RunEvent, RunVersion
 from modelfactory.selectors import REPEATED, repeated_records, training_records
 from modelfactory.services import publishing, runs
 from modelfactory.training.job import Exit, Job, JobError, Kind, alone_in, read_events
@@ -176,16 +177,7 @@ def write_records(run: Run, folder: Path) -> None:
         for run_version in run.run_versions.select_related("version__datanet"):
             gone = withheld(run_version.version_id)
             withdrawn += sorted(gone)
-            with open_blob(run_version.version.records_file_id) as lines:
-                for line in lines:
-                    entry = json.loads(line)
-                    is_new = entry["record"] not in taken
-                    if is_new and entry["record"] not in gone and entry["record"] not in repeated:
-                        taken.add(entry["record"])
-                        kept = {"record": entry["record"], "payload": entry["payload"]}
-                        out.write(
-                            (json.dumps(kept, ensure_ascii=False) + "\n") * run_version.weight
-                        )
+            out.writelines(lines_of(run_version, taken, gone | repeated.keys()))
     (folder / "records.new").replace(folder / "records.jsonl")
     run.findings = [
         {"number": 0, "record": record, "problem": "WITHDRAWN", "message": "Withdrawn since."}
@@ -201,6 +193,17 @@ def write_records(run: Run, folder: Path) -> None:
         for record, first in sorted(repeated.items())
     ]
     run.save(update_fields=["findings"])
+
+
+def lines_of(run_version: RunVersion, taken: set[str], left_out: Set[str]) -> Iterator[str]:
+    """A version's lines of records.jsonl, without those that are `taken` already, which grow."""
+    with open_blob(run_version.version.records_file_id) as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if entry["record"] not in taken and entry["record"] not in left_out:
+                taken.add(entry["record"])
+                kept = {"record": entry["record"], "payload": entry["payload"]}
+                yield (json.dumps(kept, ensure_ascii=False) + "\n") * run_version.weight
 
 
 def withheld(version_id: UUID) -> set[str]:

@@ -1,3 +1,4 @@
+from attribution.models.exact_audits import ExactAudit
 from attribution.models.indexes import Index, IndexAudit, PastIndex
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.models.receipts import (
@@ -17,6 +18,7 @@ __all__ = [
     "ContributorShare",
     "CreditHorizon",
     "CreditTotal",
+    "ExactAudit",
     "Index",
     "IndexAudit",
     "LogLeaf",

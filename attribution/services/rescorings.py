@@ -45,8 +45,8 @@ def request_rescoring(*, receipt: Receipt, acting_user: User, at: datetime) -> R
     with transaction.atomic():
         # One at a time: two who ask at once get one receipt.
         row = Receipt.objects.select_for_update().get(pk=receipt.pk)
-        asked_as = _asked_as(row, acting_user)
-        _check(row)
+        asked_as = party(row, acting_user)
+        check(row)
         found = _standing(row)
         if found is not None and found.state != State.FAILED:
             return found
@@ -70,8 +70,8 @@ def request_rescoring(*, receipt: Receipt, acting_user: User, at: datetime) -> R
     return found
 
 
-def _asked_as(receipt: Receipt, user: User) -> str:
-    """Raises PermissionDenied for a stranger."""
+def party(receipt: Receipt, user: User) -> str:
+    """As what somebody may doubt a receipt. Raises PermissionDenied for a stranger."""
     if receipt.payer_id == user.pk:
         return "payer"
     if ContributorShare.objects.filter(receipt=receipt, contributor=user).exists():
@@ -81,7 +81,8 @@ def _asked_as(receipt: Receipt, user: User) -> str:
     raise PermissionDenied("Only the parties of this receipt and staff can have it scored again.")
 
 
-def _check(receipt: Receipt) -> None:
+def check(receipt: Receipt) -> None:
+    """Raises CannotRescoreError where there is nothing to score."""
     if "merge" in receipt.public:
         raise CannotRescoreError("An answer of several models is scored once: each by its index.")
     if receipt.model_id is None:
@@ -148,7 +149,7 @@ def write_rescored(
         row = Rescoring.objects.select_for_update().get(pk=rescoring_id)
         if row.state != State.RUNNING or row.lease_owner != owner:
             return None
-        _check(earlier)
+        check(earlier)
         _fill(row, earlier, evidence, texts, at)
         row.state, row.sketch, row.at = State.DONE, sketch, at
         row.lease_owner, row.lease_expires_at, row.failure_reason = "", None, ""

@@ -1,0 +1,77 @@
+"""What the log is told of an exact audit: both shares of every group, and how far apart they are.
+
+Arithmetic alone: whoever has the two sets of whole numbers comes to the same body.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from attribution.influence.shares import shares
+from attribution.models import ExactAudit, Receipt
+from attribution.rescored_bodies import difference
+
+SCHEMA = "openledger-exact-audit/1"
+METHOD = {"method": "magic-replay", "version": 1}
+FEWEST = 3  # groups; of two any correlation is one
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Exact influence of each group in whole numbers of one unit; of how many records it is the
+    sum, and how many of the run's belong to no group any more."""
+
+    influences: Mapping[str, int]
+    records: int
+    left_out: int
+    steps: int
+
+
+def public_part(*, row: ExactAudit, receipt: Receipt, found: Found, at: datetime) -> dict[str, Any]:
+    """What is hashed into the log and shown to everyone."""
+    stated = {name: int(value) for name, value in receipt.public["influence"]["groups"].items()}
+    names = sorted({*stated, *found.influences})
+    # Where influence was not clear nobody was paid by it; the shares that it would give remain.
+    by_index = receipt.public["shares"] or shares(stated)
+    exact = shares(found.influences)
+    moved = difference(by_index, exact)
+    return {
+        "schema": SCHEMA,
+        "id": str(row.pk),
+        "at": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "receipt": {"id": str(receipt.pk), "sha256": receipt.body_sha256},
+        "asked_as": row.asked_as,
+        "model": receipt.public["model"],
+        "method": METHOD,
+        "steps": found.steps,
+        "records": found.records,
+        "records_left_out": found.left_out,
+        "influence": {name: str(found.influences.get(name, 0)) for name in names},
+        "was_paid": bool(receipt.public["shares"]),
+        "index_shares": dict(by_index),
+        "exact_shares": exact,
+        "difference": moved,
+        "correlation_ppm": correlation_ppm(
+            [stated.get(name, 0) for name in names],
+            [found.influences.get(name, 0) for name in names],
+        ),
+        "largest_difference_ppb": max((abs(part) for part in moved.values()), default=0),
+        "elsewhere_ppb": sum(part for part in moved.values() if part > 0),
+        "moves_money": False,
+    }
+
+
+def correlation_ppm(one: list[int], other: list[int]) -> int | None:
+    """Pearson's correlation in parts of a million; None where it says nothing."""
+    count = len(one)
+    if count < FEWEST:
+        return None
+    centred = [[count * value - sum(row) for value in row] for row in (one, other)]
+    # Whole numbers up to here, so that large influences lose nothing.
+    product = sum(left * right for left, right in zip(*centred, strict=True))
+    squares = math.prod(sum(value * value for value in row) for row in centred)
+    return round(1_000_000 * product / math.isqrt(squares)) if squares else None

@@ -1,0 +1,76 @@
+"""A disputed receipt beside the exact influence: ask, watch, read."""
+
+from __future__ import annotations
+
+from typing import cast
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.models import User
+from attribution import rescored
+from attribution.models import ExactAudit, Receipt
+from attribution.services import exact_audits, log
+from attribution.services.rescorings import CannotRescoreError
+from attribution.views.receipts import download
+
+
+@login_required
+@require_POST
+def ask(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Asked again, one comes to the same page."""
+    found = get_object_or_404(Receipt.objects.private_to(request.user), pk=pk)
+    try:
+        made = exact_audits.request_exact_audit(
+            receipt=found, acting_user=cast(User, request.user), at=timezone.now()
+        )
+    except CannotRescoreError as error:
+        messages.error(request, str(error))
+        return redirect("attribution:receipt", pk=pk)
+    return redirect(made)
+
+
+@require_safe
+@never_cache
+def page(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """How far it is, then both shares side by side."""
+    rows = ExactAudit.objects.visible_to(request.user)
+    found = get_object_or_404(rows, pk=pk)
+    first = Receipt.objects.with_parts().seen_by(request.user).get(pk=found.receipt_id)
+    context = {
+        "audit": found,
+        "receipt": first,
+        "may_ask": rescored.may_ask(first, request.user),
+    }
+    if found.is_done:
+        told = found.public
+        correlation = told["correlation_ppm"]
+        context |= {
+            "moved": rescored.moved_between(
+                told["index_shares"], told["exact_shares"], first, request.user
+            ),
+            "correlation": None if correlation is None else correlation / 1_000_000,
+            "elsewhere": told["elsewhere_ppb"] / rescored.PERCENT,
+            "largest": told["largest_difference_ppb"] / rescored.PERCENT,
+            "log_index": found.log_index,
+        }
+    return render(request, "attribution/exact.html", context)
+
+
+@require_safe
+@never_cache
+def proof(request: HttpRequest, pk: UUID) -> JsonResponse:
+    """What the log was told, with its place; every tlog client checks it."""
+    found = get_object_or_404(ExactAudit.objects.filter(state=ExactAudit.State.DONE), pk=pk)
+    bundle = log.inclusion_bundle(found.pk)
+    if bundle is None:
+        answer = JsonResponse({"state": "WAITING", "detail": "It waits for its place."}, status=503)
+        answer["Retry-After"] = "2"
+        return answer
+    return download({"statement": found.public, **bundle}, f"exact-audit-{pk}.json")
