@@ -29,6 +29,7 @@ class Row:
         self.adapter = adapter  # what the backend made of it
         self.sampler = Sampler(request, constraint)
         self.slot = -1  # the row's place in the backend
+        self.begun = 0.0  # when it was let in, of the monotonic clock
         self.pages: list[int] = []
         self.names: list[bytes] = []  # of full pages
         self.length = 0  # tokens in the cache

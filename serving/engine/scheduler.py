@@ -22,7 +22,7 @@ from serving.engine.pages import Pages, names_of
 from serving.engine.row import Row
 from serving.engine.sampling import logprob_of
 from serving.engine.types import EngineClosed, EngineError, Finish
-from serving.engine.waiting import Waiting
+from serving.engine.waiting import LONGEST_WAIT, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ class Scheduler:
                 self.waiting.charge(row.request.owner, len(row.tokens) - row.cached)
             row.slot = self._slots.pop()
             self.backend.place(row.slot, row.pages, row.adapter)
+            row.begun = time.monotonic()
             self.prefilling.append(row)
 
     def _give_pages(self, row: Row) -> bool:
@@ -133,12 +134,16 @@ class Scheduler:
     def _by_owner(self) -> list[Row]:
         """Rows whose prompts are not done: of who has the fewest rows first, then as they came.
 
-        So one prompt is not behind all those that another owner has just begun.
+        So one prompt is not behind all those that another owner has just begun. A row that has been
+        at it for LONGEST_WAIT goes before all, so that a stream of others' never keeps it out.
         """
         if len(self.prefilling) < 2:
             return self.prefilling
         rows = Counter(row.request.owner for row in (*self.decoding, *self.prefilling))
-        return sorted(self.prefilling, key=lambda row: rows[row.request.owner])
+        overdue = time.monotonic() - LONGEST_WAIT
+        return sorted(
+            self.prefilling, key=lambda row: (row.begun > overdue, rows[row.request.owner])
+        )
 
     def _step(self, rows: Sequence[Row]) -> None:
         try:

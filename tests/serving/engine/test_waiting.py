@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from serving.engine.engine import Engine
 from serving.engine.types import Finish
 from serving.engine.waiting import LONGEST_WAIT, Waiting
@@ -112,7 +114,14 @@ def test_a_flood_of_one_owner_does_not_delay_another(base_folder):
     assert left > 25
 
 
-def test_a_prompt_is_not_behind_all_that_another_owner_began(base_folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("longest_wait", "first"), [(10.0, "b"), (0.0, "a")], ids=["at once", "after long"]
+)
+def test_a_prompt_is_not_behind_all_that_another_owner_began(
+    base_folder, monkeypatch, longest_wait, first
+):
+    """Unless those have been at it for long: a stream of fresh owners must not keep them out."""
+    monkeypatch.setattr("serving.engine.scheduler.LONGEST_WAIT", longest_wait)
     made = Engine(base_folder, max_active=6)
     scheduler = made._scheduler
     plain = scheduler._step
@@ -133,4 +142,4 @@ def test_a_prompt_is_not_behind_all_that_another_owner_began(base_folder, monkey
             list(stream)
     finally:
         made.close()
-    assert begun[0] == "b", begun
+    assert begun[0] == first, begun
