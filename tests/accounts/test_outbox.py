@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
 from accounts import outbox
@@ -142,3 +142,16 @@ def test_a_message_is_given_up_after_a_month() -> None:
     assert outbox.publish_again(send=Broker(), at=late) == 0
     assert outbox.forget_given_up(at=late) == 1
     assert OutboxMessage.objects.get().task == "a.tasks.unsent"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_relay_waits_for_is_nobody_elses_setting() -> None:
+    """Behind a pooler the connection is another client's after each transaction."""
+    enqueue("a.tasks.work")
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO on")
+        assert outbox.publish_due(send=Broker(), at=NOON) == 1
+        cursor.execute("SHOW synchronous_commit")
+        found = cursor.fetchone()
+        cursor.execute("RESET synchronous_commit")
+    assert found == ("on",)

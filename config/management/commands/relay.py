@@ -18,6 +18,9 @@ from config.outbox_ends import MESSAGE_HEADER
 IDLE_SECONDS = 0.5
 LOOK_FOR_LOST_SECONDS = 2.0
 PAUSE_AFTER_ERROR = 1.0
+# Seconds. While a batch is sent, who enqueues one of its keys waits; a broker that accepts and says
+# nothing must not hold those for ever. The relay only sends, so no long poll is cut short.
+BROKER_TIMEOUTS = {"socket_timeout": 5, "socket_connect_timeout": 5}
 
 
 def send(task: str, args: list[Any], queue: str, message_id: UUID) -> None:
@@ -34,6 +37,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.running = True
         self.looked = 0.0
+        options_of_broker: dict[str, Any] = app.conf.broker_transport_options
+        app.conf.broker_transport_options = options_of_broker | BROKER_TIMEOUTS
         if options["once"]:
             self._drain()
             return
@@ -55,9 +60,6 @@ class Command(BaseCommand):
         raw = connection.connection
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {outbox.CHANNEL}")
-            # It writes alone what was sent. A mark that a crash of the server loses is a message
-            # sent twice, which is nothing new; the worker's claim does not wait behind its write.
-            cursor.execute("SET synchronous_commit TO off")
         while self.running:
             self._drain()
             # The timeout finds messages whose time has come without a commit.
