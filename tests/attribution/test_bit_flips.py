@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
-from attribution import reconciliation, selectors, verification
+from attribution import reconciliation, selectors, verification, verified_scores
 from attribution.influence.errors import IndexFileError
 from attribution.influence.index import Index as OpenedIndex
 from attribution.models import Checkpoint, Index, LogLeaf
@@ -117,12 +117,12 @@ class Flipper:
     def in_a_sketch(self):
         """The answer's, or those of the records in the index."""
         if self.chance.random() < 0.5:
-            true = verification._sketch(self.receipt)
+            true = verified_scores._sketch(self.receipt)
             sketch = self.flip(true)
             try:
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(verification, "_sketch", lambda receipt: sketch)
-                    verification._check_private(self.receipt)
+                    patch.setattr(verified_scores, "_sketch", lambda receipt: sketch)
+                    verified_scores._check_private(self.receipt)
             except BundleError:
                 return True
             return False
