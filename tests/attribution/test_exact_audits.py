@@ -1,7 +1,11 @@
 """A disputed receipt is held against the exact influence, and both shares are published."""
 
+import itertools
 import json
+import random
+from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -9,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import ProgrammingError, transaction
 from django.urls import reverse
 
-from accounts import leases
+from accounts import ids, leases
 from accounts.blobs import put_file
 from accounts.models import AuditEvent
 from attribution import exact_auditing, exact_bodies, texts, workers
@@ -34,14 +38,27 @@ from tests.attribution.world import NOON, STARTER, World, queued
 pytestmark = pytest.mark.django_db
 
 PROMPT = "What is door number 3?"
+SEED = 1
 ANSWER = "The door 3 is a door of the house. The window 4 is a window of the house."
+
+
+@contextmanager
+def ids_of(seed):
+    """The same ids in each run: they decide what is held out, and in a run this short that decides
+    whose records help."""
+    chance, ticks = random.Random(seed), itertools.count(NOON.timestamp() * 10**9, 10**6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ids, "os", SimpleNamespace(urandom=chance.randbytes))
+        patch.setattr(ids, "time", SimpleNamespace(time_ns=lambda: int(next(ticks))))
+        yield
 
 
 @pytest.fixture
 def world(db, own_folders, tiny_folders, tmp_path):
     """A model that its own run has really trained."""
     workers._scorers.clear()
-    made = World(tiny_folders)
+    with ids_of(seed=SEED):
+        made = World(tiny_folders)
     recipe = {"cutoff": 64, "rank": 2, "batch_size": 4, "epochs": 2, "learning_rate": 0.02}
     Run.objects.update(recipe=recipe, device="cpu", dtype="float32")
     made.model.run.refresh_from_db()
