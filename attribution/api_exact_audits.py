@@ -19,6 +19,12 @@ from attribution.services.log import inclusion_bundle
 
 class ExactAuditSerializer(serializers.ModelSerializer[ExactAudit]):
     log_index = serializers.IntegerField(read_only=True, allow_null=True)
+    steps_done = serializers.IntegerField(source="done", read_only=True)
+    steps = serializers.IntegerField(
+        source="total",
+        read_only=True,
+        help_text="Steps of the replay, through the training and back; 0 until it has begun.",
+    )
     public = serializers.JSONField(
         read_only=True,
         help_text="What the log was told: both shares of every group in parts of 10^9, their "
@@ -28,7 +34,7 @@ class ExactAuditSerializer(serializers.ModelSerializer[ExactAudit]):
     class Meta:
         model = ExactAudit
         fields = [
-            "id", "receipt", "state", "asked_as", "done", "total", "failure_reason", "at",
+            "id", "receipt", "state", "asked_as", "steps_done", "steps", "failure_reason", "at",
             "log_index", "public",
         ]  # fmt: skip
 

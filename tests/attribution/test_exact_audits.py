@@ -248,7 +248,7 @@ def test_the_api_asks_and_tells(client, world, receipt, here):
     client.force_login(world.payer)
     listing = reverse("api-receipt-exact-audits", args=[receipt.pk])
     made = client.post(listing).json()
-    assert (made["state"], made["asked_as"], made["total"]) == ("QUEUED", "payer", 0)
+    assert (made["state"], made["asked_as"], made["steps"]) == ("QUEUED", "payer", 0)
     exact_auditing.audit_exactly(made["id"])
     sequence(at=NOON)
     assert [one["id"] for one in client.get(listing).json()] == [made["id"]]
