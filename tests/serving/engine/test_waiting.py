@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from serving.engine.engine import Engine
+from serving.engine.scheduler import Scheduler
 from serving.engine.types import Finish
 from serving.engine.waiting import LONGEST_WAIT, Waiting
 from tests.serving.engine.conftest import prompt_of, request
@@ -114,14 +114,7 @@ def test_a_flood_of_one_owner_does_not_delay_another(base_folder):
     assert left > 25
 
 
-@pytest.mark.parametrize(
-    ("longest_wait", "first"), [(10.0, "b"), (0.0, "a")], ids=["at once", "after long"]
-)
-def test_a_prompt_is_not_behind_all_that_another_owner_began(
-    base_folder, monkeypatch, longest_wait, first
-):
-    """Unless those have been at it for long: a stream of fresh owners must not keep them out."""
-    monkeypatch.setattr("serving.engine.scheduler.LONGEST_WAIT", longest_wait)
+def test_a_prompt_is_not_behind_all_that_another_owner_began(base_folder, monkeypatch):
     made = Engine(base_folder, max_active=6)
     scheduler = made._scheduler
     plain = scheduler._step
@@ -142,4 +135,16 @@ def test_a_prompt_is_not_behind_all_that_another_owner_began(
             list(stream)
     finally:
         made.close()
-    assert begun[0] == first, begun
+    assert begun[0] == "b", begun
+
+
+def test_a_stream_of_fresh_owners_never_keeps_a_prompt_out():
+    def row(owner, seconds):
+        begun = time.monotonic() - seconds
+        return SimpleNamespace(request=SimpleNamespace(owner=owner), begun=begun)
+
+    scheduler = Scheduler.__new__(Scheduler)
+    scheduler.decoding, scheduler.prefilling = [], [row("a", 5), row("a", 5), row("fresh", 0)]
+    assert [one.request.owner for one in scheduler._by_owner()] == ["fresh", "a", "a"]
+    scheduler.prefilling = [row("a", LONGEST_WAIT + 1), row("a", 5), row("fresh", 0)]
+    assert [one.request.owner for one in scheduler._by_owner()] == ["a", "fresh", "a"]
