@@ -66,6 +66,7 @@ class ModuleBackend:
         self._pinned: set[str] = set()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._merging = threading.Lock()  # one at a time: parents are copied whole
 
     # Adapters, from any thread.
 
@@ -85,11 +86,12 @@ class ModuleBackend:
             self._add(adapter, time.perf_counter() - started)
 
     def merge(self, merge: Merge) -> None:
-        if self.adapter(merge.name) is not None:
-            return
-        started = time.perf_counter()
-        made = merged(merge, [self._parent(name) for name, _ in merge.parents], [*self._linears])
-        self._add(made, time.perf_counter() - started)
+        with self._merging:
+            if self.adapter(merge.name) is not None:
+                return
+            started = time.perf_counter()
+            parents = [self._parent(name) for name, _ in merge.parents]
+            self._add(merged(merge, parents, [*self._linears]), time.perf_counter() - started)
 
     def _parent(self, name: str) -> Adapter:
         with self._lock:

@@ -86,6 +86,7 @@ class NativeBackend:
         self._merges = Merges(at_least=slots)
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._merging = threading.Lock()  # one at a time: parents are copied whole
 
     # Adapters, from any thread.
 
@@ -105,7 +106,9 @@ class NativeBackend:
             self._loading.pop(name, None)
 
     def merge(self, merge: Merge) -> None:
-        if self._merges.get(merge.name) is None:
+        with self._merging:
+            if self._merges.get(merge.name) is not None:
+                return
             started = time.perf_counter()
             made = merged(merge, [self._parent(name) for name, _ in merge.parents], [*self._places])
             blob = pack_adapter(made, self._places, self._program.layers)
