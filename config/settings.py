@@ -233,7 +233,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_NAME_OVERRIDES": {
-        "RescoringState": "attribution.models.rescorings.Rescoring.State",
+        "DisputeState": "attribution.models.disputes.DisputeState",
         "PoolSlashState": "ledger.models.pools.PoolSlash.State",
         "ShareKind": "attribution.models.receipts.ContributorShare.Kind",
         "SlashReason": "datanets.models.slashes.SlashReason",

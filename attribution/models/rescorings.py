@@ -1,65 +1,27 @@
 """A receipt's answer scored once more: the wish, the work, and the receipt that came of it."""
 
-from typing import Any
-
 import pgtrigger
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
 from accounts.models import Blob
-from accounts.models.base import WorkItem
-from attribution.models.log import LogLeaf
+from attribution.models.disputes import Dispute, DisputeQuerySet
 from attribution.models.receipts import Receipt
 
 
-class RescoringQuerySet(models.QuerySet["Rescoring"]):
-    def private_to(self, user: Any) -> "RescoringQuerySet":
-        """Those whose private part `user` may read: who may read that of the receipt."""
-        return self.filter(receipt__in=Receipt.objects.private_to(user).values("pk"))
-
-    def visible_to(self, user: Any) -> "RescoringQuerySet":
-        """What is done is public, as every receipt; what is not, is for who may ask for it."""
-        mine = Receipt.objects.private_to(user).values("pk")
-        return self.filter(Q(state=Rescoring.State.DONE) | Q(receipt__in=mine))
-
-
-class Rescoring(WorkItem):
+class Rescoring(Dispute):
     """`receipt` is the one that paid, and stays as it is. The new one's body is `public`, under
     this row's id; it names the other by id and hash, tells the difference and moves no money."""
 
-    class State(models.TextChoices):
-        QUEUED = "QUEUED", "Waiting"
-        RUNNING = "RUNNING", "Being computed"
-        DONE = "DONE", "Done"
-        FAILED = "FAILED", "Failed"
-
-        @property
-        def chip(self) -> str:
-            return {"DONE": "chip--good", "FAILED": "chip--bad"}.get(self.value, "chip--info")
-
     receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="rescorings")
-    asked_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
-    # As what: the person's name is nobody else's business.
-    asked_as = models.CharField(
-        max_length=12,
-        choices=[("payer", "Payer"), ("contributor", "Contributor"), ("staff", "Staff")],
-    )
-    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     index_root = models.CharField(max_length=64, blank=True, default="")
-    public = models.JSONField(default=dict, blank=True)
-    body_sha256 = models.CharField(max_length=64, blank=True, default="")
     leaf_hash = models.CharField(max_length=64, blank=True, default="")
     private = models.JSONField(default=dict, blank=True)
     sketch = models.ForeignKey(
         Blob, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    at = models.DateTimeField(null=True, blank=True)
-
-    objects = RescoringQuerySet.as_manager()
+    objects = DisputeQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -104,20 +66,3 @@ class Rescoring(WorkItem):
 
     def get_absolute_url(self) -> str:
         return reverse("attribution:rescored", args=[self.pk])
-
-    @property
-    def phase(self) -> "Rescoring.State":
-        return Rescoring.State(self.state)
-
-    @property
-    def is_done(self) -> bool:
-        return self.state == self.State.DONE
-
-    @property
-    def is_waiting(self) -> bool:
-        return self.state in (self.State.QUEUED, self.State.RUNNING)
-
-    @property
-    def log_index(self) -> int | None:
-        """Its place in the log; None while it waits for the sequencer."""
-        return LogLeaf.objects.filter(receipt_id=self.pk).values_list("index", flat=True).first()
