@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from serving.engine.backend import Batch
 from serving.engine.merges import Merge, MergeKind, shares
-from serving.engine.native.merges import Merges
+from serving.engine.native.merges import ON_ITS_WAY, Merges
 from serving.engine.types import BadRequest, UnknownAdapter
 from tests.serving.engine.conftest import prompt_of, request, rounded, tokens_of
 
@@ -138,6 +138,21 @@ def test_the_longest_unused_merges_go_but_for_as_many_as_run_at_once() -> None:
     found = held.get("x")
     assert found is not None
     assert ctypes.string_at(found.address, found.size) == b"x" * 9_000
+
+
+def test_idle_merges_keep_to_the_budget_however_few_they_are() -> None:
+    now = [0.0]
+    held = Merges(budget=5_000, at_least=20, clock=lambda: now[0])
+    for name in "abc":
+        held.add(name, b"x" * 4_000, 0.0)
+    assert list(held.residents()) == ["a", "b", "c"]  # on their way to their rows
+    now[0] = ON_ITS_WAY / 2
+    held.get("b")
+    now[0] = ON_ITS_WAY
+    assert list(held.residents()) == ["b"]
+    held.add("d", b"x" * 6_000, 0.0)
+    now[0] = 3 * ON_ITS_WAY
+    assert list(held.residents()) == []
 
 
 def test_each_setting_that_changes_the_numbers_changes_the_name(loaded):
