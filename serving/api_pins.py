@@ -71,7 +71,7 @@ class PinViewSet(viewsets.ReadOnlyModelViewSet[Pin]):
         deployment, days = self._asked(request)
         try:
             made = service.request_pin(
-                deployment=deployment, days=days, acting_user=user, at=timezone.now()
+                deployment=deployment, days=days, acting_user=user, at=timezone.now(), key=key
             )
         except Refusal as refusal:
             raise Refused(refusal) from refusal

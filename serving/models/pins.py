@@ -69,6 +69,8 @@ class Pin(Entity):
         null=True, blank=True
     )
     failure_reason = models.CharField(max_length=300, blank=True, default="")
+    # The payer and the key of the request that asked for it by API: sent again, it is this one.
+    key = models.CharField(max_length=200, null=True, blank=True, unique=True)
 
     objects: ClassVar[Any] = PinQuerySet.as_manager()
 

@@ -50,13 +50,20 @@ def quote_pin(*, deployment: Deployment, days: int) -> PinQuote:
     return PinQuote(days, mib, mib * days * PIN_PRICE)
 
 
-def request_pin(*, deployment: Deployment, days: int, acting_user: User, at: datetime) -> Pin:
+def request_pin(
+    *, deployment: Deployment, days: int, acting_user: User, at: datetime, key: str | None = None
+) -> Pin:
     """Hold the price and have the base's workers keep the adapter in memory.
 
     It is charged when the first worker has it there, and lasts from then on. The fee is divided as
     that of a base alone: it pays for memory. Raises NotPinnable (no adapter, not live, pinned
-    already, no room left), NoWorker, NoBalance and NotSpendable; nothing is written then.
+    already, no room left), NoWorker, NoBalance and NotSpendable; nothing is written then. Asked
+    again under `key`, the first one is returned, whatever became of it.
     """
+    full_key = f"{acting_user.pk}:{key}" if key else None
+    known: Pin | None = Pin.objects.filter(key=full_key).first() if full_key else None
+    if known is not None:
+        return known
     quote = quote_pin(deployment=deployment, days=days)
     usable = Deployment.objects.usable_by(acting_user).filter(pk=deployment.pk).exists()
     if not usable or deployment.state != DeploymentState.LIVE:
@@ -65,7 +72,7 @@ def request_pin(*, deployment: Deployment, days: int, acting_user: User, at: dat
     size = quote.mib * MIB
     pin = Pin(
         id=uuid7(), created_at=at, deployment=deployment, payer=acting_user,
-        days=days, bytes=size, fee=quote.fee,
+        days=days, bytes=size, fee=quote.fee, key=full_key,
     )  # fmt: skip
     try:
         with transaction.atomic():

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.api_keys import create_key
 from accounts.ids import uuid7
-from accounts.models import OutboxMessage, Scope, User
+from accounts.models import IdempotentRequest, OutboxMessage, Scope, User
 from ledger.models import Account, Hold
 from modelfactory.models import Model
 from serving.models import Pin
@@ -53,6 +53,20 @@ def test_a_pin_is_priced_held_listed_and_taken_back(tuned, client_person):
     assert Hold.objects.get().state == "RELEASED"
     assert balance_of(Account.Kind.USER, client_person.pk) == 10 * OPEN
     assert post(client, f"{address}end/").status_code == 400
+
+
+def test_a_request_whose_process_died_is_taken_up_and_pays_once(tuned, client_person):
+    client = by_key(client_person)
+    asked = {"deployment": tuned.name, "days": 1}
+    made = post(client, PATH, key="once", **asked).json()
+    IdempotentRequest.objects.all().delete()  # as if its answer had not been written
+    assert post(client, PATH, key="once", **asked).json() == made
+    pins.note_pinned(pin_id=made["id"], at=timezone.now())
+    post(client, f"{PATH}{made['id']}/end/")
+    IdempotentRequest.objects.all().delete()
+    assert post(client, PATH, key="once", **asked).json()["id"] == made["id"]
+    assert (Pin.objects.count(), Hold.objects.count()) == (1, 1)
+    assert post(client, PATH, key="another", **asked).json()["id"] != made["id"]
 
 
 def test_what_is_charged_ends_at_once_and_is_not_given_back(tuned, client_person):
