@@ -1,5 +1,6 @@
 """An audit computes randomly drawn gradients again, adds a group up, and tells the log."""
 
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -34,8 +35,9 @@ def test_a_true_index_holds_and_the_log_is_told(indexed, row, client):
     sequence(at=NOON)
     made = auditing.audit_index(row.pk)
     assert made.holds
-    assert set(made.body["records"].values()) == {"exact"}
-    assert made.body["group_sum"] == "exact"
+    # Which records share a batch may move a last bit, on some processors: close is no defect.
+    assert set(made.body["records"].values()) <= {"exact", "close"}
+    assert made.body["group_sum"] in {"exact", "close"}
     assert made.body["drawn_by"] == audits.seed() != "0" * 64
     sequence(at=NOON)
     bundle = client.get(reverse("attribution:index_statement", args=[row.root, "audit"])).json()
@@ -46,7 +48,7 @@ def test_a_true_index_holds_and_the_log_is_told(indexed, row, client):
     assert all(finding.holds for finding in check_tree())
     page = client.get(reverse("attribution:index", args=[row.root])).content.decode()
     assert "Holds" in page
-    assert "the sum is exact" in page
+    assert f"the sum is {made.body['group_sum']}" in page
 
 
 def test_the_root_is_in_the_log_beside_the_models_manifest(indexed, row, client):
@@ -161,6 +163,6 @@ def _another_model(model: Model) -> Model:
 
 def test_the_command_says_what_was_found(row, capsys):
     call_command("audit_index", row.model.slug)
-    assert "sum of the group: exact" in capsys.readouterr().out
+    assert re.search(r"sum of the group: (exact|close)$", capsys.readouterr().out, re.MULTILINE)
     with pytest.raises(CommandError, match="no finished index"):
         call_command("audit_index", "nobody")
