@@ -55,6 +55,12 @@ def _tell_copies(result: report.Report, options: argparse.Namespace) -> None:
     result.add("precision of near-duplicates", quality.precision, "", at_least=0.99)
     result.add("honest records wrongly merged", quality.merged, "", at_most=0.01,
                note=f"{quality.repeats} more repeat an earlier one's question")  # fmt: skip
+    code = copies.of_code()
+    quality = copies.judge(code, min(options.copies, len(code) // 4), seed=1)
+    result.add(f"the same of {len(code)} questions about code: recall",
+               statistics.mean(quality.recall.values()), "")  # fmt: skip
+    result.add("precision", quality.precision, "", at_least=0.99)
+    result.add("wrongly merged", quality.merged, "", at_most=0.01)
 
 
 def _tell_gains(result: report.Report, options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 
 from bench.attack.edits import KINDS
 from bench.attribution.task import Text
+from config.sample.docstrings import standard_library
 from datanets.ingest import similar
 from datanets.ingest.firsts import Standing, first_ones
 from datanets.ingest.folding import Folded, fold
@@ -28,6 +30,16 @@ class Quality:
     precision: float
     merged: float
     repeats: int
+
+
+def of_code() -> list[Text]:
+    """Honest texts of one template that differ in an identifier: what functions of the standard
+    library do, by their docstrings."""
+    packages = sorted(
+        name for name in sys.stdlib_module_names if not name.startswith(("_", "idlelib", "test"))
+    )
+    pairs = [pair for package in packages for pair in standard_library(package, 50)]
+    return [Text(one.contributor, "code", one.question, one.answer, "") for one in pairs]
 
 
 def near_pairs(folded: Sequence[Folded]) -> dict[int, set[int]]:

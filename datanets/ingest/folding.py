@@ -33,6 +33,8 @@ _SYLLABLES = "\u0e01-\u0e4f\u0e81-\u0ecf\u1000-\u103f\u1780-\u17dd"
 _WORD = re.compile(
     rf"[{_SIGNS}]|[{_SYLLABLES}][{_MARKS}]*|(?:(?![{_SYLLABLES}_])[^\W{_SIGNS}]|[{_MARKS}])+"
 )
+# Only from a word's first sign on, so that a long word is read once.
+_CODE = re.compile(r"`([^`\s]+)`|\b((?:\w{2,}(?:\.|::))+\w{2,}|\w+_\w+|\w+(?=\(\)))")
 # Accents of Latin, Greek and Cyrillic; signs of other scripts carry meaning.
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
@@ -40,10 +42,12 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 @dataclass(frozen=True, slots=True)
 class Folded:
     """`head`: the words that ask (all turns but the assistant's); `body`: the words that answer.
-    Plain text has no head."""
+    Plain text has no head. `codes`: identifiers of a programming language in the head, or in a text
+    that has none, each as its letters."""
 
     head: tuple[str, ...]
     body: tuple[str, ...]
+    codes: frozenset[str] = frozenset()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -58,22 +62,33 @@ class Folded:
 def fold(payload: Payload) -> Folded:
     """A record's payload as words."""
     if "text" in payload:
-        return Folded((), words(payload["text"]))
+        return Folded((), words(payload["text"]), codes(payload["text"]))
     turns = payload["messages"]
-    return Folded(
-        words("\n".join(turn["content"] for turn in turns if turn["role"] != ASSISTANT)),
-        words("\n".join(turn["content"] for turn in turns if turn["role"] == ASSISTANT)),
-    )
+    asking = "\n".join(turn["content"] for turn in turns if turn["role"] != ASSISTANT)
+    answering = "\n".join(turn["content"] for turn in turns if turn["role"] == ASSISTANT)
+    return Folded(words(asking), words(answering), codes(asking))
 
 
 def words(text: str) -> tuple[str, ...]:
     """The words of a text, folded."""
+    return tuple(_WORD.findall(_alike(text)))
+
+
+def codes(text: str) -> frozenset[str]:
+    """The identifiers in a text, each as its letters: backticked ones without a space,
+    names of several parts (`os.path`, `std::sort`, `call_later`), names that are called."""
+    found = (quoted or bare for quoted, bare in _CODE.findall(_alike(text)))
+    return frozenset(letters for one in found if (letters := "".join(_WORD.findall(one))))
+
+
+def _alike(text: str) -> str:
+    """The text with all that changes only its looks folded away."""
     if not text.isascii():
         text = "".join(map(_digit, unicodedata.normalize("NFKC", text))).translate(_looks())
         text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
         text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
         text = unicodedata.normalize("NFC", text)
-    return tuple(_WORD.findall(text.casefold()))
+    return text.casefold()
 
 
 def _digit(sign: str) -> str:

@@ -7,7 +7,8 @@ words, edits, case, punctuation and homoglyphs.
 Honest records of one template share most words and are not the same: "Is Alport syndrome
 inherited?" and "Is cystinosis inherited?" may have one answer. So what differs decides, too. They
 are two records where each question names something that the other does not or one names something
-more, where one has a number or a "not" that the other has not, or where most numbers differ.
+more, where one has a number, a "not" or an identifier of code that the other has not, or where most
+numbers differ.
 """
 
 from __future__ import annotations
@@ -74,7 +75,11 @@ def similarity(a: Folded, b: Folded) -> float:
 
 def differ(a: Folded, b: Folded) -> bool:
     """Whether what differs makes them two records, whatever they share."""
-    return ask_differently(asking(asked(a)), asking(asked(b))) or _other_numbers(a.words, b.words)
+    return (
+        ask_differently(asking(asked(a)), asking(asked(b)))
+        or _other_codes(a, b)
+        or _other_numbers(a.words, b.words)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,20 @@ def _is_misspelt(word: str, other: str) -> bool:
     if min(len(word), len(other)) < 4 or abs(len(word) - len(other)) > most:
         return False
     return OSA.distance(word, other, score_cutoff=most) <= most
+
+
+def _other_codes(a: Folded, b: Folded) -> bool:
+    """Whether one asks about an identifier that the other does not write, with or without its dots
+    and quotes: "stdev" and "pstdev" are no typing errors of each other."""
+    asked_a, asked_b = "".join(asked(a)), "".join(asked(b))
+    if not asked_a or not asked_b:
+        return False
+    only_a, only_b = a.codes - b.codes, b.codes - a.codes
+    if max(len(only_a), len(only_b)) > MOST_NAMES:
+        return True
+    return any(code not in asked_b for code in only_a) or any(
+        code not in asked_a for code in only_b
+    )
 
 
 def _other_numbers(a: Sequence[str], b: Sequence[str]) -> bool:

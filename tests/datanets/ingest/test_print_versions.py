@@ -14,10 +14,12 @@ TEXTS = [
     "Is item 12 made of iron, and not of steel?",
     "Is item ۱۲ made of iron, and of steel?",
     "🙂🙂🙂",
+    "What does `statistics.stdev()` do with a list of numbers in Python?",
+    "What does `statistics.pstdev()` do with a list of numbers in Python?",
 ]
 # Of each version what it makes of these texts. A change of folding, prints or verdicts changes the
 # value: raise VERSION and write its value here, and the older prints are made again.
-KNOWN = {1: "9f1c111bdd4ed35a0a208a2ee9643b6c725bb0c0b4d3fdfeab5a17f3f2778baa"}
+KNOWN = {2: "c5a7c19b49e6d51a13eb1218fef24027778cafa84fdfa87dce1965f26da1d04a"}
 
 
 def test_what_this_version_makes_of_a_text_has_not_changed() -> None:

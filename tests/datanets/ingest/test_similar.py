@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from datanets.ingest import similar
-from datanets.ingest.folding import fold, words
+from datanets.ingest.folding import codes, fold, words
 from datanets.ingest.prints import BANDS, cluster_hash, prints
 from datanets.ingest.similar import is_number, near
 
@@ -59,6 +59,50 @@ OTHERS = {
     "a denial": asked(QUESTION.replace("Alport", "non-Alport")),
     "another answer": asked(QUESTION, "The syndrome is rare and runs in families, mostly in men."),
 }
+
+
+CODE = "What does `statistics.NormalDist.stdev()` return in Python?"
+CODE_ANSWER = "Return the square root of the sample variance of the distribution that was given."
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        CODE.replace("stdev", "pstdev"),
+        CODE.replace("stdev()", "stdev_all()"),
+        CODE.replace("NormalDist", "normal_dists"),
+        "What does `statistics.stdev()` return in Python?",
+    ],
+)
+def test_another_identifier_is_another_record(question) -> None:
+    """A letter may be all that two functions of one family differ in."""
+    honest = asked(CODE, CODE_ANSWER)
+    assert near(honest, asked(question, CODE_ANSWER)) == 0
+    assert near(asked(question, CODE_ANSWER), honest) == 0
+    assert near(fold({"text": CODE}), fold({"text": question})) == 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        CODE.upper(),
+        CODE.replace("`", ""),
+        CODE.replace("`", "").replace(".", " ").replace("()", ""),
+        CODE.replace(".", "::"),
+        CODE.replace("t", "т"),
+        CODE.replace("return", "give"),
+    ],
+)
+def test_an_identifier_is_the_same_however_it_is_written(question) -> None:
+    honest = asked(CODE, CODE_ANSWER)
+    assert near(honest, asked(question, CODE_ANSWER)) >= 0.85
+    assert near(asked(question, CODE_ANSWER), honest) >= 0.85
+
+
+def test_a_long_word_without_a_space_is_read_quickly() -> None:
+    """Were identifiers looked for from each letter on, this would take minutes."""
+    for text in ("a" * 200_000, "ab." * 70_000 + "c", "`" * 200_000, "a_" * 100_000):
+        assert len(codes(text)) <= 1
 
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
