@@ -5,7 +5,7 @@ const SPARE = { linear: false, cat: false, ties: true, dare_linear: true, dare_t
 // `base()` names the base whose adapters are offered; `changed` is called when the blend is another.
 export function makeBlend({ root, base, changed }) {
   const box = root.querySelector("#blend");
-  if (!box) return { chosen: () => null, refresh() {} };
+  if (!box) return { chosen: () => null, refresh() {}, saved: () => null, restore() {} };
   const form = box.querySelector("form");
   const code = box.querySelector("#blend-code");
   const rows = [...form.querySelectorAll("[data-base]")];
@@ -39,10 +39,23 @@ export function makeBlend({ root, base, changed }) {
     changed();
   }
 
+  const inputs = () => [...rows.map((row) => row.querySelector("input")), ...["method", "density", "seed"].map((name) => form.elements[name])];
+  const named = (input) => input.dataset.model ?? input.name;
+
+  function saved() {
+    return { open: box.open, values: Object.fromEntries(inputs().map((input) => [named(input), input.value])) };
+  }
+
+  function restore(state) {
+    if (!state) return;
+    for (const input of inputs()) input.value = state.values[named(input)] ?? input.value;
+    box.open = state.open;
+  }
+
   form.addEventListener("input", tell);
   form.addEventListener("submit", (event) => event.preventDefault());
   box.addEventListener("toggle", tell);
-  return { chosen, refresh };
+  return { chosen, refresh, saved, restore };
 }
 
 function codeOf(blend, address) {

@@ -1,6 +1,7 @@
 // The chat page: one question to one or two models, each answer streamed into its own pane.
 
 import { makeBlend } from "./playground-blend.js";
+import { makeMemory } from "./playground-memory.js";
 
 const root = document.getElementById("playground");
 
@@ -51,7 +52,7 @@ if (root) {
     element.querySelector(".pane__price").textContent = deployment.blend
       ? "at the dearest adapter's price, more where the weights add up to more than 1"
       : `${deployment.input_price} OPEN read, ${deployment.output_price} OPEN written, per 1,000 tokens`;
-    return { deployment, element, log: element.querySelector(".pane__log"), messages: [] };
+    return { deployment, element, log: element.querySelector(".pane__log"), messages: [], turns: [] };
   }
 
   function layOut() {
@@ -162,6 +163,8 @@ if (root) {
     const element = document.getElementById("turn").content.firstElementChild.cloneNode(true);
     element.querySelector(".turn__question").textContent = question;
     pane.log.append(element);
+    // Between a long first answer and the question below, on a phone the new one is out of sight.
+    if (pane === panes[0]) element.scrollIntoView({ block: "nearest" });
     return {
       element,
       answer: element.querySelector(".turn__answer"),
@@ -174,31 +177,37 @@ if (root) {
   async function ask(pane, question, { signal, completions }) {
     const turn = addTurn(pane, question);
     const body = bodyFor(pane, question);
-    let text = "";
+    const kept = { question, answer: "", completion: "", end: null, failure: "" };
     let completion = "";
     try {
       const response = await post(root.dataset.askUrl, body, signal);
       if (!response.ok) throw await errorOf(response);
       for await (const event of eventsOf(response)) {
         if (event.type === "start") {
-          completion = event.completion;
+          kept.completion = completion = event.completion;
           completions.add(completion);
+          pane.turns.push(kept);
         }
         if (event.type === "piece") {
-          text += event.text;
-          turn.answer.textContent = text;
+          kept.answer += event.text;
+          turn.answer.textContent = kept.answer;
         }
         if (event.type === "error") throw { message: event.message };
-        if (event.type === "end") showEnd(turn, event, completion);
+        if (event.type === "end") showEnd(turn, (kept.end = event), completion);
       }
-      pane.messages.push(body.messages.at(-1), { role: "assistant", content: text });
+      addMessages(pane, kept);
     } catch (error) {
-      showFailure(turn, error.name === "AbortError" ? { message: "Stopped before it began." } : error);
+      showFailure(turn, toldOf(error));
+      kept.failure = turn.cost.textContent;
       if (!completion) turn.element.remove();
     } finally {
       turn.answer.removeAttribute("aria-busy");
     }
     return Boolean(completion);
+  }
+
+  function addMessages(pane, { question, answer }) {
+    pane.messages.push({ role: "user", content: question }, { role: "assistant", content: answer });
   }
 
   function showEnd(turn, event, completion) {
@@ -214,8 +223,16 @@ if (root) {
     if (event.completion_tokens) showPanel(turn, completion);
   }
 
+  // What the house says stands as it is; the browser's own words help nobody.
+  function toldOf(error) {
+    if (error.name === "AbortError") return { message: "Stopped before it began." };
+    return error instanceof Error || !error.message
+      ? { message: "The connection broke before this answer was whole." }
+      : error;
+  }
+
   function showFailure(turn, error) {
-    turn.cost.textContent = error.message || "The connection broke. Try again.";
+    turn.cost.textContent = error.message;
     showProblem({ message: turn.cost.textContent, code: error.code });
   }
 
@@ -223,6 +240,50 @@ if (root) {
     turn.panel.setAttribute("hx-get", root.dataset.panelUrl.replace("ID", completion));
     turn.panel.setAttribute("hx-trigger", "load");
     window.htmx.process(turn.panel);
+  }
+
+  // ---- what a reload brings back
+
+  const memory = makeMemory(root.dataset.owner);
+  const WISHES = ["model", "other", "max_tokens", "temperature"];
+
+  function remember() {
+    memory.save({
+      wishes: Object.fromEntries(WISHES.map((name) => [name, settings[name].value])),
+      blend: blend.saved(),
+      draft: composer.question.value,
+      panes: panes.map(({ deployment, turns }) => ({ name: deployment.name, turns })),
+    });
+  }
+
+  function recall() {
+    const state = memory.load();
+    if (!state || !byName(state.wishes.model)) return layOut();
+    for (const name of WISHES) settings[name].value = state.wishes[name];
+    blend.restore(state.blend);
+    blend.refresh();
+    composer.question.value = state.draft;
+    layOut();
+    for (const [place, pane] of panes.entries()) {
+      const kept = state.panes[place];
+      if (kept?.name === pane.deployment.name) for (const turn of kept.turns) showAgain(pane, turn);
+    }
+  }
+
+  function showAgain(pane, kept) {
+    const turn = addTurn(pane, kept.question);
+    pane.turns.push(kept);
+    turn.answer.textContent = kept.answer;
+    turn.answer.removeAttribute("aria-busy");
+    if (kept.end) {
+      showEnd(turn, kept.end, kept.completion);
+      addMessages(pane, kept);
+      return;
+    }
+    const link = document.createElement("a");
+    link.href = root.dataset.completionUrl.replace("ID", kept.completion);
+    link.textContent = "details";
+    turn.cost.replaceChildren(kept.failure || "You left before this answer was whole.", " · ", link);
   }
 
   // Whoever is quicker than the price sees it before anything is held.
@@ -251,6 +312,7 @@ if (root) {
     if (!taken.some(Boolean) && !composer.question.value) composer.question.value = question;
     sendButton.disabled = false;
     stopButton.disabled = true;
+    remember();
     if (priceIsShown) scheduleQuote();
   }
 
@@ -291,6 +353,7 @@ if (root) {
   });
   settings.other.addEventListener("change", layOut);
   document.getElementById("clear").addEventListener("click", layOut);
+  window.addEventListener("pagehide", remember);
   blend.refresh();
-  layOut();
+  recall();
 }

@@ -106,6 +106,48 @@ def test_a_second_question_carries_the_conversation_on_and_each_is_quoted_first(
     assert order == ["quote", "ask"] * 2
 
 
+def test_a_conversation_outlives_a_reload_and_goes_on(page, house):
+    """An answer that was under way is told as such, and is no part of what is asked next."""
+    page.get_by_label("Beside it").select_option("")
+    page.get_by_label("Most tokens").fill("4")
+    page.get_by_label("Your question").fill("The first question")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".turn__cost")).to_contain_text("OPEN for", timeout=20_000)
+    answer = page.locator(".turn__answer").inner_text()
+    page.get_by_label("Your question").fill("A draft")
+    page.goto(f"{house.address}/completions/")
+    page.goto(f"{house.address}/playground/")
+    expect(page.locator(".turn__answer")).to_have_text(answer)
+    expect(page.locator(".turn__cost")).to_contain_text("OPEN for")
+    expect(page.get_by_label("Your question")).to_have_value("A draft")
+    expect(page.locator(".pane")).to_have_count(1)
+
+    page.get_by_label("Most tokens").fill("450")
+    page.get_by_label("Your question").fill("Left alone")
+    page.evaluate(RELOAD_AT_ONCE)
+    page.get_by_role("button", name="Ask", exact=False).click()
+    left = page.locator(".turn__cost").nth(1)
+    expect(left).to_contain_text("before this answer was whole. · details", timeout=20_000)
+    page.get_by_label("Most tokens").fill("4")
+    page.get_by_label("Your question").fill("Going on")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".turn__cost").nth(2)).to_contain_text("OPEN for", timeout=20_000)
+    asked = [one["content"] for one in Completion.objects.order_by("id").last().messages]
+    assert (asked[0], asked[-1]) == ("The first question", "Going on")
+    page.get_by_role("button", name="New conversation").click()
+    page.reload()
+    expect(page.locator("#quote")).to_contain_text("Type a question")
+    expect(page.locator(".turn")).to_have_count(0)
+
+
+# Reloads with the first text of an answer.
+RELOAD_AT_ONCE = """() => new MutationObserver((_, seen) => {
+  if (![...document.querySelectorAll(".turn__answer")].at(-1)?.textContent) return;
+  seen.disconnect();
+  location.reload();
+}).observe(document.getElementById("panes"), {subtree: true, childList: true, characterData: true})
+"""
+
 # Presses Stop with the first text of an answer: the engine needs a fraction of a second for all.
 STOP_AT_ONCE = """() => new MutationObserver((_, seen) => {
   if (![...document.querySelectorAll(".turn__answer")].at(-1)?.textContent) return;
