@@ -4,6 +4,7 @@ const INTERVAL = 2000;
 const box = document.querySelector(".curve");
 const state = document.querySelector("#run-state");
 let chart = null;
+let drawn = null; // the curve that stands there
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -60,6 +61,7 @@ function options() {
 function draw(curve) {
   const data = columns(curve);
   if (!data[0].length) return;
+  drawn = curve;
   if (chart) {
     chart.setData(data);
     return;
@@ -85,6 +87,13 @@ async function refresh() {
   if (again) setTimeout(refresh, INTERVAL);
 }
 
+// The canvas has its colours from when it was made.
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  if (!chart) return;
+  chart.destroy();
+  chart = null;
+  draw(drawn);
+});
 window.addEventListener("resize", () => {
   if (chart) chart.setSize({ width: box.clientWidth, height: 300 });
 });
