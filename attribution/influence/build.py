@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from attribution.influence import assemble, confidence, curvature
+from attribution.influence.checkpoints import State, averaged
 from attribution.influence.commit import RecordEntry
 from attribution.influence.confidence import Null
 from attribution.influence.config import METHOD, METHOD_VERSION, InfluenceConfig
 from attribution.influence.curvature import Factors, whitened_gradients
-from attribution.influence.errors import IndexFileError
+from attribution.influence.errors import IndexFileError, InfluenceError
 from attribution.influence.examples import IndexedExample, check_examples
 from attribution.influence.fit import Selection, fit_sample, select
 from attribution.influence.gradients import batches
@@ -46,8 +47,12 @@ def build(
     device: str = "cpu",
     on_progress: Progress | None = None,
     foreign: Sequence[IndexedExample] = (),
+    states: Sequence[State] = (),
 ) -> IndexManifest:
     """Build, resume or find finished the index of ``adapter_folder`` over ``examples``.
+
+    ``states`` are the checkpoints over which influence is averaged, the published adapter the last
+    (``checkpoints``); none where the configuration asks for one.
 
     ``foreign`` are records that the model did not learn, for the null of its confidence
     (``confidence``); without them the index says nothing of how sure an influence is.
@@ -55,7 +60,7 @@ def build(
     Raises RecordError for a record that cannot be indexed, UnsupportedAdapterError for an adapter
     that is not plain LoRA, InfluenceError where its curvature is zero or not finite.
     """
-    model = load(base_folder, adapter_folder, device)
+    model = averaged(load(base_folder, adapter_folder, device), states, config)
     return build_with(model, config, examples, Path(out_folder), on_progress, foreign)
 
 
@@ -67,7 +72,9 @@ def build_with(
     on_progress: Progress | None = None,
     foreign: Sequence[IndexedExample] = (),
 ) -> IndexManifest:
-    """The same for a model that is loaded already."""
+    """The same for a model that is loaded already, with its checkpoints."""
+    if 1 + len(model.checkpoints) != config.checkpoints:
+        raise InfluenceError(f"The model does not have {config.checkpoints} checkpoints.")
     check_examples(examples, model.context_length)
     ordered = sorted(examples, key=lambda example: (example.group_id, example.record_id))
     fingerprint = _fingerprint(model, config, ordered, foreign)
@@ -102,6 +109,7 @@ def _fingerprint(
     against = {"foreign": digest_of(foreign), "null": confidence.VERSION} if foreign else {}
     return canonical.sha256(
         against
+        | _over(model)
         | {
             "format": FORMAT,
             "method": METHOD,
@@ -112,6 +120,11 @@ def _fingerprint(
             "records": records.hexdigest(),
         }
     )
+
+
+def _over(model: AdaptedModel) -> dict[str, Any]:
+    """The checkpoints for the header, and so under the root; nothing for one state alone."""
+    return {"checkpoints": model.stated_checkpoints} if model.checkpoints else {}
 
 
 def null_of(
@@ -256,7 +269,8 @@ def _header(
         "base_sha256": model.base_sha256,
         "adapter_sha256": model.adapter_sha256,
         "fingerprint": fingerprint,
-        "dimension": model.dimension,
+        **_over(model),
+        "dimension": model.whole_dimension,
         "width": len(selection.coordinates),
         "sketch_width": len(selection.weights),
         "clip": repr(selection.clip),

@@ -66,6 +66,22 @@ class InfluenceConfig:
         "How many times larger or smaller the norm at the clip's percentile may be in appended "
         "records before a new fit is asked for.",
     )
+    checkpoints: int = _option(
+        1,
+        "States of the run over which influences are averaged, the published adapter the last. "
+        "Each more costs a build's gradients once again and an answer one gradient more; what is "
+        "kept of a record stays as long, so that each state has fewer of its coordinates.",
+    )
+    checkpoint_weights: str = _option(
+        "rates",
+        "What a state counts: 'rates' the learning rates of the steps since the state before it, "
+        "added up; 'even' all the same.",
+    )
+    checkpoint_factors: str = _option(
+        "each",
+        "Where the curvature is fitted: at 'each' state, or once at the 'last', which saves its "
+        "passes over the fit sample.",
+    )
     shard_records: int = _option(256, "Records in one shard of a build, after which it can resume.")
     batch_tokens: int = _option(1024, "Tokens, padding included, in one forward and backward.")
 
@@ -82,6 +98,10 @@ class InfluenceConfig:
         check_block(self.sketch_block)
         if self.sketch_rate not in GENERATORS:
             raise ValueError("sketch_rate is 1, 2 or 3.")
+        if self.checkpoint_weights not in ("rates", "even"):
+            raise ValueError("checkpoint_weights is 'rates' or 'even'.")
+        if self.checkpoint_factors not in ("each", "last"):
+            raise ValueError("checkpoint_factors is 'each' or 'last'.")
         if self.query_bits not in (8, 16):
             raise ValueError("query_bits is 8 or 16.")
         positive = (
@@ -91,6 +111,7 @@ class InfluenceConfig:
             "group_width",
             "group_budget_bytes",
             "sketch_width",
+            "checkpoints",
             "shard_records",
             "batch_tokens",
         )
@@ -104,11 +125,13 @@ class InfluenceConfig:
 
     def published(self) -> dict[str, int | str]:
         """The parameters as they stand in manifests and receipts: fractions as decimal strings,
-        so that every reader of the JSON sees the same bytes."""
+        so that every reader of the JSON sees the same bytes. What is said of checkpoints stands
+        there only where there are several."""
         values = asdict(self)
         return {
             option.name: repr(values[option.name])
             if isinstance(values[option.name], float)
             else values[option.name]
             for option in fields(self)
+            if self.checkpoints > 1 or not option.name.startswith("checkpoint")
         }

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +36,31 @@ from attribution.influence.gradients import (
 from attribution.influence.model import AdaptedModel, Block
 
 Beat = Callable[[], None]
+NAMES = ("rows", "columns", "inverse_roots")
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
     """Per block, in the model's order: Q_S (rows, rows), Q_A (columns, columns) and the whitening
-    factors ``1 / sqrt(Lambda + damping)`` (rows, columns), all fp32 on the model's device."""
+    factors ``1 / sqrt(Lambda + damping)`` (rows, columns), all fp32 on the model's device.
+
+    ``earlier`` are those of the model's checkpoints, in their order; none where they share these.
+    """
 
     rows: tuple[Tensor, ...]
     columns: tuple[Tensor, ...]
     inverse_roots: tuple[Tensor, ...]
+    earlier: tuple[Factors, ...] = ()
 
     def save(self, path: Path) -> None:
         arrays: dict[str, Any] = {}
-        for number, tensors in enumerate(
-            zip(self.rows, self.columns, self.inverse_roots, strict=True)
-        ):
-            for name, tensor in zip(("rows", "columns", "inverse_roots"), tensors, strict=True):
-                arrays[f"{number:05d}.{name}"] = tensor.cpu().numpy()
+        for place, one in enumerate((self, *self.earlier)):
+            first = place * len(self.rows)
+            tensors_of = zip(one.rows, one.columns, one.inverse_roots, strict=True)
+            for number, tensors in enumerate(tensors_of, first):
+                for name, tensor in zip(NAMES, tensors, strict=True):
+                    arrays[f"{number:05d}.{name}"] = tensor.cpu().numpy()
+        arrays |= {"earlier": np.array(len(self.earlier))} if self.earlier else {}
         np.savez(path, **arrays)
 
     @classmethod
@@ -61,16 +68,21 @@ class Factors:
         """Raises IndexFileError where the file is missing or damaged."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                count = len(arrays.files) // 3
-                return cls(
-                    *(
-                        tuple(
-                            torch.from_numpy(arrays[f"{number:05d}.{name}"]).to(device)
-                            for number in range(count)
+                more = int(arrays["earlier"]) if "earlier" in arrays.files else 0
+                count = len(arrays.files) // 3 // (1 + more)
+                first, *others = (
+                    cls(
+                        *(
+                            tuple(
+                                torch.from_numpy(arrays[f"{number:05d}.{name}"]).to(device)
+                                for number in range(place * count, (place + 1) * count)
+                            )
+                            for name in NAMES
                         )
-                        for name in ("rows", "columns", "inverse_roots")
                     )
+                    for place in range(1 + more)
                 )
+                return replace(first, earlier=tuple(others))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise IndexFileError(path, f"it cannot be read ({error}).") from error
 
@@ -82,6 +94,16 @@ def fit(
 
     Raises InfluenceError where the curvature is not finite.
     """
+    last, *earlier = model.parts
+    if config.checkpoint_factors == "last":
+        earlier = []
+    found = [_fit_at(part, examples, config, beat) for part in (last, *earlier)]
+    return replace(found[0], earlier=tuple(found[1:]))
+
+
+def _fit_at(
+    model: AdaptedModel, examples: Sequence[Tokens], config: InfluenceConfig, beat: Beat
+) -> Factors:
     few = examples[: config.covariance_max]
     rows, columns = _eigenbases(model, few, config, beat)
     moments = _eigenvalues(model, examples, rows, columns, config, beat)
@@ -102,7 +124,21 @@ def whiten(factors: Factors, number: int, gradients: Tensor) -> Tensor:
 
 
 def whitened_gradients(model: AdaptedModel, factors: Factors, examples: Sequence[Tokens]) -> Tensor:
-    """Whitened gradients of the true loss, (batch, dimension) fp32 on the model's device."""
+    """Whitened gradients of the true loss, (batch, whole dimension) fp32 on the model's device: of
+    a model with checkpoints one behind the other, each times the root of its weight."""
+    if not model.checkpoints:
+        return _whitened_at(model, factors, examples)
+    every = (factors, *factors.earlier) if factors.earlier else [factors] * len(model.parts)
+    return torch.cat(
+        [
+            _whitened_at(part, own, examples) * part.weight**0.5
+            for part, own in zip(model.parts, every, strict=True)
+        ],
+        dim=1,
+    )
+
+
+def _whitened_at(model: AdaptedModel, factors: Factors, examples: Sequence[Tokens]) -> Tensor:
     out = torch.zeros(len(examples), model.dimension, device=model.device)
 
     def sink(number: int, block: Block, activations: Tensor, output_gradients: Tensor) -> None:

@@ -86,7 +86,7 @@ def select(
 
     Raises RecordError for a gradient that is not finite, InfluenceError where all are zero.
     """
-    strength = np.zeros(model.dimension)
+    strength = np.zeros(model.whole_dimension)
     norms: list[float] = []
     lengths = [len(example.input_ids) for example in examples]
     for batch in batches(lengths, range(len(examples)), config.batch_tokens):
@@ -102,7 +102,7 @@ def select(
     sketch_clip = float(np.percentile(norms, config.sketch_clip_percentile))
     if clip <= 0:
         raise InfluenceError("All gradients of the fit sample are zero.")
-    width = group_width(model.dimension, groups, config)
+    width = group_width(model.whole_dimension, groups, config)
     order = np.argsort(-strength, kind="stable")[:width].astype(np.int64)
     sketched = order[: min(config.sketch_width, width)]
     sizes = usual_sizes(strength[sketched], config.sketch_block)
@@ -112,7 +112,7 @@ def select(
 def finite_gradients(
     model: AdaptedModel, factors: Factors, examples: Sequence[IndexedExample]
 ) -> NDArray[np.float32]:
-    """Whitened gradients (batch, dimension). Raises RecordError for one that is not finite."""
+    """Whitened gradients (batch, whole dimension). Raises RecordError where one is not finite."""
     vectors: NDArray[np.float32] = whitened_gradients(model, factors, examples).cpu().numpy()
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():

@@ -80,7 +80,7 @@ def backward(model: AdaptedModel, batch: Batch, sink: Sink, *, labels: Labels, s
     ``labels="sampled"`` targets are drawn from the model's own distribution, by ``seed``: the
     gradients' second moment is then the true Fisher information.
     """
-    with model.lock, torch.enable_grad(), _hooks(model, sink):
+    with model.lock, model.standing(), torch.enable_grad(), _hooks(model, sink):
         output: Any = model.network(
             input_ids=batch.ids, attention_mask=batch.present, use_cache=False
         )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attribution.influence.errors import UnsupportedAdapterError
 from attribution.influence.index import file_sha256
@@ -44,11 +46,25 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The adapter at an earlier step of its run, with its part of an averaged influence;
+    ``parameters`` are all of the adapter's, by the network's names."""
+
+    adapter_sha256: str
+    weight: float
+    parameters: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
 class AdaptedModel:
     """A frozen network whose embeddings carry gradients, so that every block sees its own.
 
     ``lock`` is held through a forward and backward: hooks are on the network, so two threads at
     once would see each other's gradients.
+
+    ``checkpoints`` are earlier states whose influences are averaged with its own, which has the
+    part ``weight`` (``attribution.influence.checkpoints``). All share the one network: gradients
+    ``at`` one of them are taken while its parameters stand there.
     """
 
     network: nn.Module
@@ -58,7 +74,49 @@ class AdaptedModel:
     device: torch.device
     base_sha256: str
     adapter_sha256: str
+    checkpoints: tuple[Checkpoint, ...] = ()
+    weight: float = 1.0
+    at: Checkpoint | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+
+    @property
+    def parts(self) -> list[AdaptedModel]:
+        """Itself, then the model as it was at each checkpoint; each alone."""
+        return [replace(self, checkpoints=())] + [
+            replace(self, checkpoints=(), weight=checkpoint.weight, at=checkpoint)
+            for checkpoint in self.checkpoints
+        ]
+
+    @property
+    def whole_dimension(self) -> int:
+        """Coordinates of a whitened gradient: the adapter's at itself and at each checkpoint."""
+        return self.dimension * (1 + len(self.checkpoints))
+
+    @property
+    def stated_checkpoints(self) -> list[dict[str, str]]:
+        """As an index's header names them, in the order of their steps; none where there is one
+        state alone."""
+        if not self.checkpoints:
+            return []
+        every = [(one.adapter_sha256, one.weight) for one in self.checkpoints]
+        every.append((self.adapter_sha256, self.weight))
+        return [{"adapter_sha256": name, "weight": repr(weight)} for name, weight in every]
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """The network with the parameters of ``at``, if it is one; by whoever holds the lock."""
+        if self.at is None:
+            yield
+            return
+        places = dict(self.network.named_parameters())
+        before = {name: places[name].data for name in self.at.parameters}
+        try:
+            for name, tensor in self.at.parameters.items():
+                places[name].data = tensor
+            yield
+        finally:
+            for name, tensor in before.items():
+                places[name].data = tensor
 
 
 # transformers makes its models under switches that hold for the whole process.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution.influence.checkpoints import as_indexed
 from attribution.influence.curvature import Factors, whitened_gradients
 from attribution.influence.errors import AdapterMismatchError, QueryError
 from attribution.influence.examples import IndexedExample, check_query
@@ -27,10 +28,19 @@ class Scorer:
 
     @classmethod
     def load(
-        cls, index: Index, base_folder: Path | str, adapter_folder: Path | str, device: str
+        cls,
+        index: Index,
+        base_folder: Path | str,
+        adapter_folder: Path | str,
+        device: str,
+        earlier: Sequence[Path] = (),
     ) -> Scorer:
-        """Raises AdapterMismatchError where the index was built for other weights."""
-        return cls.of(index, load(base_folder, adapter_folder, device))
+        """``earlier`` are the adapter's files at the checkpoints that the index was built over.
+
+        Raises AdapterMismatchError where the index was built for other weights.
+        """
+        model = load(base_folder, adapter_folder, device)
+        return cls.of(index, as_indexed(model, index.manifest.header, earlier))
 
     @classmethod
     def of(cls, index: Index, model: AdaptedModel) -> Scorer:
@@ -43,6 +53,10 @@ class Scorer:
                     f"The index {index.manifest.root[:12]} was built for {what} "
                     f"{stated[:12]}, not for {found[:12]}."
                 )
+        if header.get("checkpoints", []) != model.stated_checkpoints:
+            raise AdapterMismatchError(
+                f"The index {index.manifest.root[:12]} was built over other checkpoints of the run."
+            )
         return cls(model, index, Factors.load(index.folder / "factors.npz", model.device))
 
     def score(self, input_ids: Sequence[int], loss_mask: Sequence[int]) -> Scores:
