@@ -14,8 +14,9 @@ mean eigenvalue, at least ``config.damping_floor`` times the mean of all blocks.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,21 +71,21 @@ class Factors:
             with np.load(path, allow_pickle=False) as arrays:
                 more = int(arrays["earlier"]) if "earlier" in arrays.files else 0
                 count = len(arrays.files) // 3 // (1 + more)
+                read = partial(_tensors, arrays, count, device)
                 first, *others = (
-                    cls(
-                        *(
-                            tuple(
-                                torch.from_numpy(arrays[f"{number:05d}.{name}"]).to(device)
-                                for number in range(place * count, (place + 1) * count)
-                            )
-                            for name in NAMES
-                        )
-                    )
-                    for place in range(1 + more)
+                    cls(read("rows", at), read("columns", at), read("inverse_roots", at))
+                    for at in range(1 + more)
                 )
                 return replace(first, earlier=tuple(others))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise IndexFileError(path, f"it cannot be read ({error}).") from error
+
+
+def _tensors(
+    arrays: Mapping[str, Any], count: int, device: torch.device, name: str, place: int
+) -> tuple[Tensor, ...]:
+    numbers = range(place * count, (place + 1) * count)
+    return tuple(torch.from_numpy(arrays[f"{number:05d}.{name}"]).to(device) for number in numbers)
 
 
 def fit(

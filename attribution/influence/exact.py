@@ -89,10 +89,21 @@ class Adjoint:
 def exact_influences(
     training: Training, answer: Tokens, adapter_sha256: str, beat: Beat = lambda done, total: None
 ) -> Exact:
+    """Those on one answer; see `exact_influences_of`."""
+    return exact_influences_of(training, [answer], adapter_sha256, beat)[0]
+
+
+def exact_influences_of(
+    training: Training,
+    answers: Sequence[Tokens],
+    adapter_sha256: str,
+    beat: Beat = lambda done, total: None,
+) -> list[Exact]:
     """Replay ``training``, which is prepared and at its first step, and go back through it.
 
     ``adapter_sha256`` is that of the published file. Raises ReplayError where the run is of a kind
-    that has no such derivative, or does not give that adapter.
+    that has no such derivative, or does not give that adapter. Several answers go back together:
+    each costs one more backward pass a step, and the rest is done once.
     """
     check(training)
     order = [passes for epoch in training.schedule for passes in epoch]
@@ -109,8 +120,10 @@ def exact_influences(
             f"The replayed run gave the adapter {found[:12]}, published is {adapter_sha256[:12]}: "
             "its records, its programs or its machine are not those of then."
         )
-    influences: dict[str, float] = {item.record: 0.0 for item in training.training}
-    loss, adjoint = of_answer(training, answer)
+    influences = [{item.record: 0.0 for item in training.training} for _ in answers]
+    losses, adjoints = map(
+        list, zip(*(of_answer(training, answer) for answer in answers), strict=True)
+    )
     done = len(order)
     for point in reversed(points):
         part = order[point.step : point.step + every]
@@ -120,15 +133,18 @@ def exact_influences(
             kept.append(take_point(training))
             forward(training, passes)
         for passes in reversed(part):
-            adjoint, weighed = back(training, kept.pop(), passes, adjoint)
-            for record, value in weighed.items():
-                influences[record] -= value
+            adjoints, weighed = back(training, kept.pop(), passes, adjoints)
+            for mine, one in zip(influences, weighed, strict=True):
+                for record, value in one.items():
+                    mine[record] -= value
             done += 2
             beat(done, 3 * len(order))
-    wrong = [record for record, value in influences.items() if not math.isfinite(value)]
-    if wrong or not math.isfinite(loss):
-        raise ReplayError("The derivative through the run is no finite number.")
-    return Exact(influences, loss, found, len(order))
+    for mine, loss in zip(influences, losses, strict=True):
+        if not all(math.isfinite(value) for value in (loss, *mine.values())):
+            raise ReplayError("The derivative through the run is no finite number.")
+    return [
+        Exact(mine, loss, found, len(order)) for mine, loss in zip(influences, losses, strict=True)
+    ]
 
 
 def check(training: Training) -> None:
@@ -202,9 +218,10 @@ def of_answer(training: Training, answer: Tokens) -> tuple[float, Adjoint]:
 
 
 def back(
-    training: Training, point: Point, passes: Passes, after: Adjoint
-) -> tuple[Adjoint, dict[str, float]]:
-    """From the derivative after a step to that before it, and to that by its records' weights."""
+    training: Training, point: Point, passes: Passes, afters: Sequence[Adjoint]
+) -> tuple[list[Adjoint], list[dict[str, float]]]:
+    """From the derivatives after a step to those before it, and to those by its records' weights,
+    answer by answer."""
     restore(training, point)
     parameters = trainable(training)
     batches = [collate(rows, training.training, training.pad) for rows in passes]
@@ -216,16 +233,19 @@ def back(
         loss.backward()  # type: ignore[no-untyped-call]
     raw = [(p.grad if p.grad is not None else torch.zeros_like(p)).double() for p in parameters]
     training.optimizer.zero_grad(set_to_none=True)
-    before, towards = _through_adamw(training, point, raw, after)
-    by_record: dict[str, float] = defaultdict(float)
+    befores, towards = zip(
+        *(_through_adamw(training, point, raw, after) for after in afters), strict=True
+    )
+    by_record: list[dict[str, float]] = [defaultdict(float) for _ in afters]
     for rows, batch, random in zip(passes, batches, randoms, strict=True):
         _set_random(random)
-        second, weighed = _through_gradient(training, rows, batch, predicted, towards)
-        for place, change in enumerate(second):
-            before.parameters[place] += change
-        for record, value in weighed.items():
-            by_record[record] += value
-    return before, by_record
+        found = _through_gradient(training, rows, batch, predicted, towards)
+        for before, mine, (second, weighed) in zip(befores, by_record, found, strict=True):
+            for place, change in enumerate(second):
+                before.parameters[place] += change
+            for record, value in weighed.items():
+                mine[record] += value
+    return list(befores), by_record
 
 
 def _through_adamw(
@@ -267,30 +287,41 @@ def _through_adamw(
 
 
 def _through_gradient(
-    training: Training, rows: list[list[int]], batch: Batch, predicted: int, towards: Tensors
-) -> tuple[Tensors, dict[str, float]]:
+    training: Training,
+    rows: list[list[int]],
+    batch: Batch,
+    predicted: int,
+    towards: Sequence[Tensors],
+) -> list[tuple[Tensors, dict[str, float]]]:
     """Derivatives of ``<towards, gradient>`` by parameters and by the weights of the records."""
     parameters = trainable(training)
     numbers = [number for row in rows for number in row]
     weights = torch.ones(
         len(numbers), device=training.job.device, dtype=torch.float64, requires_grad=True
     )
+    found = []
     # The fused kernels of attention have no second derivative.
     with sdpa_kernel(SDPBackend.MATH):
         loss = weighted_loss(training, rows, batch.to(training.job.device), weights) / predicted
         gradients = torch.autograd.grad(
             loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True
         )
-        along = torch.stack(
-            [(g * t.to(g.dtype)).sum() for g, t in zip(gradients, towards, strict=True)]
-        ).sum()
-        *second, weighed = torch.autograd.grad(
-            along, [*parameters, weights], allow_unused=True, materialize_grads=True
-        )
-    by_record: dict[str, float] = defaultdict(float)
-    for number, value in zip(numbers, weighed.tolist(), strict=True):
-        by_record[training.training[number].record] += value
-    return [change.double() for change in second], by_record
+        for place, toward in enumerate(towards):
+            along = torch.stack(
+                [(g * t.to(g.dtype)).sum() for g, t in zip(gradients, toward, strict=True)]
+            ).sum()
+            *second, weighed = torch.autograd.grad(
+                along,
+                [*parameters, weights],
+                allow_unused=True,
+                materialize_grads=True,
+                retain_graph=place + 1 < len(towards),
+            )
+            by_record: dict[str, float] = defaultdict(float)
+            for number, value in zip(numbers, weighed.tolist(), strict=True):
+                by_record[training.training[number].record] += value
+            found.append(([change.double() for change in second], by_record))
+    return found
 
 
 def weighted_loss(

@@ -189,7 +189,7 @@ class Index:
         return trellis.rate_of(len(self.weights), int(stated["sketch_width"]), wanted)
 
     @property
-    def sketched_by(self) -> dict[str, int]:
+    def sketched_by(self) -> dict[str, Any]:
         """The parameters that sketches depend on, as they were in the method of this index."""
         stated = self.manifest.header["parameters"]
         return {

@@ -54,6 +54,13 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="measure all peers, write the cache")
     parser.add_argument("--search-peers", action="store_true", help="the same for the peers")
     parser.add_argument("--coordinates", action="store_true", help="quality by coordinates kept")
+    parser.add_argument(
+        "--checkpoints", action="store_true", help="influence averaged over checkpoints (Task A)"
+    )
+    parser.add_argument(
+        "--second-order", action="store_true", help="groups' effects to second order"
+    )
+    parser.add_argument("--exact", action="store_true", help="the exact audit (Task A)")
     parser.add_argument("--planted", action="store_true", help="who finds planted records")
     parser.add_argument("--search", action="store_true", help="choose settings, write the log")
     parser.add_argument(
@@ -89,6 +96,18 @@ def main() -> int:
         from bench.attribution import coordinates
 
         return coordinates.main(world)
+    if options.checkpoints:
+        from bench.attribution import checkpoints
+
+        return checkpoints.main(report.Report("attribution, checkpoints", options), world)
+    if options.second_order:
+        from bench.attribution import second_order
+
+        return second_order.main(report.Report("attribution, second order", options), world)
+    if options.exact:
+        from bench.attribution import exact_audit
+
+        return exact_audit.main(report.Report("attribution, exact audit", options), world)
     judged = {run.name: _judge(run, world) for run in _every(world, options.all)}
     sys.stdout.write(_table(judged, world))
     result.methods = [_as_json(name, one) for name, one in judged.items()]

@@ -58,7 +58,11 @@ class Known:
 
 def judge(records: Doubles, groups: Doubles, known: Known) -> Quality:
     """``records`` (queries, records) are summed over halves; ``groups`` (queries, groups)."""
-    predicted = records @ known.halves.T.astype(np.float64)  # (queries, subsets)
+    return judge_subsets(records @ known.halves.T.astype(np.float64), groups, known)
+
+
+def judge_subsets(predicted: Doubles, groups: Doubles, known: Known) -> Quality:
+    """``predicted`` (queries, subsets) for each half as a whole, however it was found."""
     true = -np.nanmean(known.half_losses, axis=1).T
     effects = known.effects
     return Quality(

@@ -160,9 +160,9 @@ def ours(world: World, config: InfluenceConfig, label: str = "ours") -> list[Run
     spent = gradients + by_groups + by_records
     return [
         Run(f"{label}: whitened, fp32", whole, world.sums(whole), built, gradients,
-            4 * world.model.dimension, peak_mib=peak_whole.mib),
+            4 * world.model.whole_dimension, peak_mib=peak_whole.mib),
         Run(f"{label}: the same, clipped", clipped, world.sums(clipped), built, gradients,
-            4 * world.model.dimension, peak_mib=peak_whole.mib),
+            4 * world.model.whole_dimension, peak_mib=peak_whole.mib),
         Run(f"{label}: sums (paid)", clipped, paid, built, gradients + by_groups, sums_size,
             by_groups, peak.mib),
         Run(f"{label}: sketches", sketched, world.sums(sketched), built, spent, size, by_records,
@@ -181,7 +181,7 @@ def _whole(world: World, scorer: Scorer, config: InfluenceConfig) -> tuple[Doubl
 def whitened(
     scorer: Scorer, examples: Sequence[IndexedExample], config: InfluenceConfig
 ) -> NDArray[np.float32]:
-    out = np.empty((len(examples), scorer.model.dimension), dtype=np.float32)
+    out = np.empty((len(examples), scorer.model.whole_dimension), dtype=np.float32)
     lengths = [len(example.input_ids) for example in examples]
     for places in batches(lengths, range(len(examples)), config.batch_tokens):
         chosen = [examples[place] for place in places]

@@ -87,6 +87,7 @@ def train(
     seed: int,
     after_epoch: Callable[[int, Any], None] | None = None,
     *,
+    after_step: Callable[[int, Any], None] | None = None,
     mixed: bool = True,
     epochs: int = EPOCHS,
     recipe: Recipe = TASK_A,
@@ -111,6 +112,8 @@ def train(
             loss.backward()
             optimizer.step()
             step += 1
+            if after_step:
+                after_step(step, network)
         if after_epoch:
             after_epoch(epoch, network)
     return network.eval()
