@@ -60,7 +60,7 @@ def half_way(folders, states, tmp_path):
 
 
 def test_scores_are_the_weighted_mean_of_those_at_each_state(built, folders, states, tmp_path):
-    index, scorer = built
+    scorer = built[1]
     assert scorer.model.whole_dimension == 2 * scorer.model.dimension
     alone = [load(*folders, "cpu"), half_way(folders, states, tmp_path)]
     factors = [scorer.factors, *scorer.factors.earlier]
