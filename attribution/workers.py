@@ -27,16 +27,16 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import foreign, index_files, merges, passages, selectors
+from attribution import averaging, foreign, index_files, merges, passages, selectors
 from attribution.bodies import Evidence, TopRecord
 from attribution.groups import parse
 from attribution.influence import confidence, prompt_tokens
 from attribution.influence.build import Progress, build_with
-from attribution.influence.config import METHOD_VERSION, InfluenceConfig
+from attribution.influence.config import METHOD_VERSION
 from attribution.influence.errors import InfluenceError
 from attribution.influence.examples import IndexedExample
 from attribution.influence.index import IndexManifest
-from attribution.influence.model import AdaptedModel, load
+from attribution.influence.model import AdaptedModel
 from attribution.influence.revise import remove
 from attribution.influence.scorer import Scorer
 from attribution.models import Attribution, Index
@@ -238,7 +238,7 @@ def scorer_for(row: Index, model: Model) -> Scorer:
         torch.set_num_threads(THREADS)
         opened = index_files.open_index(row)
         with _adapter(model) as adapter:
-            scorer = Scorer.load(opened, model.base_model.path, adapter, choose_device()[0])
+            scorer = Scorer.of(opened, averaging.loaded(model, adapter, choose_device()[0]))
         _scorers[row.root] = scorer
         while len(_scorers) > KEPT_SCORERS:
             _scorers.popitem(last=False)
@@ -300,7 +300,7 @@ def _build(index: Index, owner: str) -> None:
     examples = examples_of(index.model)
     folder = index_files.build_folder(index)
     with _adapter(index.model) as adapter:
-        model = load(index.model.base_model.path, adapter, device)
+        model = averaging.loaded(index.model, adapter, device)
         manifest = make_index(index, model, examples, folder, _Beat(index, owner))
     # Beside it, so that the first receipt finds them; they have rows and leases of their own.
     passages.build_for(index.model)
@@ -328,7 +328,7 @@ def make_index(
 ) -> IndexManifest:
     """The index over ``examples``: from the one before it by taking records out of it where that
     is all that changed and the method is the same, else from nothing. Raises InfluenceError."""
-    config, others = InfluenceConfig(), _foreign(row.model)
+    config, others = averaging.config_of(row.model), _foreign(row.model)
     header = row.manifest["header"] if row.root else {}
     if (header.get("version"), header.get("parameters")) == (METHOD_VERSION, config.published()):
         before = index_files.open_index(row)

@@ -21,6 +21,7 @@ from modelfactory.licences import check as check_licences
 from modelfactory.limits import HIGHEST_PRICE, INPUT_PRICE, OUTPUT_PRICE, SHOWN_FINDINGS
 from modelfactory.lineage import lineage_versions
 from modelfactory.models import Model, Run
+from modelfactory.training.job import kept_folder
 
 WHOLE = 10_000  # basis points
 CREATED = "modelfactory.model_created"
@@ -36,7 +37,7 @@ def complete(*, run: Run, folder: Path, owner: str, at: datetime) -> Model | Non
         if not leases.finish(Run, run.pk, owner=owner, to_state=Run.State.SUCCEEDED):
             return None
         run.refresh_from_db()
-        run.result = result
+        run.result = result | _stored_checkpoints(folder, result)
         # The records that measured a merge are its ancestors' own, which say what they held out.
         run.held_out = [] if run.kind == Run.Kind.MERGE else split["held_out"]
         run.findings = run.findings + _kept(split["findings"])
@@ -172,6 +173,24 @@ def _kept(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [f for f in findings if f["problem"] != "TOO_LONG"] + cut[:SHOWN_FINDINGS]
 
 
+def _stored_checkpoints(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """The run's states for attribution with the hashes of their files, the last one its adapter;
+    nothing where the recipe asked for none."""
+    states = result.get("checkpoints", [])
+    if not states:
+        return {}
+    folders = [kept_folder(folder, number) for number in range(len(states) - 1)]
+    blobs = [
+        put_file(one / "adapter_model.safetensors", "application/octet-stream")
+        for one in (*folders, folder / "adapter")
+    ]
+    return {
+        "checkpoints": [
+            state | {"adapter_sha256": blob.pk} for state, blob in zip(states, blobs, strict=True)
+        ]
+    }
+
+
 def _create(run: Run, adapter: Path, split: dict[str, Any], at: datetime) -> Model:
     assert run.base_model is not None
     blob = put_file(adapter / "adapter_model.safetensors", "application/octet-stream")
@@ -251,6 +270,7 @@ def _manifest(
             "held_out": len(split["held_out"]),
             "held_out_sha256": sha256(canonical.dumps(sorted(split["held_out"]))).hexdigest(),
             **_repeated(run),
+            **_checkpoints(run),
         },
         "evaluation": evaluation,
         "adapter": {
@@ -275,6 +295,13 @@ def _repeated(run: Run) -> dict[str, Any]:
         "repeated": len(pairs),
         "repeated_sha256": sha256(canonical.dumps(pairs)).hexdigest(),
     }
+
+
+def _checkpoints(run: Run) -> dict[str, Any]:
+    """The states that were kept for attribution; nothing where there is the adapter alone."""
+    states = run.result.get("checkpoints", [])
+    named = [{name: state[name] for name in ("step", "adapter_sha256")} for state in states]
+    return {"checkpoints": named} if named else {}
 
 
 def _parents(run: Run) -> list[dict[str, Any]]:

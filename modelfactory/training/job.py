@@ -6,6 +6,7 @@ parents/N/      adapters to start from, as PEFT reads them
 events.jsonl    one Event a line, numbered without gaps, also over a resume
 checkpoint/     state to go on from
 split.json      {"held_out": [ids], "findings": [...]}
+kept/N/         the adapter at earlier steps, for attribution, where the recipe asks for it
 adapter/        adapter_model.safetensors and adapter_config.json, as PEFT reads them
 result.json     the evaluation and the figures of a finished job
 """
@@ -149,6 +150,12 @@ def alone_in(folder: Path) -> Iterator[None]:
                     raise JobError("Another process still works on this run.") from None
                 time.sleep(0.2)
         yield
+
+
+def kept_folder(folder: Path, number: int) -> Path:
+    """Where a job keeps the adapter of an earlier step, counted from 0."""
+    (folder / "kept").mkdir(exist_ok=True)
+    return folder / "kept" / str(number)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

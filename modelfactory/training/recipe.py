@@ -123,6 +123,16 @@ class Recipe:
     packing: bool = setting(
         False, "Packing", "Join short records up to the cutoff, each seeing only itself."
     )
+    checkpoints: int = setting(
+        1,
+        "Checkpoints for attribution",
+        "States of the run over which influence is averaged, the finished adapter the last. Each "
+        "more stores the adapter once again and takes the time of an index, and of attributing an "
+        "answer, once again. In our benchmark records are told 1 to 2 % better and contributors' "
+        "shares no better.",
+        low=1,
+        high=8,
+    )
     seed: int = setting(
         0, "Seed", "Equal seed, data and device give an equal adapter.", low=0, high=2**31 - 1
     )

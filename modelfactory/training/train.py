@@ -29,6 +29,7 @@ from modelfactory.training.job import (
     Kind,
     Stop,
     alone_in,
+    kept_folder,
     write_json,
 )
 from modelfactory.training.parents import read_parent, start_from
@@ -204,6 +205,7 @@ def train(state: Training, stop: Stop) -> bool:
     every = max(1, state.steps // EVALUATIONS)
     shown = max(1, state.steps // POINTS)
     order = [step for epoch in state.schedule for step in epoch]
+    kept = stretches(state.steps, state.recipe)[:-1]  # the last is the adapter itself
     while progress.step < state.steps:
         if stop:
             return False
@@ -212,6 +214,8 @@ def train(state: Training, stop: Stop) -> bool:
         progress.step += 1
         progress.seconds += time.monotonic() - started
         progress.tokens += tokens
+        if progress.step in kept:
+            save_adapter(state.model, kept_folder(state.folder, kept.index(progress.step)))
         if progress.step % shown == 0 or progress.step == state.steps:
             report(state, loss, norm)
         if progress.step % every == 0 and progress.step < state.steps:
@@ -280,6 +284,26 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     return recipe.learning_rate * factor
 
 
+def stretches(steps: int, recipe: Recipe) -> list[int]:
+    """The steps after which a state is kept for attribution, equally far apart, the last one the
+    end; fewer than asked for where there are fewer steps."""
+    ends = (round(steps * place / recipe.checkpoints) for place in range(1, recipe.checkpoints + 1))
+    return sorted({end for end in ends if end > 0})
+
+
+def kept_states(state: Training) -> list[dict[str, Any]]:
+    """Each kept state's step and the learning rates since the one before, added up; nothing
+    where the adapter alone is attributed."""
+    ends = stretches(state.steps, state.recipe)
+    if len(ends) < 2:
+        return []
+    rates = [learning_rate(step, state.steps, state.recipe) for step in range(state.steps)]
+    return [
+        {"step": end, "rates": sum(rates[begin:end])}
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+    ]
+
+
 def report(state: Training, loss: float, norm: float) -> None:
     progress = state.progress
     state.emit(
@@ -341,5 +365,7 @@ def finish(state: Training) -> None:
         "tokens_per_second": state.progress.tokens / max(1e-9, state.progress.seconds),
         "memory_bytes": memory_in_use(state.job.device),
     }
+    if states := kept_states(state):
+        result["checkpoints"] = states
     write_json(state.folder / "result.json", result)
     state.emit(Kind.FINISHED, loss_before=before["loss"], loss_after=after.loss)

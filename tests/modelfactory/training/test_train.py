@@ -95,6 +95,38 @@ def test_it_goes_on_after_a_stop_to_the_same_bits(make_job, monkeypatch, recipe)
     assert sequences == list(range(1, len(sequences) + 1))
 
 
+def test_states_for_attribution_are_kept_over_a_stop_and_lead_to_the_same_adapter(
+    make_job, monkeypatch
+):
+    def kept(folder):
+        return [path.read_bytes() for path in sorted(folder.glob("kept/*/*.safetensors"))]
+
+    plain, whole = make_job("plain", epochs=2), make_job("whole", epochs=2, checkpoints=3)
+    train.run(plain)
+    train.run(whole)
+    assert adapter(plain) == adapter(whole)
+    assert "checkpoints" not in json.loads((plain / "result.json").read_text())
+    told = json.loads((whole / "result.json").read_text())
+    assert [state["step"] for state in told["checkpoints"]] == [3, 7, 10]
+    assert told["steps"] == 10
+    recipe = Job.read(whole).parsed_recipe()
+    every = sum(train.learning_rate(step, 10, recipe) for step in range(10))
+    assert sum(state["rates"] for state in told["checkpoints"]) == pytest.approx(every)
+    assert len({*kept(whole), adapter(whole)}) == 3
+    stopped = make_job("stopped", epochs=2, checkpoints=3)
+    monkeypatch.setattr(StopAfter, "looks", 5)
+    train.run(stopped)
+    monkeypatch.setattr(StopAfter, "looks", 10**9)
+    train.run(stopped)
+    assert kept(stopped) == kept(whole)
+
+
+def test_fewer_steps_than_states_keep_what_there_is(make_job):
+    folder = make_job(epochs=1, batch_size=18, checkpoints=8)
+    assert train.run(folder) == Exit.FINISHED
+    assert "checkpoints" not in json.loads((folder / "result.json").read_text())
+
+
 def test_another_seed_makes_another_adapter(make_job):
     first, second = make_job("first", seed=1), make_job("second", seed=2)
     train.run(first)
