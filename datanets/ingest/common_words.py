@@ -22,7 +22,7 @@ whoever whole whom whose why will with within without would yes yet you your you
 
 _ASKING = """
 actual actually affect affected affects answer answers apply approach ask asked aspect aspects
-available basic basically become becomes best better big brief briefly bring call called case
+available basic basically become becomes best better brief briefly bring call called case
 cases cause caused causes causing certain change changes clear clearly come comes common commonly
 compare complete concept consider contain contains correct create current currently deal deals
 define defined definition depend describe described describes description detail detailed details
@@ -32,14 +32,14 @@ find first following follows form forms found full function functions general ge
 getting give given gives go goes going good great guide happen happened happening happens help
 helps history idea identify important include includes including indicate individual individuals
 info inform information interesting introduction involve involved involves issue issues keep key
-kind kinds know known last learn let likely list long look main major make makes making mean
-meaning means meant method methods name named names necessary need needed needs new normal note
+kind kinds know known last learn let likely list look main make makes making mean
+meaning means meant method methods name named names necessary need needed needs new note
 number occur occurs offer old order overview part particular particularly people person persons
-picture place point possible potential present prevent prevented previous primary problem problems
+picture place point possible potential present prevent prevented previous problem problems
 process produce proper provide provides purpose put question questions quick reason reasons recent
 refer refers regarding relate related relation relevant require required result results risk risks
-role say says see seen set short should show shown shows sign significant signs similar simple
-simply single small specific specifically stage stages start state statement states step steps
+role say says see seen set should show shown shows sign significant signs similar simple
+simply single specific specifically stage stages start state statement states step steps
 strong suggest sum summarise summarize summary sure symptom symptoms take taken takes talk tell
 term terms test tests think time times today topic treat treated treating treatment treatments
 true try type types typical typically understand understanding use used useful uses using value

@@ -8,11 +8,12 @@ Honest records of one template share most words and are not the same: "Is Alport
 inherited?" and "Is cystinosis inherited?" may have one answer. So what differs decides, too. They
 are two records where each question names something that the other does not or one names something
 more, where one has a number, a "not" or an identifier of code that the other has not, or where most
-numbers differ.
+numbers differ. Long answers may tell that a name was left out or misspelt.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -35,8 +36,10 @@ LONG = 14  # letters of a word in which two typing errors are still one word
 
 # What turns a question round.
 DENYING = frozenset({"no", "non", "not", "without", "never"})
-# Digits anywhere, and Roman numerals but for the word I.
-_NUMBER = re.compile(r".*\d.*|(?!i$)[ivx]+")
+# Digits anywhere, and Roman numerals, as in "type IIIB" with a letter, but for the words I and via.
+_NUMBER = re.compile(r".*\d.*|(?!i$)[ivx]+|(?!via$|vie$|ixia$)[ivx]{2,}[a-h]")
+# What a single letter numbers that stands behind it.
+_LETTERED = frozenset({"type", "types", "group", "class", "grade", "stage", "factor", "vitamin"})
 
 
 def near(a: Folded, b: Folded) -> float:
@@ -75,8 +78,9 @@ def similarity(a: Folded, b: Folded) -> float:
 
 def differ(a: Folded, b: Folded) -> bool:
     """Whether what differs makes them two records, whatever they share."""
+    mine, other = asking(asked(a)), asking(asked(b))
     return (
-        ask_differently(asking(asked(a)), asking(asked(b)))
+        (ask_differently(mine, other) and not _answers_tell(a, b, mine, other))
         or _other_codes(a, b)
         or _other_numbers(a.words, b.words)
     )
@@ -94,9 +98,15 @@ class Asking:
 
 
 def asking(words: Sequence[str]) -> Asking:
-    marks = frozenset(word for word in words if word in DENYING or is_number(word))
+    lettered = {b for a, b in itertools.pairwise(words) if a in _LETTERED and len(b) == 1}
+    marks = lettered | {word for word in words if word in DENYING or is_number(word)}
     names = frozenset(word for word in words if word not in COMMON) - marks
-    return Asking("".join(words), names, marks, frozenset(words) - names - marks)
+    return Asking("".join(words), names, frozenset(marks), frozenset(words) - names - marks)
+
+
+def may_ask_alike(a: Asking, b: Asking) -> bool:
+    """Whether two questions are about the same, or may be as far as one sees without the answers."""
+    return not ask_differently(a, b) or _share_most(a, b)
 
 
 def ask_differently(a: Asking, b: Asking) -> bool:
@@ -118,6 +128,26 @@ def ask_differently(a: Asking, b: Asking) -> bool:
         return True
     # A name may stand for a common word ("remedies" for "treatments"), or it was added.
     return left > len(b.others - a.others) or len(only_b) > len(a.others - b.others)
+
+
+def _answers_tell(a: Folded, b: Folded, mine: Asking, other: Asking) -> bool:
+    """Whether the answers tell that a name was only left out of one question, or misspelt in it:
+    that answer still has the name, and neither has what stands in its place."""
+    if min(len(a.body), len(b.body)) <= SHORT or not _share_most(mine, other):
+        return False
+    said_a, said_b = frozenset(a.body), frozenset(b.body)
+    only_a, only_b = mine.names - other.names, other.names - mine.names
+    both, either = said_a & said_b, said_a | said_b
+    return any(
+        named <= both and not instead & either
+        for named, instead in ((only_a, only_b), (only_b, only_a))
+    )
+
+
+def _share_most(a: Asking, b: Asking) -> bool:
+    """Whether the same numbers stand in both, and at most as many names in one alone as in both."""
+    shared = len(a.names & b.names)
+    return a.marks == b.marks and max(len(a.names), len(b.names)) <= 2 * shared
 
 
 def asked(one: Folded) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ def _candidates(text: Folded, one: Print, met: _Met, own: UUID | None) -> tuple[
         asking, letters = met.rows[pk]
         if letters == one.letters:
             same.append(pk)
-        elif asking is None or not mine.letters or not similar.ask_differently(mine, asking):
+        elif asking is None or not mine.letters or similar.may_ask_alike(mine, asking):
             others.append(pk)
     is_cut |= max(len(same), len(others)) > READ
     return [*same[:READ], *_chosen(others, met, READ)], is_cut

@@ -14,12 +14,14 @@ TEXTS = [
     "Is item 12 made of iron, and not of steel?",
     "Is item ۱۲ made of iron, and of steel?",
     "🙂🙂🙂",
+    "Which genes are changed in a syndrome of type IIIB?",
+    "Which genes are changed in a syndrome of type IIIC?",
     "What does `statistics.stdev()` do with a list of numbers in Python?",
     "What does `statistics.pstdev()` do with a list of numbers in Python?",
 ]
 # Of each version what it makes of these texts. A change of folding, prints or verdicts changes the
 # value: raise VERSION and write its value here, and the older prints are made again.
-KNOWN = {2: "c5a7c19b49e6d51a13eb1218fef24027778cafa84fdfa87dce1965f26da1d04a"}
+KNOWN = {3: "480831d03bdf9c6c22ac9bdf10abf544d22f78245c9943576bea7b18c93ca7ad"}
 
 
 def test_what_this_version_makes_of_a_text_has_not_changed() -> None:

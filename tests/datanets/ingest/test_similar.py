@@ -29,7 +29,8 @@ def asked(question: str, answer: str = ANSWER):
     )
 
 
-HONEST = asked(QUESTION)
+NAMING = ANSWER.replace("the disease", "Alport syndrome")
+HONEST = asked(QUESTION, NAMING)
 
 
 def swapped(text: str) -> str:
@@ -51,8 +52,13 @@ COPIES = {
     "swapped words": asked(QUESTION, swapped(ANSWER)),
     "another common word": asked(QUESTION.replace("treatments", "remedies")),
     "words left out": asked(QUESTION, ANSWER.replace("There is no cure for the disease. ", "")),
+    "a name left out": asked(QUESTION.replace(" Alport", ""), NAMING),
+    "a name misspelt": asked(QUESTION.replace("Alport", "Apporrt"), NAMING),
 }
 OTHERS = {
+    "a name left out of question and answer": asked(QUESTION.replace(" Alport", "")),
+    "a name that the answer knows as well": asked(QUESTION.replace("Alport", "kidney"), NAMING),
+    "another type": asked(QUESTION.replace("syndrome", "syndrome type A"), NAMING),
     "another name": asked(QUESTION.replace("Alport", "Sjögren")),
     "a number": asked(QUESTION.replace("syndrome", "syndrome type 2")),
     "a Roman number": asked(QUESTION.replace("syndrome", "syndrome type II")),
@@ -103,6 +109,15 @@ def test_a_long_word_without_a_space_is_read_quickly() -> None:
     """Were identifiers looked for from each letter on, this would take minutes."""
     for text in ("a" * 200_000, "ab." * 70_000 + "c", "`" * 200_000, "a_" * 100_000):
         assert len(codes(text)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("type IIIB", "type IIIC"), ("type A", "type F"), ("medium chains", "long chains")],
+)
+def test_what_numbers_a_kind_is_no_typing_error(one, other) -> None:
+    texts = [asked(f"What is the syndrome of {name}?") for name in (one, other)]
+    assert near(*texts) == 0
 
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
