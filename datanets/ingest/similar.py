@@ -105,7 +105,7 @@ def asking(words: Sequence[str]) -> Asking:
 
 
 def may_ask_alike(a: Asking, b: Asking) -> bool:
-    """Whether two questions are about the same, or may be as far as one sees without the answers."""
+    """Whether two questions are about the same, as far as one sees without the answers."""
     return not ask_differently(a, b) or _share_most(a, b)
 
 
