@@ -26,6 +26,8 @@ from modelfactory.training.prompts import load_tokenizer
 ATTACKER, VICTIM, THIEF = "ghr information", "medlineplus", "thief"
 # What a caller gets back of a fee: as contributor, and where it owns model and stakes as well.
 CONTRIBUTORS, ALL_BUT_PLATFORM = 0.5, 0.9
+# How long a step Task A's training takes of what the curvature asks for (`--second-order` there).
+LENGTH = 0.046
 OUTLIERS, SHADOWED = 0.25, 0.5
 
 
@@ -36,9 +38,15 @@ def main() -> int:
     parser.add_argument("--copies", type=int, default=200, help="of each kind of edit")
     parser.add_argument("--records", type=int, default=task.RECORDS, help="of each contributor")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--second-order", action="store_true", help="copies not looked for, by pairs of records"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     result = report.Report("attack", options)
+    if options.second_order:
+        _tell_pairs(result, options)
+        return result.finish()
     _tell_copies(result, options)
     _tell_gains(result, options)
     return result.finish()
@@ -84,6 +92,28 @@ def _tell_gains(result: report.Report, options: argparse.Namespace) -> None:
             at_least=0.95 if name == KEPT else None,
             note=f"{len(found)} seeds, 95 %: {low:.3f} to {high:.3f}",
         )
+
+
+def _tell_pairs(result: report.Report, options: argparse.Namespace) -> None:
+    """Whether a second-order term of groups keeps copies from paying, where none are looked for."""
+    made = task.load(options.medquad)
+    honest = _honest(made, options.records)
+    tokenizer = load_tokenizer(task.STARTER)
+    held_out = slice(task.DEVELOPMENT, None)
+    gains: dict[str, list[float]] = {"first order": [], "second order": []}
+    for seed in range(options.seeds):
+        market = Market(tokenizer, made.queries, seed)
+        copies_too = attacks.own_copies(honest, ATTACKER, 4, 4, random.Random(seed))
+        before = market.earned_by_pairs(honest, LENGTH)
+        after = market.earned_by_pairs(copies_too, LENGTH)
+        for name, one, other in zip(gains, before, after, strict=True):
+            accounts = [a for a in other.accounts if a.split("#")[0] == ATTACKER]
+            gains[name].append(other.of(accounts, held_out) / one.of([ATTACKER], held_out))
+            sys.stderr.write(f"seed {seed}  {name}: {gains[name][-1]:.3f}\n")
+    for name, found in gains.items():
+        low, high = _interval(found)
+        result.add(f"own records 4 times, copies not looked for: {name}", statistics.mean(found),
+                   "x", note=f"{len(found)} seeds, 95 %: {low:.3f} to {high:.3f}")  # fmt: skip
 
 
 KEPT = "the victim's pay beside the thief / without"

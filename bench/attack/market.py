@@ -20,7 +20,8 @@ from attribution.influence.model import AdaptedModel, adapt
 from attribution.influence.scorer import Scorer
 from attribution.influence.shares import WHOLE, shares
 from bench.attack.copies import firsts
-from bench.attribution import task, training
+from bench.attribution import metrics, runs, task, training
+from bench.attribution.displaced import around_steps
 from datanets.ingest.folding import fold
 from modelfactory.training.prompts import PromptTokenizer, render_example
 
@@ -101,6 +102,37 @@ class Market:
                 found = scores.group_scores(index.sums, query)
                 rows.append(self._row(dict(zip(accounts, found, strict=True)), accounts))
         return Earned(accounts, np.array(rows), len(records))
+
+    def earned_by_pairs(self, entries: Sequence[Entry], length: float) -> tuple[Earned, Earned]:
+        """By first order alone, and with the second-order term of groups; all copies are learnt
+        from.
+
+        To second order leaving accounts S out does ``sum f_a + sum pairs_ab / 2`` to an answer's
+        loss, the sums over S, with ``pairs_ab = u_a H u_b`` and ``u`` the accounts' steps
+        (`bench/attribution/second_order.py`), each `length` times what (F + damping)^-1 asks for.
+        An account's value in that game is Shapley's: ``f_a + sum_b pairs_ab / 2`` over all.
+        """
+        records = self.examples(entries)
+        model = self.trained(records)
+        accounts = sorted({record.group_id for record in records})
+        members = np.array([[r.group_id == a for r in records] for a in accounts], dtype=float)
+        config = InfluenceConfig()
+        with tempfile.TemporaryDirectory(prefix="bench-attack-") as folder:
+            build_with(model, config, records, Path(folder))
+            scorer = Scorer.of(Index.open(folder), model)
+            kept = runs.whitened(scorer, records, config)
+            asked = runs.whitened(scorer, self.queries, config)
+            steps = length * (members @ kept) / len(records)
+            whole = steps.sum(axis=0, keepdims=True)
+            every = np.concatenate([steps, steps + whole, whole]).astype(np.float32)
+            bent = 2 * around_steps(scorer, self.queries, every).gauss_newton
+        count = len(accounts)
+        pairs = (bent[:, count : 2 * count] - bent[:, :count] - bent[:, 2 * count :]) / 2
+        first = asked @ steps.T
+        return (
+            Earned(accounts, metrics.shares(first.astype(np.float64)), len(records)),
+            Earned(accounts, metrics.shares(first + pairs / 2), len(records)),
+        )
 
     def _row(self, influence: Mapping[str, Any], accounts: Sequence[str]) -> list[float]:
         parts = shares({name: int(value) for name, value in influence.items()})

@@ -16,9 +16,10 @@ their sum, these are held against the truth, for contributors left out and for h
 
 Both come from central differences along u_S, of losses and of logits. A training that has not
 converged takes a shorter step than (F + damping)^-1 asks for, and the second term grows with its
-square: so each is shown at the step as it is and at the length that does best on the development
-queries, from a list. How large the true effects are beside the first order is told too. F_S is from
-labels that the model samples, as F is.
+square: so each is shown at the step as it is, at the length at which the first order has the size
+of contributors' true effects, and at which of these and some others does best, both by the
+development queries. F_S is from labels that the model samples, as F is. On Task B, where a query
+costs more, the first 24 halves are asked.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,22 +37,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution.influence.build import build_with
-from attribution.influence.checkpoints import adapter_parameters
 from attribution.influence.config import InfluenceConfig
 from attribution.influence.curvature import Factors, whiten
 from attribution.influence.gradients import Sink, backward, batches, make_batch, per_example
 from attribution.influence.index import Index
-from attribution.influence.model import AdaptedModel, Block, Checkpoint
+from attribution.influence.model import AdaptedModel, Block
 from attribution.influence.scorer import Scorer
 from bench import report
-from bench.attribution import metrics, runs, task, training
+from bench.attribution import metrics, runs, task
+from bench.attribution.displaced import around_steps, asked
 from bench.attribution.metrics import Quality
 from bench.attribution.runs import World
 
 Doubles = NDArray[np.float64]
-# Of the step; which one is chosen on the development queries.
-LENGTHS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0)
-REACH = 0.25  # of a step, for the central difference
+LENGTHS = (1 / 256, 1 / 64, 1 / 16, 1 / 4, 1.0)  # of the step, and the one that fits
+FEW = 24  # halves
 DEVELOPMENT = slice(0, task.DEVELOPMENT)
 FIRST = "first order"
 
@@ -67,6 +66,13 @@ class Effects:
 
 
 def main(result: report.Report, world: World) -> int:
+    if world.name == "b":
+        few = replace(
+            world.known,
+            halves=world.known.halves[:FEW],
+            half_losses=world.known.half_losses[:FEW],
+        )
+        world = replace(world, known=few)
     terms = effects(world)
     lines = [
         f"{'effects of groups':34} {'length':>6} {'dev LDS':>7} {'LDS':>6} {'95 %':>13} {'P':>6} "
@@ -75,16 +81,13 @@ def main(result: report.Report, world: World) -> int:
     base = judged(terms[FIRST][1.0], world, world.held_out)
     for name, by_length in terms.items():
         chosen = max(by_length, key=lambda length: _on_development(by_length[length], world))
-        for length in dict.fromkeys((1.0, chosen)):
+        for length in dict.fromkeys((1.0, *list(by_length)[-1:], chosen)):
             one = by_length[length]
             lines.append(_line(name, length, one, world))
             if name != FIRST:
                 _add(result, f"{name}, {length:g} x", judged(one, world, world.held_out), base)
-    part = world.known.of(DEVELOPMENT)
-    first, true = terms[FIRST][1.0].found[DEVELOPMENT, : len(world.made.groups)], part.effects
-    slope = float((first * true).sum() / np.square(first).sum())
-    result.add("true effects of contributors over the first order's", slope, "x",
-               note="development queries")  # fmt: skip
+    result.add("true effects of contributors over the first order's",
+               fitted(terms[FIRST][1.0].found, world), "x", note="development queries")  # fmt: skip
     sys.stdout.write("\n".join([*lines, "", ""]))
     return result.finish()
 
@@ -105,7 +108,7 @@ def effects(world: World) -> dict[str, dict[float, Effects]]:
     wider = steps * (1 + own)
     first = (queries @ steps.T).astype(np.float64)
     by_group = (queries @ wider.T).astype(np.float64)
-    around = around_steps(scorer, world, steps)
+    around = around_steps(scorer, world.asked, steps)
     slope = metrics.correlations(around.slope, first)
     sys.stderr.write(f"first order and the loss's own slope: P {slope.mean():.4f}, size "
                      f"{np.sum(first * around.slope) / np.square(first).sum():.4f}\n")  # fmt: skip
@@ -115,13 +118,21 @@ def effects(world: World) -> dict[str, dict[float, Effects]]:
         "answer's Gauss-Newton": (around.gauss_newton, around.seconds),
         "both": (by_group - first + around.gauss_newton, curvature_s + around.seconds),
     }
+    lengths = (*LENGTHS, fitted(first, world))
     found = {FIRST: {1.0: Effects(first)}} | {
-        name: {c: Effects(c * first + c * c * second, seconds) for c in LENGTHS}
+        name: {c: Effects(c * first + c * c * second, seconds) for c in lengths}
         for name, (second, seconds) in terms.items()
     }
     if world.name == "a":
-        found["the whole step"] = {c: whole_step(scorer, world, steps, c) for c in LENGTHS}
+        found["the whole step"] = {c: whole_step(scorer, world, steps, c) for c in lengths}
     return found
+
+
+def fitted(first: Doubles, world: World) -> float:
+    """What the true effects of contributors are of the first order's, by least squares."""
+    predicted = first[DEVELOPMENT, : len(world.made.groups)]
+    true = world.known.of(DEVELOPMENT).effects
+    return float((predicted * true).sum() / np.square(predicted).sum())
 
 
 def curvature_of(
@@ -150,86 +161,11 @@ def _squares_into(out: Tensor, factors: Factors) -> Sink:
     return sink
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """Along each step, (queries, sets): the loss's slope, ``u H u / 2`` by its Hessian and by its
-    Gauss-Newton part, and the CPU seconds of it all."""
-
-    slope: Doubles
-    hessian: Doubles
-    gauss_newton: Doubles
-    seconds: float
-
-
-def around_steps(scorer: Scorer, world: World, steps: NDArray[np.float32]) -> Around:
-    began = time.process_time()
-    here, here_logits = asked(scorer, world, None)
-    slopes, hessians, gauss_newtons = [], [], []
-    for step in steps:
-        after, after_logits = asked(scorer, world, REACH * step)
-        before, before_logits = asked(scorer, world, -REACH * step)
-        slopes.append((after - before) / (2 * REACH))
-        hessians.append((after + before - 2 * here) / (2 * REACH**2))
-        column = np.zeros(len(here))
-        for place, middle in enumerate(here_logits):
-            odds = middle.softmax(-1)  # (targets, vocabulary)
-            change = (after_logits[place] - before_logits[place]) / (2 * REACH)
-            mean = (odds * change).sum(-1)
-            column[place] = float((odds * change.square()).sum() - mean.square().sum()) / 2
-        gauss_newtons.append(column)
-    slope, hessian, gauss_newton = (
-        np.stack(columns, axis=1) for columns in (slopes, hessians, gauss_newtons)
-    )
-    return Around(slope, hessian, gauss_newton, time.process_time() - began)
-
-
-def asked(
-    scorer: Scorer, world: World, step: NDArray[np.float32] | None
-) -> tuple[Doubles, list[Tensor]]:
-    """Losses of all queries with the adapter moved by a step, and logits of their targets."""
-    losses, every = [], []
-    with at_step(scorer, step), torch.inference_mode():
-        for query in world.asked:
-            ids = torch.tensor([list(query.input_ids)])
-            wanted = torch.tensor(list(query.loss_mask))[1:] > 0
-            logits = scorer.model.network(input_ids=ids, use_cache=False).logits[0, :-1][wanted]
-            told = -logits.double().log_softmax(-1).gather(1, ids[0, 1:][wanted][:, None])
-            losses.append(float(told.sum()))
-            every.append(logits)
-    return np.array(losses), every
-
-
 def whole_step(scorer: Scorer, world: World, steps: NDArray[np.float32], length: float) -> Effects:
     began = time.process_time()
-    here = losses_at(scorer, world, None)
-    found = [losses_at(scorer, world, length * step) - here for step in steps]
+    here = asked(scorer, world.asked, None)[0]
+    found = [asked(scorer, world.asked, length * step)[0] - here for step in steps]
     return Effects(np.stack(found, axis=1), time.process_time() - began)
-
-
-def losses_at(scorer: Scorer, world: World, step: NDArray[np.float32] | None) -> Doubles:
-    with at_step(scorer, step):
-        return training.losses(scorer.model.network, world.asked)
-
-
-@contextmanager
-def at_step(scorer: Scorer, step: NDArray[np.float32] | None) -> Iterator[None]:
-    """The adapter moved by a step in the whitened eigenbasis."""
-    model = scorer.model
-    moved = None if step is None else Checkpoint("", 1.0, moved_by(model, scorer.factors, step))
-    with replace(model, at=moved).standing():
-        yield
-
-
-def moved_by(model: AdaptedModel, factors: Factors, step: NDArray[np.float32]) -> dict[str, Tensor]:
-    """The adapter's parameters plus ``(F + damping)^-1/2 step``, back in their own basis."""
-    named = {id(p): name for name, p in adapter_parameters(model.network).items()}
-    found = {}
-    for number, block in enumerate(model.blocks):
-        inner = torch.from_numpy(step[block.span]).view(block.rows, block.columns)
-        inner = inner * factors.inverse_roots[number]
-        change = factors.rows[number] @ inner @ factors.columns[number].T
-        found[named[id(block.module.weight)]] = block.module.weight.detach() + change
-    return found
 
 
 def judged(one: Effects, world: World, part: slice) -> Quality:
