@@ -15,12 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from attribution.influence.checkpoints import adapter_parameters
 from attribution.influence.curvature import Factors
 from attribution.influence.examples import IndexedExample
+from attribution.influence.gradients import make_batch
 from attribution.influence.model import AdaptedModel, Checkpoint
 from attribution.influence.scorer import Scorer
+from bench.attribution import training
 
 Doubles = NDArray[np.float64]
 REACH = 0.01  # of a step, for the central differences
@@ -41,19 +44,19 @@ def around_steps(
     scorer: Scorer, queries: Sequence[IndexedExample], steps: NDArray[np.float32]
 ) -> Around:
     began = time.process_time()
+    rows = torch.tensor([n for n, query in enumerate(queries) for _ in range(_targets(query))])
     here, here_logits = asked(scorer, queries, None)
+    odds = here_logits.softmax(-1)
     slopes, hessians, gauss_newtons = [], [], []
     for step in steps:
         after, after_logits = asked(scorer, queries, REACH * step)
         before, before_logits = asked(scorer, queries, -REACH * step)
         slopes.append((after - before) / (2 * REACH))
         hessians.append((after + before - 2 * here) / (2 * REACH**2))
-        column = np.zeros(len(here))
-        for place, middle in enumerate(here_logits):
-            odds = middle.softmax(-1)  # (targets, vocabulary)
-            change = (after_logits[place] - before_logits[place]) / (2 * REACH)
-            mean = (odds * change).sum(-1)
-            column[place] = float((odds * change.square()).sum() - mean.square().sum()) / 2
+        change = (after_logits - before_logits) / (2 * REACH)  # (targets, vocabulary)
+        mean = (odds * change).sum(-1)
+        each = ((odds * change.square()).sum(-1) - mean.square()).double() / 2
+        column = torch.zeros(len(here), dtype=torch.float64).index_add(0, rows, each).numpy()
         gauss_newtons.append(column)
     slope, hessian, gauss_newton = (
         np.stack(columns, axis=1) for columns in (slopes, hessians, gauss_newtons)
@@ -63,18 +66,26 @@ def around_steps(
 
 def asked(
     scorer: Scorer, queries: Sequence[IndexedExample], step: NDArray[np.float32] | None
-) -> tuple[Doubles, list[Tensor]]:
-    """Losses of all queries with the adapter moved by a step, and logits of their targets."""
-    losses, every = [], []
+) -> tuple[Doubles, Tensor]:
+    """Losses of all queries with the adapter moved by a step, and logits of all their targets,
+    (targets, vocabulary)."""
+    losses = torch.zeros(len(queries), dtype=torch.float64)
+    every = []
     with at_step(scorer, step), torch.inference_mode():
-        for query in queries:
-            ids = torch.tensor([list(query.input_ids)])
-            wanted = torch.tensor(list(query.loss_mask))[1:] > 0
-            logits = scorer.model.network(input_ids=ids, use_cache=False).logits[0, :-1][wanted]
-            told = -logits.double().log_softmax(-1).gather(1, ids[0, 1:][wanted][:, None])
-            losses.append(float(told.sum()))
+        for begin in range(0, len(queries), training.BATCH):
+            batch = make_batch(queries[begin : begin + training.BATCH], training.CPU)
+            causal = scorer.model.network.get_base_model()  # type: ignore[operator]
+            states = causal.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+            wanted = batch.targets[:, 1:] > 0
+            logits = causal.lm_head(states[:, :-1][wanted])
+            told = cross_entropy(logits, batch.ids[:, 1:][wanted], reduction="none").double()
+            losses.index_add_(0, begin + wanted.nonzero()[:, 0], told)
             every.append(logits)
-    return np.array(losses), every
+    return losses.numpy(), torch.cat(every)
+
+
+def _targets(query: IndexedExample) -> int:
+    return sum(query.loss_mask[1:])
 
 
 @contextmanager

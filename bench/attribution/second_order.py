@@ -124,7 +124,7 @@ def effects(world: World) -> dict[str, dict[float, Effects]]:
         for name, (second, seconds) in terms.items()
     }
     if world.name == "a":
-        found["the whole step"] = {c: whole_step(scorer, world, steps, c) for c in lengths}
+        found["the whole step"] = {c: whole_step(scorer, world, steps, c) for c in lengths[-2:]}
     return found
 
 
