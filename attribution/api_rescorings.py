@@ -23,13 +23,26 @@ class RescoringSerializer(serializers.ModelSerializer[Rescoring]):
     public = serializers.JSONField(
         read_only=True,
         help_text="The body that the log carries the hash of; empty until it is DONE. It names the "
-        "first receipt and moves no money.",
+        "first receipt and moves no money. Of several models that answered as one its schema is "
+        "openledger-rescoring-merge/1, and each of merge.parents has an index root, influences, "
+        "shares and the difference of its own.",
+    )
+    index_root = serializers.CharField(
+        read_only=True,
+        help_text="By which the model was scored; empty until it is DONE, and of several models.",
+    )
+    index_roots = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="The same of each model in their order, empty where all its records were "
+        "withdrawn; no roots until it is DONE.",
     )
 
     class Meta:
         model = Rescoring
         fields = [
-            "id", "receipt", "state", "asked_as", "failure_reason", "index_root", "at",
+            "id", "receipt", "state", "asked_as", "failure_reason", "index_root",
+            "index_roots", "at",
             "leaf_hash", "log_index", "public",
         ]  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from attribution.models import Receipt, Rescoring
 
@@ -28,7 +30,11 @@ class Certainty:
 
 def certainty_of(receipt: Receipt | Rescoring) -> Certainty | None:
     """None where nothing was known of it: a base model, no answer, or a receipt of before."""
-    stated = receipt.public.get("confidence")
+    return certainty_from(receipt.public.get("confidence"))
+
+
+def certainty_from(stated: Mapping[str, Any] | None) -> Certainty | None:
+    """From what a body says of one model."""
     if not stated:
         return None
     return Certainty(

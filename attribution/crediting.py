@@ -62,6 +62,23 @@ def credit(
     return Crediting(outcome, {}, _treasuries(counts, model_id))
 
 
+def of_body(public: Mapping[str, Any]) -> Crediting:
+    """What a model's influences credit; `public` is a receipt's body, or what it says of one of
+    several models. What retrieval pays is not in it."""
+    return credit(
+        influences={name: int(value) for name, value in public["influence"]["groups"].items()},
+        counts=public["influence"]["records"],
+        model_id=UUID(public["model"]["id"]) if public["model"] else None,
+        has_answer=public["outcome"] != NO_ANSWER,
+        is_clear=(public.get("confidence") or {}).get("clear", True),
+    )
+
+
+def of_merge(parents: Sequence[Mapping[str, Any]]) -> Crediting:
+    """What several models that answered as one credit, by what a receipt says of each."""
+    return combine([(int(one["share_ppb"]), of_body(one)) for one in parents])
+
+
 def reward(
     credited: Crediting, retrieval: Mapping[str, Any] | None, model_id: UUID | None
 ) -> Crediting:

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from attribution import bodies
+from attribution import bodies, crediting
 from attribution.bodies import Evidence, ParentEvidence, TopRecord
 from attribution.crediting import Crediting
 from attribution.influence.shares import WHOLE
 from attribution.models import Attribution
 from modelfactory.models import Model
+
+HOW = ("method", "density_ppm", "seed")
 
 
 def models_of(attribution: Attribution) -> list[Model]:
@@ -27,6 +29,37 @@ def models_of(attribution: Attribution) -> list[Model]:
     ids = [UUID(one["model"]) for one in attribution.merge["parents"]]
     found = Model.objects.select_related("base_model", "run").in_bulk(ids)
     return [found[one] for one in ids]
+
+
+def of_body(public: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What serving handed over, from a receipt's body; None where one model answered."""
+    merge = public.get("merge")
+    if merge is None:
+        return None
+    parents = [
+        {
+            "model": one["model"]["id"],
+            "weight_ppm": one["weight_ppm"],
+            "share_ppb": one["share_ppb"],
+        }
+        for one in merge["parents"]
+    ]
+    return {**{name: merge[name] for name in HOW}, "parents": parents}
+
+
+def credited(evidence: Evidence, model_id: UUID | None) -> Crediting:
+    """Who is credited by what was found: of several models, what each would credit by its share."""
+    if evidence.parents:
+        return crediting.combine(
+            [(one.share_ppb, credited(one.evidence, one.model.pk)) for one in evidence.parents]
+        )
+    return crediting.credit(
+        influences=evidence.influences,
+        counts=evidence.counts,
+        model_id=model_id,
+        has_answer=evidence.has_answer,
+        is_clear=evidence.confidence is None or evidence.confidence.clear,
+    )
 
 
 def together(
@@ -93,11 +126,19 @@ def public_part(
     told: dict[str, Any],
     merge: Mapping[str, Any] | None,
     evidence: Evidence,
-    crediting: Crediting,
+    found: Crediting,
 ) -> dict[str, Any]:
-    """`told` with how the models were merged, and what each had influence by and would credit."""
+    """`told` as it is of one model, else with what each of several had influence by."""
     if merge is None:
         return told
+    return told | {
+        "schema": bodies.MERGED_SCHEMA,
+        "merge": merge_part(merge, evidence, found),
+    }
+
+
+def merge_part(merge: Mapping[str, Any], evidence: Evidence, found: Crediting) -> dict[str, Any]:
+    """How the models were merged, and what each had influence by and would credit."""
     weights = {one["model"]: one["weight_ppm"] for one in merge["parents"]}
     parents = [
         {
@@ -111,7 +152,6 @@ def public_part(
             "confidence": bodies.confidence_part(one.evidence.confidence),
             "shares": alone.shares,
         }
-        for one, alone in zip(evidence.parents, crediting.parents, strict=True)
+        for one, alone in zip(evidence.parents, found.parents, strict=True)
     ]
-    how = {name: merge[name] for name in ("method", "density_ppm", "seed")}
-    return told | {"schema": bodies.MERGED_SCHEMA, "merge": {**how, "parents": parents}}
+    return {**{name: merge[name] for name in HOW}, "parents": parents}

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from accounts.models import User
-from attribution.crediting import amounts, credit_of_shares
-from attribution.groups import parse
+from attribution.certainty import Certainty, certainty_from
+from attribution.crediting import amounts, credit_of_shares, of_merge
 from attribution.models import Receipt, Rescoring
+from attribution.translog.money import readings
 from datanets.models import Datanet
+from ledger.services.settlement import Credit
+from modelfactory.models import Model
 
 PERCENT = 10**7  # parts of 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A contributor's share for one Datanet, by the first receipt and by this one."""
+    """A contributor's share for one Datanet and model, by the first receipt and by this one."""
 
     contributor: User | None
     datanet: Datanet | None
     datanet_id: UUID
+    model_id: UUID
     before_ppb: int
     after_ppb: int
     # Wei by which the part of the fee would be larger.
@@ -42,9 +45,27 @@ class Moved:
         return (self.after_ppb - self.before_ppb) / PERCENT
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a model's index says now beside what it said then, and whose share moved by it.
+
+    `then` and `now` are what the two bodies say of the model. Of several that answered as one,
+    `percent` is the model's part, of which a contributor's share is told as a part of the whole;
+    `model` is None where one answered, or the reader may not see it.
+    """
+
+    then: Mapping[str, Any]
+    now: Mapping[str, Any]
+    moved: list[Moved]
+    certainty: Certainty | None
+    model: Model | None = None
+    percent: float = 100
+
+
 def may_ask(receipt: Receipt, user: Any) -> bool:
     """Whether the page offers to score the answer once more."""
-    parts = receipt.model_id and receipt.private and receipt.outcome != Receipt.Outcome.NO_ANSWER
+    has_model = receipt.model_id or "merge" in receipt.public
+    parts = has_model and receipt.private and receipt.outcome != Receipt.Outcome.NO_ANSWER
     return bool(parts) and Receipt.objects.private_to(user).filter(pk=receipt.pk).exists()
 
 
@@ -53,49 +74,62 @@ def rescorings_of(receipt: Receipt, user: Any) -> list[Rescoring]:
     return list(Rescoring.objects.visible_to(user).filter(receipt=receipt))
 
 
-def moved(rescoring: Rescoring, user: Any) -> list[Moved]:
-    """Who has which share by the two receipts, the largest difference first."""
-    earlier, later = rescoring.receipt.public["shares"], rescoring.public["shares"]
-    return moved_between(earlier, later, rescoring.receipt, user)
+def readings_of(rescoring: Rescoring, user: Any) -> list[Reading]:
+    """Of the one model, or of each of several in their order."""
+    receipt = rescoring.receipt
+    then, now = readings(receipt.public), readings(rescoring.public)
+    if "merge" not in rescoring.public:
+        moved = moved_between(then[0]["shares"], now[0]["shares"], receipt, user)
+        return [Reading(then[0], now[0], moved, certainty_from(now[0]["confidence"]))]
+    moved = _moved(of_merge(then).credits, of_merge(now).credits, receipt, user)
+    ids = [UUID(one["model"]["id"]) for one in now]
+    models = Model.objects.visible_to(user).in_bulk(ids)
+    return [
+        Reading(
+            before,
+            after,
+            [line for line in moved if line.model_id == model_id],
+            certainty_from(after["confidence"]),
+            models.get(model_id),
+            after["share_ppb"] / PERCENT,
+        )
+        for model_id, before, after in zip(ids, then, now, strict=True)
+    ]
 
 
 def moved_between(
     earlier: Mapping[str, int], later: Mapping[str, int], receipt: Receipt, user: Any
 ) -> list[Moved]:
-    """Who has which share of the receipt's money by two sets of shares of groups.
+    """Who has which share of the receipt's money by two sets of shares of groups."""
+    assert receipt.model_id is not None
+    before = credit_of_shares(earlier, receipt.model_id)
+    after = credit_of_shares(later, receipt.model_id)
+    return _moved(before, after, receipt, user)
 
-    The same wei are divided by both shares, so that the difference can be told in money. Treasuries
-    that step in where nobody has a share, and what retrieval pays, are not in it.
+
+def _moved(
+    before: Sequence[Credit], after: Sequence[Credit], receipt: Receipt, user: Any
+) -> list[Moved]:
+    """The largest difference first.
+
+    The same wei are divided by both, so that the difference can be told in money. Treasuries that
+    step in where nobody has a share, and what retrieval pays, are not in it.
     """
-    before, after = _by_person(earlier), _by_person(later)
-    paid, due = _wei(earlier, receipt), _wei(later, receipt)
-    keys = {*before, *after}
-    people = User.objects.in_bulk({contributor for contributor, _ in keys})
-    datanets = Datanet.objects.visible_to(user).in_bulk({datanet for _, datanet in keys})
+    had, has = ({one.key: one.share_ppb for one in credits} for credits in (before, after))
+    paid, due = (amounts(tuple(credits), receipt.amount) for credits in (before, after))
+    named = {one.key: one for one in (*before, *after) if one.kind == "contributor"}
+    people = User.objects.in_bulk({one.owner_id for one in named.values()})
+    datanets = Datanet.objects.visible_to(user).in_bulk({one.datanet_id for one in named.values()})
     lines = [
         Moved(
-            people.get(key[0]),
-            datanets.get(key[1]),
-            key[1],
-            before.get(key, 0),
-            after.get(key, 0),
+            people.get(one.owner_id),
+            datanets.get(one.datanet_id),
+            UUID(str(one.datanet_id)),
+            UUID(str(one.model_id)),
+            had.get(key, 0),
+            has.get(key, 0),
             due.get(key, 0) - paid.get(key, 0),
         )
-        for key in sorted(keys)
+        for key, one in sorted(named.items())
     ]
     return sorted(lines, key=lambda one: -abs(one.after_ppb - one.before_ppb))
-
-
-def _by_person(shares: Mapping[str, int]) -> dict[tuple[UUID, UUID], int]:
-    found: dict[tuple[UUID, UUID], int] = defaultdict(int)
-    for name, part in shares.items():
-        group = parse(name)
-        found[group.contributor, group.datanet] += part
-    return found
-
-
-def _wei(shares: Mapping[str, int], receipt: Receipt) -> dict[tuple[UUID, UUID], int]:
-    assert receipt.model_id is not None
-    credits = credit_of_shares(shares, receipt.model_id)
-    divided = amounts(credits, receipt.amount)
-    return {(one.owner_id, UUID(str(one.datanet_id))): divided[one.key] for one in credits}

@@ -2,6 +2,7 @@
 
 It names the receipt that paid, by id and hash, has its salts and so its hashes of prompt and
 answer, and says by how much each share differs. It states no fee and no credits: it pays nobody.
+Of several models that answered as one it says all that of each, under a schema of its own.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from attribution import bodies
+from attribution import bodies, merges
 from attribution.bodies import Evidence
 from attribution.crediting import Crediting
 from attribution.models import Receipt, Rescoring
 from attribution.translog import canonical
 
 SCHEMA = "openledger-rescoring/1"
+# Of several models that answered as one: nobody shall read it as the scoring of one model.
+MERGED_SCHEMA = "openledger-rescoring-merge/1"
 
 
 def public_part(
@@ -30,29 +33,43 @@ def public_part(
 ) -> dict[str, Any]:
     """What is hashed into the log and shown to everyone."""
     earlier = receipt.public
-    return {
-        "schema": SCHEMA,
+    merge = merges.of_body(earlier)
+    told = {
+        "schema": SCHEMA if merge is None else MERGED_SCHEMA,
         "id": str(rescoring.pk),
         "at": at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "completion": str(receipt.completion_id),
         "rescores": {"receipt": str(receipt.pk), "sha256": receipt.body_sha256},
         "asked_as": rescoring.asked_as,
         "model": earlier["model"],
-        "index_root": evidence.index_root,
-        "method": dict(evidence.method or {}),
         "prompt_sha256": earlier["prompt_sha256"],
         "answer_sha256": earlier["answer_sha256"],
         "private_sha256": canonical.sha256(bodies.without_salts(private)),
         "outcome": crediting.outcome,
-        "influence": {
-            "groups": {name: str(value) for name, value in evidence.influences.items()},
-            "records": dict(evidence.counts),
-        },
+        "moves_money": False,
+    }
+    if merge is not None:
+        return told | {"merge": _merge_part(earlier["merge"], merge, evidence, crediting)}
+    return told | {
+        "index_root": evidence.index_root,
+        "method": dict(evidence.method or {}),
+        "influence": bodies.influence_part(evidence),
         "confidence": bodies.confidence_part(evidence.confidence),
         "shares": crediting.shares,
         "difference": difference(earlier["shares"], crediting.shares),
-        "moves_money": False,
     }
+
+
+def _merge_part(
+    earlier: Mapping[str, Any], merge: Mapping[str, Any], evidence: Evidence, crediting: Crediting
+) -> dict[str, Any]:
+    """What the first receipt says of how they were merged, and each model read once more."""
+    told = merges.merge_part(merge, evidence, crediting)
+    for before, now in zip(earlier["parents"], told["parents"], strict=True):
+        # The model as the first receipt names it: a verifier compares the two.
+        now["model"] = before["model"]
+        now["difference"] = difference(before["shares"], now["shares"])
+    return told
 
 
 def difference(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import workers
+from attribution import merges, selectors, workers
 from attribution.bodies import Evidence
 from attribution.influence.errors import InfluenceError
 from attribution.models import Attribution, Index, Receipt, Rescoring
@@ -36,6 +36,7 @@ def rescore(rescoring_id: UUID) -> None:
     try:
         with lifeline(Rescoring, row.pk, owner=owner):
             texts = texts_to_score(row.receipt)
+            _refuse_failed(row.receipt)
             evidence = _evidence(row.receipt, texts)
             rescorings.write_rescored(
                 rescoring_id=row.pk,
@@ -75,18 +76,40 @@ def _evidence(receipt: Receipt, texts: Texts) -> Evidence:
             answer=texts.answer,
             prompt_ids=texts.prompt_ids,
             answer_ids=texts.answer_ids,
+            merge=merges.of_body(receipt.public),
         )
     )
-    if not evidence.index_root:
-        raise CannotRescoreError("Every record of the model was withdrawn: nothing to score by.")
+    if not any(one.index_root for one in (evidence, *(one.evidence for one in evidence.parents))):
+        raise CannotRescoreError(
+            "Every record that was learnt from was withdrawn: nothing to score by."
+        )
     # Passages and the prompt's tokens pay nothing; those of the first receipt stand.
     return replace(evidence, found=None, prompt_method=None)
 
 
 def _has_index(row: Rescoring) -> bool:
-    """Whether scoring can start; otherwise look again later."""
-    index = Index.objects.filter(model=row.receipt.model_id).first()
-    if row.state == Rescoring.State.QUEUED and index is not None and index.state in IN_WORK:
+    """Whether scoring can start; otherwise look again later. Of several models none is scored
+    while the index of any is in work."""
+    if row.state != Rescoring.State.QUEUED:
+        return True
+    models = [model.pk for model in rescorings.models_of(row.receipt)]
+    if Index.objects.filter(model__in=models, state__in=IN_WORK).exists():
         rescorings.wait_for_index(rescoring_id=row.pk, at=timezone.now())
         return False
     return True
+
+
+def _refuse_failed(receipt: Receipt) -> None:
+    """Raises CannotRescoreError where an index could not be built, though records are left for it:
+    the one before it still holds what was withdrawn."""
+    models = rescorings.models_of(receipt)
+    failed = Index.objects.filter(model__in=models, state=Index.State.FAILED)
+    broken = set(failed.values_list("model_id", flat=True))
+    for place, model in enumerate(models, 1):
+        if model.pk in broken and selectors.has_records(model):
+            # By its place, as on the page: not everybody who may ask may know its name.
+            which = f"model {place} of this answer" if len(models) > 1 else "the model"
+            raise CannotRescoreError(
+                f"The index of {which} could not be built. Ask whoever runs this house to look at "
+                "why and to have it built again (manage.py reattribute); then try again."
+            )

@@ -18,7 +18,7 @@ from attribution.models import Receipt, Rescoring
 from attribution.translog import canonical
 from attribution.translog.checkpoint import VerifierKey
 from attribution.translog.verify import BundleError, Report, verify
-from attribution.verified_scores import check_scores, refuse, whole
+from attribution.verified_scores import check_scores, refuse
 from ledger.fees import Terms, divide_credits
 from ledger.models import Account, Entry, Posting
 from ledger.splits import Part, Split
@@ -66,11 +66,16 @@ def _check_public(receipt: Receipt) -> str:
 def _check_rescored(rescoring: Rescoring) -> str:
     """That the row says what the hashed body says."""
     public = rescoring.public
-    if public.get("schema") != rescored_bodies.SCHEMA:
-        raise BundleError(f"not a receipt of schema {rescored_bodies.SCHEMA}")
+    expected = rescored_bodies.MERGED_SCHEMA if "merge" in public else rescored_bodies.SCHEMA
+    if public.get("schema") != expected:
+        raise BundleError(f"not a receipt of schema {expected}")
     if canonical.sha256(public) != rescoring.body_sha256:
         raise BundleError("the body was changed after it was written")
-    stated = (public["id"], public["rescores"]["receipt"], public["index_root"])
+    if "merge" in public and public["outcome"] != (
+        computed := crediting.of_merge(public["merge"]["parents"]).outcome
+    ):
+        raise BundleError(f"the outcome is {computed}")
+    stated = (public["id"], public["rescores"]["receipt"], public.get("index_root", ""))
     if stated != (str(rescoring.pk), str(rescoring.receipt_id), rescoring.index_root):
         raise BundleError("the row and the body differ")
     return f"sha256 {rescoring.body_sha256}"
@@ -109,11 +114,10 @@ def _check_credits(receipt: Receipt) -> str | None:
     """That the credits follow from the influences, and the rows from the credits."""
     public = receipt.public
     if "merge" in public:
-        parents = public["merge"]["parents"]
-        computed = crediting.combine([(one["share_ppb"], _credited(one)) for one in parents])
+        computed = crediting.of_merge(public["merge"]["parents"])
     else:
         model_id = UUID(public["model"]["id"]) if public["model"] else None
-        computed = crediting.reward(_credited(public), public.get("retrieval"), model_id)
+        computed = crediting.reward(crediting.of_body(public), public.get("retrieval"), model_id)
     if computed.outcome != public["outcome"]:
         raise BundleError(f"the outcome is {computed.outcome}")
     divided = divide_credits(int(public["contributors_amount"]), computed.credits, _terms(receipt))
@@ -146,17 +150,6 @@ def _check_credits(receipt: Receipt) -> str | None:
     if rows != expected:
         raise BundleError("the page shows other credits than the body")
     return f"{len(expected)} credits" if expected else None
-
-
-def _credited(public: dict[str, Any]) -> crediting.Crediting:
-    """What a model's influences credit; `public` is a receipt's body, or what it says of one."""
-    return crediting.credit(
-        influences=whole(public["influence"]["groups"]),
-        counts=public["influence"]["records"],
-        model_id=UUID(public["model"]["id"]) if public["model"] else None,
-        has_answer=public["outcome"] != crediting.NO_ANSWER,
-        is_clear=(public.get("confidence") or {}).get("clear", True),
-    )
 
 
 def _check_fee(receipt: Receipt) -> str | None:

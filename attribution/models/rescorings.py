@@ -1,5 +1,8 @@
 """A receipt's answer scored once more: the wish, the work, and the receipt that came of it."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pgtrigger
 from django.db import models
 from django.db.models import Q
@@ -8,6 +11,7 @@ from django.urls import reverse
 from accounts.models import Blob
 from attribution.models.disputes import Dispute, DisputeQuerySet
 from attribution.models.receipts import Receipt
+from attribution.translog.money import readings
 
 
 class Rescoring(Dispute):
@@ -15,6 +19,7 @@ class Rescoring(Dispute):
     this row's id; it names the other by id and hash, tells the difference and moves no money."""
 
     receipt = models.ForeignKey(Receipt, on_delete=models.PROTECT, related_name="rescorings")
+    # "" of several models that answered as one: the body names one of each.
     index_root = models.CharField(max_length=64, blank=True, default="")
     leaf_hash = models.CharField(max_length=64, blank=True, default="")
     private = models.JSONField(default=dict, blank=True)
@@ -63,6 +68,26 @@ class Rescoring(Dispute):
 
     def __str__(self) -> str:
         return f"{self.state} of {self.receipt_id}"
+
+    @property
+    def readings(self) -> Sequence[Mapping[str, Any]]:
+        """What the body says of the model, or of each of several; empty until it is done."""
+        return readings(self.public) if self.public else []
+
+    @property
+    def index_roots(self) -> list[str]:
+        """By which each model was scored; "" where it had none."""
+        return [one["index_root"] or "" for one in self.readings]
+
+    @property
+    def differs(self) -> bool:
+        return any(one["difference"] for one in self.readings)
+
+    @property
+    def versions(self) -> str:
+        """Of the methods of its indexes, `4` or `4, 5`."""
+        found = {str(one["method"]["version"]) for one in self.readings if one["method"]}
+        return ", ".join(sorted(found))
 
     def get_absolute_url(self) -> str:
         return reverse("attribution:rescored", args=[self.pk])

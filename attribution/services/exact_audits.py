@@ -28,6 +28,13 @@ State = ExactAudit.State
 IN_WORK = [State.QUEUED, State.RUNNING]
 
 
+MERGED = (
+    "Several models gave this answer as one, merged for it alone. An exact audit runs one model's "
+    "training once more, and a merge has none. Have the answer scored again instead: that is done "
+    "for each of the models."
+)
+
+
 class CannotAuditError(CannotRescoreError):
     """The run cannot be replayed, with a sentence for whoever asked."""
 
@@ -67,6 +74,8 @@ def request_exact_audit(*, receipt: Receipt, acting_user: User, at: datetime) ->
 
 
 def _check(receipt: Receipt, user: User) -> None:
+    if "merge" in receipt.public:
+        raise CannotAuditError(MERGED)
     check(receipt)
     assert receipt.model is not None
     if reason := why_not(receipt.model.run):

@@ -17,12 +17,13 @@ from django.db import transaction
 from accounts import audit, leases, outbox
 from accounts.blobs import put_bytes
 from accounts.models import User
-from attribution import bodies, crediting, rescored_bodies
+from attribution import bodies, merges, rescored_bodies, selectors
 from attribution.bodies import Evidence
 from attribution.models import Attribution, ContributorShare, Index, Receipt, Rescoring
 from attribution.services.log import append_hashes
 from attribution.texts import Texts
 from attribution.translog import canonical
+from modelfactory.models import Model
 
 TASK = "attribution.tasks.rescore"
 QUEUE = "attribute"
@@ -36,7 +37,7 @@ class CannotRescoreError(ValueError):
 
 
 def request_rescoring(*, receipt: Receipt, acting_user: User, at: datetime) -> Rescoring:
-    """Have an answer scored once more by the index that its model has now.
+    """Have an answer scored once more by the index that its model, or each of them, has now.
 
     For the payer, who is credited, and staff. Asked again, the one that is in work is returned, or
     the one that was made by the same index; a failed one is tried again. Raises PermissionDenied,
@@ -83,9 +84,7 @@ def party(receipt: Receipt, user: User) -> str:
 
 def check(receipt: Receipt) -> None:
     """Raises CannotRescoreError where there is nothing to score."""
-    if "merge" in receipt.public:
-        raise CannotRescoreError("An answer of several models is scored once: each by its index.")
-    if receipt.model_id is None:
+    if receipt.model_id is None and "merge" not in receipt.public:
         raise CannotRescoreError("A base model has no contributors, so there is nothing to score.")
     if receipt.outcome == Receipt.Outcome.NO_ANSWER:
         raise CannotRescoreError("The answer has no tokens, so there is nothing to score.")
@@ -98,12 +97,32 @@ def check(receipt: Receipt) -> None:
 def _standing(receipt: Receipt) -> Rescoring | None:
     """The newest that answers the wish already, or failed to."""
     rows = Rescoring.objects.filter(receipt=receipt)
-    root = Index.objects.filter(model=receipt.model_id).values_list("root", flat=True).first()
+    roots = _roots_of_now(receipt)
+    done = (row for row in rows.filter(state=State.DONE) if row.index_roots == roots)
     return (
         rows.filter(state__in=IN_WORK).first()
-        or rows.filter(state=State.DONE, index_root=root).exclude(index_root="").first()
+        or next(done, None)
         or rows.filter(state=State.FAILED).first()
     )
+
+
+def _roots_of_now(receipt: Receipt) -> list[str]:
+    """Of the index of each model that answered; "" of one that has none, since all its records
+    were withdrawn."""
+    found = []
+    for model in models_of(receipt):
+        index = selectors.index_of(model.pk)
+        gone = index is None or (
+            index.state == Index.State.FAILED and not selectors.has_records(model)
+        )
+        found.append("" if index is None or gone else index.root)
+    return found
+
+
+def models_of(receipt: Receipt) -> list[Model]:
+    """The models that answered: one, or several as one."""
+    asked = Attribution(model=receipt.model, merge=merges.of_body(receipt.public))
+    return merges.models_of(asked)
 
 
 def claim(*, rescoring_id: UUID, owner: str, at: datetime) -> Rescoring | None:
@@ -169,18 +188,13 @@ def _fill(row: Rescoring, earlier: Receipt, evidence: Evidence, texts: Texts, at
     attribution = Attribution(
         completion_id=earlier.completion_id, prompt=texts.prompt, answer=texts.answer
     )
-    credited = crediting.credit(
-        influences=evidence.influences,
-        counts=evidence.counts,
-        model_id=earlier.model_id,
-        is_clear=evidence.confidence is None or evidence.confidence.clear,
-    )
-    row.private = bodies.private_part(attribution, evidence, salts=earlier.private["payer"])
+    private = bodies.private_part(attribution, evidence, salts=earlier.private["payer"])
+    row.private = merges.with_parents(private, evidence)
     row.public = rescored_bodies.public_part(
         rescoring=row,
         receipt=earlier,
         evidence=evidence,
-        crediting=credited,
+        crediting=merges.credited(evidence, earlier.model_id),
         private=row.private,
         at=at,
     )

@@ -96,23 +96,9 @@ class _Work:
         self.money = Money(0, None)
         # By the credit's key, once it is settled.
         self.paid: dict[str, Credited] = {}
-        credited = _credited(evidence, attribution.model_id)
+        credited = merges.credited(evidence, attribution.model_id)
         retrieval = retrievals.public_part(attribution.retrieval)
         self.credited = crediting.reward(credited, retrieval, attribution.model_id)
-
-
-def _credited(evidence: Evidence, model_id: UUID | None) -> crediting.Crediting:
-    if evidence.parents:
-        return crediting.combine(
-            [(one.share_ppb, _credited(one.evidence, one.model.pk)) for one in evidence.parents]
-        )
-    return crediting.credit(
-        influences=evidence.influences,
-        counts=evidence.counts,
-        model_id=model_id,
-        has_answer=evidence.has_answer,
-        is_clear=evidence.confidence is None or evidence.confidence.clear,
-    )
 
 
 def _store_sketches(scored: Sequence[Scored]) -> dict[UUID, Blob]:

@@ -11,6 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 PARTS = 10**9
+BEST_FIRST = (
+    "CREDITED",
+    "NO_CLEAR_INFLUENCE",
+    "NO_POSITIVE_INFLUENCE",
+    "NO_ANSWER",
+    "NO_CONTRIBUTORS",
+)
 BASIS_POINTS = 10_000
 KEPT, OWNER, STAKERS = "kept", "owner", "stakers"
 
@@ -67,6 +74,10 @@ def check_merge(receipt: Mapping[str, Any]) -> str | None:
         raise MoneyError("the receipt names a model twice")
     if stated != apportion(PARTS, weights):
         raise MoneyError("the models' shares do not follow from their weights")
+    # The best of what each would come to alone.
+    outcomes = [BEST_FIRST.index(one["outcome"]) for one in merge["parents"]]
+    if receipt["outcome"] != BEST_FIRST[min(outcomes)]:
+        raise MoneyError("the outcome does not follow from those of the models")
     if terms:
         parents = terms.get("parents") or []
         agreed = {one["model"]: integer(one["share_ppb"]) for one in parents}

@@ -32,11 +32,16 @@ from attribution.translog.money import (
     check_owner_parts,
     check_shares,
     integer,
+    readings,
 )
 
 FORMAT = "openledger-receipt/1"
 # What a receipt says of money; one that scores an answer once more has none of it.
 MONEY = frozenset({"price", "credits", "settlement", "contributors_amount", "owner_parts"})
+
+
+RESCORED, RESCORED_MERGE = "openledger-rescoring/1", "openledger-rescoring-merge/1"
+OF_ONE_MODEL = frozenset({"index_root", "influence", "confidence", "shares", "difference"})
 
 
 class BundleError(ValueError):
@@ -182,20 +187,39 @@ def check_named(bundle: Mapping[str, Any]) -> str:
     for member in ("completion", "model", "prompt_sha256", "answer_sha256"):
         if named["receipt"].get(member) != receipt[member]:
             raise BundleError(f"the first receipt has another {member}")
+    if _merged(named["receipt"]) != _merged(receipt):
+        raise BundleError("the first receipt is of other models or weights")
     return f"leaf {named['index']}, of the same question and answer"
 
 
+def _merged(receipt: Mapping[str, Any]) -> Any:
+    """Which models were merged, and how; None where one answered."""
+    merge = receipt.get("merge")
+    if merge is None:
+        return None
+    how = [merge[name] for name in ("method", "density_ppm", "seed")]
+    named = ("model", "weight_ppm", "share_ppb")
+    return how, [[one[name] for name in named] for one in merge["parents"]]
+
+
 def check_rescored(bundle: Mapping[str, Any]) -> str:
-    """That the difference is the one between the shares, and that no money moves by it."""
-    receipt, earlier = bundle["receipt"], bundle["named"]["receipt"]["shares"]
-    later = receipt["shares"]
-    moved = {name: later.get(name, 0) - earlier.get(name, 0) for name in {*earlier, *later}}
-    if receipt["difference"] != {name: parts for name, parts in moved.items() if parts}:
-        raise BundleError("the difference does not follow from the shares")
+    """That each difference is the one between the shares, and that no money moves by it."""
+    receipt, first = bundle["receipt"], bundle["named"]["receipt"]
+    # Of several models each says its own, and the whole nothing that reads like that of one.
+    if receipt["schema"] != (RESCORED_MERGE if "merge" in receipt else RESCORED):
+        raise BundleError("its schema is not the one of a receipt that scores once more")
+    if "merge" in receipt and {*receipt} & OF_ONE_MODEL:
+        raise BundleError("it says of all models what is each one's own")
     if receipt["moves_money"] is not False or {*receipt} & MONEY:
         raise BundleError("a receipt that scores once more moves no money")
-    total = sum(parts for parts in moved.values() if parts > 0)
-    return f"{total} of {PARTS} parts would go elsewhere; no money moves"
+    told = []
+    for one, before in zip(readings(receipt), readings(first), strict=True):
+        earlier, later = before["shares"], one["shares"]
+        moved = {name: later.get(name, 0) - earlier.get(name, 0) for name in {*earlier, *later}}
+        if one["difference"] != {name: parts for name, parts in moved.items() if parts}:
+            raise BundleError("the difference does not follow from the shares")
+        told.append(str(sum(parts for parts in moved.values() if parts > 0)))
+    return f"{' and '.join(told)} of {PARTS} parts would go elsewhere; no money moves"
 
 
 def check_checkpoint(bundle: Mapping[str, Any], key: VerifierKey) -> str:

@@ -15,7 +15,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
 from attribution import rescored, selectors
-from attribution.certainty import certainty_of
 from attribution.models import Receipt, Rescoring
 from attribution.services import rescorings
 from attribution.views.receipts import download, proof_of
@@ -49,8 +48,7 @@ def page(request: HttpRequest, pk: UUID) -> HttpResponse:
     }
     if found.is_done:
         context |= {
-            "moved": rescored.moved(found, request.user),
-            "certainty": certainty_of(found),
+            "readings": rescored.readings_of(found, request.user),
             "is_private": Rescoring.objects.private_to(request.user).filter(pk=pk).exists(),
             "log_index": found.log_index,
         }

@@ -50,17 +50,38 @@ async function checkNamed(bundle) {
   for (const member of ["completion", "model", "prompt_sha256", "answer_sha256"]) {
     if (canonical(named.receipt[member]) !== canonical(receipt[member])) throw new Error(`the first receipt has another ${member}`);
   }
+  if (mergedBy(named.receipt) !== mergedBy(receipt)) throw new Error("the first receipt is of other models or weights");
   return `entry ${named.index}, of the same question and answer`;
 }
 
+// Which models were merged, and how; "" where one answered.
+function mergedBy({ merge }) {
+  if (!merge) return "";
+  const { method, density_ppm, seed, parents } = merge;
+  const each = parents.map(({ model, weight_ppm, share_ppb }) => ({ model, weight_ppm, share_ppb }));
+  return canonical({ method, density_ppm, seed, parents: each });
+}
+
+const RESCORED = "openledger-rescoring/1";
+// Of several models each says its own, and the whole nothing that reads like that of one.
+const RESCORED_MERGE = "openledger-rescoring-merge/1";
+const OF_ONE_MODEL = ["index_root", "influence", "confidence", "shares", "difference"];
+
 async function checkDifference({ receipt, named }) {
-  const earlier = named.receipt.shares;
-  for (const id of new Set([...Object.keys(earlier), ...Object.keys(receipt.shares), ...Object.keys(receipt.difference)])) {
-    const moved = BigInt(receipt.shares[id] ?? 0) - BigInt(earlier[id] ?? 0);
-    if (moved !== BigInt(receipt.difference[id] ?? 0)) throw new Error(`the difference of ${id} does not follow from the shares`);
-  }
+  if (receipt.schema !== (receipt.merge ? RESCORED_MERGE : RESCORED)) throw new Error("its schema is not the one of a receipt that scores once more");
+  if (receipt.merge && OF_ONE_MODEL.some((member) => member in receipt)) throw new Error("it says of all models what is each one's own");
+  const before = readings(named.receipt);
+  if (before.length !== readings(receipt).length) throw new Error("the first receipt is of other models");
+  readings(receipt).forEach((one, place) => checkMoved(before[place].shares, one));
   if (receipt.moves_money !== false || MONEY.some((member) => member in receipt)) throw new Error("a receipt that scores once more moves no money");
   return "follows from the shares of both; no money moves";
+}
+
+function checkMoved(earlier, { shares, difference }) {
+  for (const id of new Set([...Object.keys(earlier), ...Object.keys(shares), ...Object.keys(difference)])) {
+    const moved = BigInt(shares[id] ?? 0) - BigInt(earlier[id] ?? 0);
+    if (moved !== BigInt(difference[id] ?? 0)) throw new Error(`the difference of ${id} does not follow from the shares`);
+  }
 }
 
 function checkUnclear({ confidence }) {
@@ -72,8 +93,10 @@ function checkUnclear({ confidence }) {
 // What has influences and shares: the receipt, or each of the models that answered as one.
 const readings = (receipt) => receipt.merge?.parents ?? [receipt];
 
+const BEST_FIRST = ["CREDITED", "NO_CLEAR_INFLUENCE", "NO_POSITIVE_INFLUENCE", "NO_ANSWER", "NO_CONTRIBUTORS"];
+
 async function checkMerge(bundle) {
-  const { merge, model, terms } = bundle.receipt;
+  const { merge, model, outcome, terms } = bundle.receipt;
   if (!merge) {
     if (terms?.parents?.length) throw new Error("the terms are of several models, and the receipt names none");
     return [null, "one model answered"];
@@ -82,6 +105,8 @@ async function checkMerge(bundle) {
   const shares = Object.fromEntries(merge.parents.map((one) => [one.model.id, BigInt(one.share_ppb)]));
   if (model || Object.keys(shares).length !== merge.parents.length) throw new Error("a model is named twice");
   sameAmounts(shares, divide(PARTS, weights), "a model's part");
+  const outcomes = merge.parents.map((one) => BEST_FIRST.indexOf(one.outcome));
+  if (outcomes.includes(-1) || outcome !== BEST_FIRST[Math.min(...outcomes)]) throw new Error("the outcome does not follow from those of the models");
   if (terms) sameAmounts(Object.fromEntries((terms.parents ?? []).map((one) => [one.model, BigInt(one.share_ppb)])), shares, "a model's part");
   return `${merge.parents.length} models share by their weights`;
 }

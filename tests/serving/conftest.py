@@ -179,3 +179,26 @@ def tuned(make_model: ModelMaker, live_worker: None, builder: User) -> Deploymen
 def base_alone(tuned: Deployment) -> Deployment:
     found: Deployment = Deployment.objects.get(model=None)
     return found
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory):
+    from tests.attribution.world import tiny_base_and_adapter
+
+    return tiny_base_and_adapter(tmp_path_factory.mktemp("merges"))
+
+
+@pytest.fixture
+def two(db, settings, tmp_path, tiny_folders):
+    """`Two` of `tests.serving.blends`, with an engine of its own."""
+    from attribution import workers as attributing
+    from serving import workers
+    from tests.attribution.world import World
+    from tests.serving.blends import Two
+
+    settings.DATA_DIR = tmp_path
+    settings.LOG_KEY_PATH = tmp_path / "keys" / "log.ed25519"
+    attributing._scorers.clear()
+    workers.close_engines()
+    yield Two(World(tiny_folders))
+    workers.close_engines()
