@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,9 +20,13 @@ from attribution.influence.commit import RecordEntry
 from attribution.influence.confidence import Null
 from attribution.influence.errors import IndexFileError
 from attribution.influence.examples import IndexedExample
+from attribution.influence.fit import Selection
 from attribution.influence.index import ARRAYS, MANIFEST, NULL, IndexManifest, file_sha256
 from attribution.influence.shards import Shard, shard_path
 from attribution.translog import canonical
+
+# How the arrays of rows are stored.
+DTYPES = {"codes": "|u1", "norms": "<u2", "vectors": "|u1"}
 
 
 def entry_of(example: IndexedExample) -> RecordEntry:
@@ -33,27 +37,59 @@ def entry_of(example: IndexedExample) -> RecordEntry:
 
 
 def gather(
-    work: Path, group_ids: Sequence[str], width: int, shards: int
+    work: Path, group_ids: Sequence[str], selection: Selection, spans: Sequence[range], of: str
 ) -> tuple[dict[str, Any], list[float]]:
-    """The shards' rows one behind the other, their groups' sums added up, and all lengths.
+    """The shards' rows one behind the other, their groups' sums added up, and all lengths. ``of``
+    is the fingerprint of the build, ``spans`` are the rows of each shard.
 
-    Raises IndexFileError for a shard that cannot be read back.
+    Rows go to files in ``work`` as they come and are mapped from there, so that memory holds one
+    shard and the sums, whatever the number of records.
+    Raises IndexFileError for a shard that is missing, damaged or of another build, and for a file
+    that cannot be written.
     """
+    width, sketch_width = len(selection.coordinates), len(selection.weights)
     row_of = {name: row for row, name in enumerate(group_ids)}
     sums = np.zeros((len(group_ids), width), dtype=np.int64)
-    parts: dict[str, list[Any]] = {"codes": [], "norms": [], "vectors": []}
+    columns = {"codes": (sketch_width + 7) // 8, "norms": None, "vectors": 32}
     lengths: list[float] = []
-    for number in range(shards):
-        path = shard_path(work, number)
-        shard = Shard.load(path)
-        if shard is None:
-            raise IndexFileError(path, "the shard cannot be read back.")
-        for name, part in parts.items():
-            part.append(getattr(shard, name))
-        for name, total in zip(shard.groups, shard.sums, strict=True):
-            sums[row_of[str(name)]] += total
-        lengths += shard.lengths.tolist()
-    return {"sums": sums, **{name: np.concatenate(part) for name, part in parts.items()}}, lengths
+    with ExitStack() as stack:
+        count = sum(len(span) for span in spans)
+        files = {
+            name: stack.enter_context(_rows_file(work / f"{name}.npy", name, count, across))
+            for name, across in columns.items()
+        }
+        for number, span in enumerate(spans):
+            shard = _shard(shard_path(work, number), of, len(span), columns)
+            for name, out in files.items():
+                with writing(work / f"{name}.npy"):
+                    out.write(np.ascontiguousarray(getattr(shard, name)).tobytes())
+            for name, total in zip(shard.groups, shard.sums, strict=True):
+                sums[row_of[str(name)]] += total
+            lengths += shard.lengths.tolist()
+    mapped = {name: np.load(work / f"{name}.npy", mmap_mode="r") for name in columns}
+    return {"sums": sums, **mapped}, lengths
+
+
+def _shard(path: Path, of: str, rows: int, columns: Mapping[str, int | None]) -> Shard:
+    shard = Shard.load(path, of)
+    if shard is None:
+        raise IndexFileError(path, "the shard is missing, damaged or of another build.")
+    for name, across in columns.items():
+        found, wanted = getattr(shard, name).shape, (rows,) if across is None else (rows, across)
+        if found != wanted:
+            raise IndexFileError(path, f"its {name} have the shape {found}, not {wanted}.")
+    return shard
+
+
+@contextmanager
+def _rows_file(path: Path, name: str, count: int, across: int | None) -> Iterator[BinaryIO]:
+    """An open .npy file whose rows are written as bytes. No mapping: a full disk would end the
+    process, where a write that fails is told."""
+    shape = (count,) if across is None else (count, across)
+    with writing(path), path.open("wb") as out:
+        header = {"descr": DTYPES[name], "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        yield out
 
 
 def write(

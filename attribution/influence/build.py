@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from attribution.influence.shards import Shard, make_shard, shard_path, shard_sp
 from attribution.translog import canonical
 
 Progress = Callable[[int, int], None]  # (batches' worth of records done, of how many)
-WORK = "work"
+WORK, FACTORS, SELECTION = "work", "factors.npz", "selection.npz"
 
 
 def build(
@@ -76,30 +77,76 @@ def build_with(
     if 1 + len(model.checkpoints) != config.checkpoints:
         raise InfluenceError(f"The model does not have {config.checkpoints} checkpoints.")
     check_examples(examples, model.context_length)
-    ordered = sorted(examples, key=lambda example: (example.group_id, example.record_id))
-    fingerprint = _fingerprint(model, config, ordered, foreign)
+    ordered = in_order(examples)
+    fingerprint = fingerprint_of(model, config, ordered, foreign)
     if finished := finished_index(out_folder, fingerprint):
         return finished
     work = work_folder(out_folder, fingerprint)
-    tick = _ticker(on_progress, len(ordered))
-
-    sample = [ordered[place] for place in fit_sample(len(ordered), config)]
-    factors = _factors(model, sample, config, work, tick)
-    selection = _selection(model, factors, sample, ordered, config, work, tick)
-    make_shards(model, factors, selection, ordered, config, work, on_progress)
-    header = _header(model, config, selection, ordered, fingerprint)
+    fitted = fit_in(work, model, config, ordered, fingerprint, on_progress)
+    spans = shard_spans(len(ordered), config)
+    numbered = ((number, ordered[span.start : span.stop]) for number, span in enumerate(spans))
+    tick, done = ticker(on_progress, len(ordered)), 0
+    for number, _ in make_shards(model, fitted, numbered, config, work, fingerprint, tick):
+        done = spans[number].stop
+        if on_progress:
+            on_progress(done, len(ordered))
     entries = [assemble.entry_of(example) for example in ordered]
-    group_ids = sorted({entry.group_id for entry in entries})
-    shards = len(shard_spans(len(ordered), config))
-    arrays, _ = assemble.gather(work, group_ids, len(selection.coordinates), shards)
-    arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
-    null = null_of(model, factors, arrays, entries, config, foreign)
-    manifest = assemble.write(out_folder, header, entries, arrays, work / "factors.npz", null)
+    manifest = put_together(model, fitted, entries, config, work, out_folder, foreign)
     shutil.rmtree(out_folder / WORK)
     return manifest
 
 
-def _fingerprint(
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a pass over the records needs, and the header of the index that it leads to."""
+
+    factors: Factors
+    selection: Selection
+    header: Mapping[str, Any]
+
+
+def in_order(examples: Sequence[IndexedExample]) -> list[IndexedExample]:
+    return sorted(examples, key=lambda example: (example.group_id, example.record_id))
+
+
+def fit_in(
+    work: Path,
+    model: AdaptedModel,
+    config: InfluenceConfig,
+    ordered: Sequence[IndexedExample],
+    fingerprint: str,
+    on_progress: Progress | None,
+) -> Fitted:
+    """Fit on the seeded sample, or find in ``work`` what was fitted. Raises InfluenceError,
+    RecordError for a gradient that is not finite, IndexFileError where nothing can be written."""
+    tick = ticker(on_progress, len(ordered))
+    sample = [ordered[place] for place in fit_sample(len(ordered), config)]
+    factors = _factors(model, sample, config, work, tick)
+    selection = _selection(model, factors, sample, ordered, config, work, tick)
+    return Fitted(factors, selection, _header(model, config, selection, ordered, fingerprint))
+
+
+def put_together(
+    model: AdaptedModel,
+    fitted: Fitted,
+    entries: Sequence[RecordEntry],
+    config: InfluenceConfig,
+    work: Path,
+    out_folder: Path,
+    foreign: Sequence[IndexedExample],
+) -> IndexManifest:
+    """From all shards in ``work`` to the index. Raises IndexFileError naming a shard that is
+    missing, damaged or of another build, or a file that cannot be written."""
+    selection = fitted.selection
+    group_ids = sorted({entry.group_id for entry in entries})
+    spans = shard_spans(len(entries), config)
+    arrays, _ = assemble.gather(work, group_ids, selection, spans, fitted.header["fingerprint"])
+    arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
+    null = null_of(model, fitted.factors, arrays, entries, config, foreign)
+    return assemble.write(out_folder, fitted.header, entries, arrays, work / FACTORS, null)
+
+
+def fingerprint_of(
     model: AdaptedModel,
     config: InfluenceConfig,
     ordered: Sequence[IndexedExample],
@@ -187,30 +234,28 @@ def work_folder(out_folder: Path, fingerprint: str) -> Path:
 
 def make_shards(
     model: AdaptedModel,
-    factors: Factors,
-    selection: Selection,
-    ordered: Sequence[IndexedExample],
+    fitted: Fitted,
+    numbered: Iterable[tuple[int, Sequence[IndexedExample]]],
     config: InfluenceConfig,
     work: Path,
-    on_progress: Progress | None,
-) -> None:
-    """The pass over the records; a shard that stands in ``work`` already is not made again.
+    fingerprint: str,
+    tick: Callable[[], None],
+) -> Iterator[tuple[int, Path]]:
+    """The pass over the records, shard by shard, each told as it stands in ``work``; one that
+    stands there already is not made again.
 
-    Raises IndexFileError where a shard cannot be written; what is finished stays.
+    Raises IndexFileError where a shard cannot be written, RecordError; what is finished stays.
     """
-    tick = _ticker(on_progress, len(ordered))
-    for number, span in enumerate(shard_spans(len(ordered), config)):
+    for number, rows in numbered:
         path = shard_path(work, number)
-        if Shard.load(path) is None:
-            rows = [ordered[place] for place in span]
-            shard = make_shard(model, factors, selection, rows, config, tick)
+        if Shard.load(path, fingerprint) is None:
+            shard = make_shard(model, fitted.factors, fitted.selection, rows, config, tick)
             with assemble.writing(path):
-                shard.save(path)
-        if on_progress:
-            on_progress(span.stop, len(ordered))
+                shard.save(path, fingerprint)
+        yield number, path
 
 
-def _ticker(on_progress: Progress | None, total: int) -> Callable[[], None]:
+def ticker(on_progress: Progress | None, total: int) -> Callable[[], None]:
     """Called after each batch of each pass; a caller renews its lease there."""
     return (lambda: on_progress(0, total)) if on_progress else (lambda: None)
 
@@ -222,7 +267,7 @@ def _factors(
     work: Path,
     tick: Callable[[], None],
 ) -> Factors:
-    path = work / "factors.npz"
+    path = work / FACTORS
     try:
         return Factors.load(path, model.device)
     except IndexFileError:
@@ -242,7 +287,7 @@ def _selection(
     work: Path,
     tick: Callable[[], None],
 ) -> Selection:
-    path = work / "selection.npz"
+    path = work / SELECTION
     try:
         return Selection.load(path)
     except IndexFileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -122,6 +123,19 @@ class InfluenceConfig:
     def rate(self, coordinates: int) -> int:
         """Coordinates that a bit tells, where a sketch keeps so many."""
         return rate_of(coordinates, self.sketch_width, self.sketch_rate)
+
+    @classmethod
+    def read(cls, published: Mapping[str, int | str]) -> InfluenceConfig:
+        """The configuration that ``published`` these parameters. Raises ValueError for one that
+        is not known here, TypeError where it is no number."""
+        unknown = published.keys() - {option.name for option in fields(cls)}
+        if unknown:
+            raise ValueError(f"This version knows no parameter {', '.join(sorted(unknown))}.")
+        values: dict[str, Any] = {
+            name: float(value) if isinstance(value, str) else value
+            for name, value in published.items()
+        }
+        return cls(**values)
 
     def published(self) -> dict[str, int | str]:
         """The parameters as they stand in manifests and receipts: fractions as decimal strings,

@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 from attribution.influence import assemble
 from attribution.influence.build import (
     WORK,
+    Fitted,
     Progress,
     digest_of,
     finished_index,
     make_shards,
     null_of,
+    ticker,
     work_folder,
 )
 from attribution.influence.config import InfluenceConfig
@@ -142,19 +144,25 @@ def _revise(
         clip,
         float(index.manifest.header["sketch_clip"]),
     )
-    make_shards(model, factors, selection, ordered, config, work, on_progress)
+    fitted = Fitted(factors, selection, {})
+    spans = shard_spans(len(ordered), config)
+    numbered = ((number, ordered[span.start : span.stop]) for number, span in enumerate(spans))
+    tick = ticker(on_progress, len(ordered))
+    for number, _ in make_shards(model, fitted, numbered, config, work, fingerprint, tick):
+        if on_progress:
+            on_progress(spans[number].stop, len(ordered))
 
     kept = [r for r, entry in enumerate(index.records) if entry.group_id not in anew]
     entries = [index.records[row] for row in kept]
     entries += [assemble.entry_of(example) for example in ordered]
     order = sorted(range(len(entries)), key=lambda r: (entries[r].group_id, entries[r].record_id))
     group_ids = sorted({entry.group_id for entry in entries})
-    width, shards = len(selection.coordinates), len(shard_spans(len(ordered), config))
+    width = len(selection.coordinates)
     arrays = _rows_of(index, kept)
     sums = np.zeros((len(group_ids), width), dtype=np.int64)
     _add(sums, group_ids, index, anew)
     if ordered:
-        made, lengths = assemble.gather(work, group_ids, width, shards)
+        made, lengths = assemble.gather(work, group_ids, selection, spans, fingerprint)
         if not anew:
             _check_drift(lengths, clip, config)
         sums += made.pop("sums")

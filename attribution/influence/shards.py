@@ -6,6 +6,8 @@ and in any order; put together they give the same bytes.
 
 from __future__ import annotations
 
+import os
+import threading
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,18 +42,26 @@ class Shard:
     sums: NDArray[np.int64]
     lengths: NDArray[np.float64]
 
-    def save(self, path: Path) -> None:
-        """Write under another name first: a file with this name is whole."""
-        partial = path.with_suffix(".partial.npz")
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write under another name first: a file with this name is whole. ``fingerprint`` names
+        the build that it belongs to."""
+        # Two workers may have the same shard in hand, one of them without knowing it lost it.
+        partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
-        np.savez(partial, **arrays)
-        partial.replace(path)
+        try:
+            with partial.open("wb") as out:
+                np.savez(out, fingerprint=np.array(fingerprint), **arrays)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: Path) -> Shard | None:
-        """The shard, or None where it must be made (again): missing or damaged."""
+    def load(cls, path: Path, fingerprint: str) -> Shard | None:
+        """The shard, or None where it must be made (again): missing, damaged, of another build."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
+                if str(arrays["fingerprint"]) != fingerprint:
+                    return None
                 return cls(*(arrays[name] for name in ARRAYS))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
