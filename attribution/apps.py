@@ -21,12 +21,14 @@ class AttributionConfig(AppConfig):
             Checkpoint,
             ExactAudit,
             Index,
+            IndexPart,
             Rescoring,
             SpanIndex,
         )
         from attribution.services import (
             anchoring,
             exact_audits,
+            index_parts,
             indexes,
             receipts,
             rescorings,
@@ -38,6 +40,13 @@ class AttributionConfig(AppConfig):
         )
         leases.register(
             Index, running_states=indexes.IN_WORK, requeue=indexes.requeue, fail=indexes.fail
+        )
+        leases.register(
+            IndexPart,
+            # A part that waits needs no lease: its index has one while it is SPREAD.
+            running_states=[IndexPart.State.BUILDING],
+            requeue=index_parts.requeue,
+            fail=index_parts.fail,
         )
         for verb in ("withdrawn", "taken_down"):
             events.subscribe(
@@ -81,6 +90,7 @@ class AttributionConfig(AppConfig):
         )
         for kind in ("contributor", "datanet", "model", "record"):
             pages.register(f"influence_of_{kind}", _over_time(kind))
+        pages.register("index_of_model", lambda pk: reverse("attribution:index_of", args=[pk]))
         pages.register("receipt", lambda pk: reverse("attribution:receipt", args=[pk]))
         pages.register("rescoring", lambda pk: reverse("attribution:rescored", args=[pk]))
         pages.register("exact_audit", lambda pk: reverse("attribution:exact", args=[pk]))

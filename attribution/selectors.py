@@ -19,6 +19,7 @@ from attribution.models import (
     Attribution,
     ContributorShare,
     Index,
+    IndexPart,
     PastIndex,
     Receipt,
     ReceiptParent,
@@ -43,6 +44,7 @@ from modelfactory.selectors import TrainingRecord, training_records
 BRIEF_SHARES = 6
 BRIEF_RECORDS = 5
 SNIPPET = 200
+PARTS_SHOWN = 50
 
 
 def grouped_training_records(
@@ -316,6 +318,14 @@ def index_by_root(root: str) -> Index | PastIndex | None:
     """The index that has this root, or had it until another took its place."""
     found = Index.objects.filter(root=root).first() if root else None
     return found or PastIndex.objects.filter(root=root).first()
+
+
+def parts_of(index: Index) -> list[IndexPart]:
+    """The parts of an index that is built in parts: those at work and failed first, then the next,
+    then those that are made; so many as fit a page."""
+    order = {IndexPart.State.FAILED: 0, IndexPart.State.BUILDING: 1, IndexPart.State.QUEUED: 2}
+    parts = IndexPart.objects.filter(index=index).defer("files")
+    return sorted(parts, key=lambda part: (order.get(part.phase, 3), part.number))[:PARTS_SHOWN]
 
 
 def may_read_index(index: Index | PastIndex, user: Any) -> bool:

@@ -21,6 +21,13 @@ def build_index(index_id: str) -> None:
 
 
 @shared_task
+def build_index_part(index_id: str) -> None:
+    from attribution import part_workers
+
+    part_workers.build_part(UUID(index_id))
+
+
+@shared_task
 def build_span_index(index_id: str) -> None:
     from attribution import passages
 

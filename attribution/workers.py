@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,16 +20,17 @@ from uuid import UUID
 
 import torch
 from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import averaging, foreign, index_files, merges, passages, selectors
+from attribution import averaging, foreign, index_files, merges, part_workers, passages, selectors
 from attribution.bodies import Evidence, TopRecord
+from attribution.building import Beat, LeaseLostError, adapter_of
+from attribution.building import building as _building
 from attribution.groups import parse
 from attribution.influence import confidence, prompt_tokens
-from attribution.influence.build import Progress, build_with
+from attribution.influence.build import build_with
 from attribution.influence.config import METHOD_VERSION
 from attribution.influence.errors import InfluenceError
 from attribution.influence.examples import IndexedExample
@@ -47,7 +46,6 @@ from datanets.services.lifelines import lifeline, lifeline_of_all
 from modelfactory.models import Model
 from modelfactory.training.devices import choose_device
 from modelfactory.training.prompts import load_tokenizer, render_example
-from modelfactory.workers import materialise_adapter
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +60,6 @@ THREADS = int(os.environ.get("ATTRIBUTE_THREADS", "1"))
 
 _scorers: OrderedDict[str, Scorer] = OrderedDict()
 _lock = threading.Lock()
-# One build at a time in a process: the other threads go on scoring and sequencing.
-_building = threading.Lock()
-
-
-class LeaseLostError(Exception):
-    """Somebody else has the work now."""
 
 
 def build_index(index_id: UUID) -> None:
@@ -83,13 +75,15 @@ def build_index(index_id: UUID) -> None:
 
 def _claim_and_build(index_id: UUID) -> None:
     owner = f"{leases.worker_name()}:{uuid7()}"
-    if not indexes.claim(index_id=index_id, owner=owner, at=timezone.now()):
+    at = timezone.now()
+    is_gathered = indexes.claim(index_id=index_id, owner=owner, at=at, state=Index.State.GATHERED)
+    if not is_gathered and not indexes.claim(index_id=index_id, owner=owner, at=at):
         return
     index = Index.objects.select_related("model__base_model", "model__run").get(pk=index_id)
     try:
         # Loading a base model tells nothing of its progress, and takes longer than a lease.
         with lifeline(Index, index_id, owner=owner):
-            _build(index, owner)
+            _build(index, owner, is_gathered)
     except LeaseLostError:
         logger.warning("index %s: the lease was lost", index_id)
     except (InfluenceError, OSError, ValueError) as error:
@@ -237,7 +231,7 @@ def scorer_for(row: Index, model: Model) -> Scorer:
             return _scorers[row.root]
         torch.set_num_threads(THREADS)
         opened = index_files.open_index(row)
-        with _adapter(model) as adapter:
+        with adapter_of(model) as adapter:
             scorer = Scorer.of(opened, averaging.loaded(model, adapter, choose_device()[0]))
         _scorers[row.root] = scorer
         while len(_scorers) > KEPT_SCORERS:
@@ -293,15 +287,19 @@ def _is_ready(model: Model, attribution: Attribution) -> bool:
     return False
 
 
-def _build(index: Index, owner: str) -> None:
+def _build(index: Index, owner: str, is_gathered: bool) -> None:
     began = time.monotonic()
     torch.set_num_threads(THREADS)
     device, _ = choose_device()
-    examples = examples_of(index.model)
     folder = index_files.build_folder(index)
-    with _adapter(index.model) as adapter:
+    with adapter_of(index.model) as adapter:
         model = averaging.loaded(index.model, adapter, device)
-        manifest = make_index(index, model, examples, folder, _Beat(index, owner))
+    if is_gathered:
+        manifest: IndexManifest | None = part_workers.merge(index, model, folder)
+    else:
+        manifest = make_index(index, model, examples_of(index.model), folder, owner)
+    if manifest is None:
+        return
     # Beside it, so that the first receipt finds them; they have rows and leases of their own.
     passages.build_for(index.model)
     stored = index_files.store(folder)
@@ -320,15 +318,13 @@ def _build(index: Index, owner: str) -> None:
 
 
 def make_index(
-    row: Index,
-    model: AdaptedModel,
-    examples: Sequence[IndexedExample],
-    folder: Path,
-    on_progress: Progress,
-) -> IndexManifest:
+    row: Index, model: AdaptedModel, examples: Sequence[IndexedExample], folder: Path, owner: str
+) -> IndexManifest | None:
     """The index over ``examples``: from the one before it by taking records out of it where that
-    is all that changed and the method is the same, else from nothing. Raises InfluenceError."""
+    is all that changed and the method is the same, else from nothing. None where they are so many
+    that it is built in parts, which are asked for now. Raises InfluenceError."""
     config, others = averaging.config_of(row.model), _foreign(row.model)
+    on_progress = _beat(row, owner)
     header = row.manifest["header"] if row.root else {}
     if (header.get("version"), header.get("parameters")) == (METHOD_VERSION, config.published()):
         before = index_files.open_index(row)
@@ -344,7 +340,18 @@ def make_index(
             touched = {groups[record] for record in gone}
             remaining = [example for example in examples if example.group_id in touched]
             return remove(model, before, config, gone, remaining, folder, on_progress, others)
+    if len(examples) > settings.INDEX_PART_RECORDS:
+        part_workers.spread(row, owner, model, examples, folder, on_progress, others)
+        return None
     return build_with(model, config, examples, folder, on_progress, others)
+
+
+def _beat(index: Index, owner: str) -> Beat:
+    return Beat(
+        lambda done, total: indexes.note_progress(
+            index_id=index.pk, owner=owner, done=done, total=total, at=timezone.now()
+        )
+    )
 
 
 def _foreign(model: Model) -> list[IndexedExample]:
@@ -352,38 +359,3 @@ def _foreign(model: Model) -> list[IndexedExample]:
     tokenizer = load_tokenizer(model.base_model.path)
     found = foreign.examples(tokenizer, model.run.parsed_recipe.cutoff)
     return found if len(found) >= confidence.FEWEST else []
-
-
-class _Beat:
-    """Renews the lease a few times a minute while a build goes on."""
-
-    def __init__(self, index: Index, owner: str) -> None:
-        self.index, self.owner = index, owner
-        self.done = -1
-        self.last = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Raises LeaseLostError."""
-        now = time.monotonic()
-        every = min(5.0, settings.WORK_LEASE.total_seconds() / 4)
-        if now - self.last < every and done <= self.done:
-            return
-        self.last, self.done = now, max(done, self.done)
-        kept = indexes.note_progress(
-            index_id=self.index.pk,
-            owner=self.owner,
-            done=self.done,
-            total=total,
-            at=timezone.now(),
-        )
-        if not kept:
-            raise LeaseLostError
-        # The connection would lie idle through minutes of computing.
-        if not connection.in_atomic_block:
-            connection.close()
-
-
-@contextmanager
-def _adapter(model: Model) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="adapter-") as folder:
-        yield materialise_adapter(model.pk, Path(folder))

@@ -1,5 +1,5 @@
 from attribution.models.exact_audits import ExactAudit
-from attribution.models.indexes import Index, IndexAudit, PastIndex
+from attribution.models.indexes import Index, IndexAudit, IndexPart, PastIndex
 from attribution.models.log import Checkpoint, LogLeaf
 from attribution.models.receipts import (
     Attribution,
@@ -21,6 +21,7 @@ __all__ = [
     "ExactAudit",
     "Index",
     "IndexAudit",
+    "IndexPart",
     "LogLeaf",
     "Passage",
     "PassageRecord",

@@ -16,6 +16,8 @@ class Index(WorkItem):
     class State(models.TextChoices):
         QUEUED = "QUEUED", "Waiting for a worker"
         BUILDING = "BUILDING", "Being built"
+        SPREAD = "SPREAD", "Being built in parts, by all workers that are free"
+        GATHERED = "GATHERED", "All parts are made, to be put together"
         READY = "READY", "Ready"
         FAILED = "FAILED", "Failed"
 
@@ -23,12 +25,18 @@ class Index(WorkItem):
         def chip(self) -> str:
             return {"READY": "good", "FAILED": "bad"}.get(self.value, "info")
 
+        @property
+        def is_moving(self) -> bool:
+            return self not in (self.READY, self.FAILED)
+
     model = models.OneToOneField(Model, on_delete=models.PROTECT, related_name="index")
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     done = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)
     root = models.CharField(max_length=64, blank=True, default="")
     manifest = models.JSONField(default=dict, blank=True)
+    # Of a build in parts: its fingerprint, and size and hash of the plan's files.
+    plan = models.JSONField(default=dict, blank=True)
     device = models.CharField(max_length=40, blank=True, default="")
     seconds = models.FloatField(null=True, blank=True)
     ready_at = models.DateTimeField(null=True, blank=True)
@@ -52,6 +60,48 @@ class Index(WorkItem):
     @property
     def phase(self) -> "Index.State":
         return Index.State(self.state)
+
+
+class IndexPart(WorkItem):
+    """Some of the shards of an index that many workers build; gone when it is ready.
+
+    `files` has name, size and hash of each finished shard in the object store, so that whoever
+    takes the part after a worker that died goes on after its last shard, on whichever machine."""
+
+    class State(models.TextChoices):
+        QUEUED = "QUEUED", "Waiting for a worker"
+        BUILDING = "BUILDING", "Being made"
+        READY = "READY", "Made"
+        FAILED = "FAILED", "Failed"
+
+        @property
+        def chip(self) -> str:
+            return {"READY": "good", "FAILED": "bad"}.get(self.value, "info")
+
+    index = models.ForeignKey(Index, on_delete=models.CASCADE, related_name="parts")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    done = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField()
+    files = models.JSONField(default=dict, blank=True)
+    device = models.CharField(max_length=40, blank=True, default="")
+
+    class Meta:
+        ordering = ["number"]
+        indexes = [models.Index(fields=["state", "lease_expires_at"], name="index_part_by_lease")]
+        constraints = [
+            models.UniqueConstraint(fields=["index", "number"], name="index_part_once"),
+            models.CheckConstraint(
+                condition=models.Q(done__lte=models.F("total")), name="index_part_done_of_total"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"part {self.number} of {self.index_id}"
+
+    @property
+    def phase(self) -> "IndexPart.State":
+        return IndexPart.State(self.state)
 
 
 class PastIndex(Entity):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,8 @@ from django.db.models import Q
 
 from accounts import audit, events, leases, outbox
 from accounts.models import User
-from attribution import selectors
-from attribution.models import Attribution, Index, LogLeaf, PastIndex
+from attribution import part_files, selectors
+from attribution.models import Attribution, Index, IndexPart, LogLeaf, PastIndex
 from attribution.services import log, receipts
 from attribution.translog import canonical
 from datanets.models import VersionRecord
@@ -22,10 +23,13 @@ from modelfactory.models import Model
 
 STATEMENT = "openledger-index-root/1"
 BUILD_TASK = "attribution.tasks.build_index"
+PART_TASK = "attribution.tasks.build_index_part"
 REVISE_TASK = "attribution.tasks.revise_indexes"
 QUEUE = "attribute"
 TURN = timedelta(seconds=5)
-IN_WORK = [Index.State.QUEUED, Index.State.BUILDING]
+IN_WORK = [state for state in Index.State if state.is_moving]
+# What is being built may have read a record already.
+READ = [Index.State.BUILDING, Index.State.SPREAD, Index.State.GATHERED]
 
 
 def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> Index:
@@ -42,7 +46,7 @@ def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> 
             index.save(update_fields=["state", "attempts", "failure_reason", "lease_expires_at"])
             is_new = True
         if is_new:
-            _enqueue(index.pk, at)
+            enqueue(index.pk, at)
             audit.record(
                 actor=acting_user,
                 verb="attribution.index_requested",
@@ -64,13 +68,13 @@ def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
     asked = []
     with transaction.atomic():
         for index in Index.objects.select_for_update().filter(model__in=models).order_by("id"):
-            if index.state == Index.State.BUILDING:
+            if index.state in READ:
                 _ask_again(record_id, index.pk, at)
             elif index.state == Index.State.READY:
                 index.state, index.attempts, index.done = Index.State.QUEUED, 0, 0
                 index.lease_expires_at = at + settings.WORK_LEASE
                 index.save(update_fields=["state", "attempts", "done", "lease_expires_at"])
-                _enqueue(index.pk, at)
+                enqueue(index.pk, at)
                 audit.record(
                     actor=None,
                     verb="attribution.index_revision_requested",
@@ -82,28 +86,32 @@ def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
     return asked
 
 
-def claim(*, index_id: UUID, owner: str, at: datetime) -> bool:
-    """Whether the caller has it now."""
+def claim(
+    *, index_id: UUID, owner: str, at: datetime, state: Index.State = Index.State.QUEUED
+) -> bool:
+    """Whether the caller has it now, to build it from its records; one that is GATHERED, to put
+    its parts together."""
     return leases.claim(
         Index,
         index_id,
-        from_states=[Index.State.QUEUED],
+        from_states=[state],
         to_state=Index.State.BUILDING,
         owner=owner,
         at=at,
     )
 
 
-def wait_for_turn(*, index_id: UUID, at: datetime) -> None:
+def wait_for_turn(*, index_id: UUID, at: datetime, task: str = BUILD_TASK) -> None:
     """Try again in a moment: the worker builds another index now."""
+    part = ":part" if task == PART_TASK else ""
     with transaction.atomic():
         outbox.enqueue(
-            task=BUILD_TASK,
+            task=task,
             args=[str(index_id)],
             queue=QUEUE,
             at=at,
             delay=TURN,
-            key=f"index:{index_id}:waiting",
+            key=f"index:{index_id}{part}:waiting",
         )
 
 
@@ -135,6 +143,10 @@ def finish(
         index.state, index.root, index.manifest = Index.State.READY, root, dict(manifest)
         index.device, index.seconds, index.ready_at = device, seconds, at
         index.done = index.total = int(manifest["header"]["record_count"])
+        if index.plan:
+            index.plan = {}
+            index.parts.all().delete()
+            transaction.on_commit(partial(part_files.forget, index.pk))
         # Two models of one recipe may have the same adapter, and then the same index.
         subject = subject_of(root)
         if not LogLeaf.objects.filter(receipt_id=subject).exists():
@@ -150,6 +162,7 @@ def finish(
                 "ready_at",
                 "done",
                 "total",
+                "plan",
             ]
         )
         audit.record(
@@ -203,23 +216,35 @@ def statement_in_log(root: str) -> dict[str, Any] | None:
 
 def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
     """Give up, unless `owner` is named and has lost the lease. What waits for the index fails
-    with its reason and can be tried again."""
-    leases.give_up(
-        Index,
-        index_id,
-        done_state=Index.State.READY,
-        reason=reason,
-        verb="attribution.index_failed",
-        owner=owner,
-        at=at,
-    )
+    with its reason and can be tried again. Parts that are made stay for then."""
+    with transaction.atomic():
+        # Parts before their index: so does whoever finishes one.
+        list(IndexPart.objects.select_for_update().filter(index=index_id).order_by("number"))
+        leases.give_up(
+            Index,
+            index_id,
+            done_state=Index.State.READY,
+            reason=reason,
+            verb="attribution.index_failed",
+            owner=owner,
+            at=at,
+        )
+        IndexPart.objects.filter(
+            index=index_id, index__state=Index.State.FAILED, state=IndexPart.State.BUILDING
+        ).update(state=IndexPart.State.QUEUED, lease_owner="", lease_expires_at=None)
 
 
 def requeue(index_id: UUID, at: datetime) -> None:
     """Put back an index whose worker died, or whose message was lost on the way. The next worker
-    goes on after the last shard."""
-    leases.put_back(Index, index_id, running_states=IN_WORK, to_state=Index.State.QUEUED, at=at)
-    _enqueue(index_id, at)
+    goes on after the last shard. Where parts wait for workers, another is called."""
+    index = Index.objects.filter(pk=index_id)
+    waiting = index.filter(state__in=[Index.State.SPREAD, Index.State.GATHERED])
+    if not waiting.update(lease_expires_at=at + settings.WORK_LEASE):
+        leases.put_back(Index, index_id, running_states=IN_WORK, to_state=Index.State.QUEUED, at=at)
+    if index.filter(state=Index.State.SPREAD).exists():
+        enqueue_part(index_id, at)
+    else:
+        enqueue(index_id, at)
 
 
 def _keep_past(index: Index, at: datetime) -> None:
@@ -248,7 +273,12 @@ def _ask_again(record_id: UUID, index_id: UUID, at: datetime) -> None:
     )
 
 
-def _enqueue(index_id: UUID, at: datetime) -> None:
+def enqueue(index_id: UUID, at: datetime) -> None:
     outbox.enqueue(
         task=BUILD_TASK, args=[str(index_id)], queue=QUEUE, at=at, key=f"index:{index_id}"
     )
+
+
+def enqueue_part(index_id: UUID, at: datetime) -> None:
+    """Call a worker for whichever part of the index is next."""
+    outbox.enqueue(task=PART_TASK, args=[str(index_id)], queue=QUEUE, at=at)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -36,6 +38,23 @@ def index(request: HttpRequest, root: str) -> HttpResponse:
             "may_download": selectors.may_read_index(found, request.user),
         },
     )
+
+
+@require_safe
+@never_cache
+def of_model(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """How far the model's index is, as a card of the model's page and as a page of its own."""
+    model = get_object_or_404(Model.objects.visible_to(request.user), pk=pk)
+    found = selectors.index_of(model.pk)
+    context = {
+        "model": model,
+        "index": found,
+        "parts": selectors.parts_of(found) if found else [],
+        "may_read_reason": request.user.is_staff or request.user == model.owner,
+    }
+    is_part = request.headers.get("HX-Request") == "true"
+    name = "attribution/index_state.html" if is_part else "attribution/index_of.html"
+    return render(request, name, context)
 
 
 @require_safe

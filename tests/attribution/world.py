@@ -131,6 +131,17 @@ class World:
             manifest_sha256="0" * 64,
         )
 
+    def another_model(self) -> Model:
+        """The same adapter and records under another name."""
+        twin = Model.objects.get(pk=self.model.pk)
+        run = Run.objects.get(pk=twin.run_id)
+        run.pk = uuid7()
+        run.save(force_insert=True)
+        RunVersion.objects.create(run=run, version=self.version)
+        twin.pk, twin.slug, twin.run = uuid7(), "twin", run
+        twin.save(force_insert=True)
+        return twin
+
     def build_index(self) -> Index:
         index = indexes.request_index(model_id=self.model.pk, acting_user=None, at=NOON)
         workers.build_index(index.pk)
