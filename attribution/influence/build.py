@@ -17,9 +17,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attribution.influence import assemble, confidence, curvature
+from attribution.influence.backends import Backend, load
 from attribution.influence.checkpoints import State, averaged
 from attribution.influence.commit import RecordEntry
 from attribution.influence.confidence import Null
@@ -30,11 +31,12 @@ from attribution.influence.examples import IndexedExample, check_examples
 from attribution.influence.fit import Selection, fit_sample, select
 from attribution.influence.gradients import batches
 from attribution.influence.index import FORMAT, MANIFEST, IndexManifest
-from attribution.influence.model import AdaptedModel, load
+from attribution.influence.model import AdaptedModel
 from attribution.influence.quantise import Query, quantise_query
 from attribution.influence.shards import Shard, make_shard, shard_path, shard_spans
 from attribution.translog import canonical
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # (batches' worth of records done, of how many)
 WORK, FACTORS, SELECTION = "work", "factors.npz", "selection.npz"
 
@@ -49,6 +51,7 @@ def build(
     on_progress: Progress | None = None,
     foreign: Sequence[IndexedExample] = (),
     states: Sequence[State] = (),
+    backend: Backend = "hooks",
 ) -> IndexManifest:
     """Build, resume or find finished the index of ``adapter_folder`` over ``examples``.
 
@@ -56,12 +59,14 @@ def build(
     (``checkpoints``); none where the configuration asks for one.
 
     ``foreign`` are records that the model did not learn, for the null of its confidence
-    (``confidence``); without them the index says nothing of how sure an influence is.
+    (``confidence``); without them the index says nothing of how sure an influence is. With
+    ``backend="bergson"`` the passes are Bergson's, over all processes of torch.distributed.
 
-    Raises RecordError for a record that cannot be indexed, UnsupportedAdapterError for an adapter
-    that is not plain LoRA, InfluenceError where its curvature is zero or not finite.
+    Raises BackendError where the backend is not installed, RecordError for a record that cannot
+    be indexed, UnsupportedAdapterError for an adapter that is not plain LoRA, InfluenceError where
+    its curvature is zero or not finite.
     """
-    model = averaged(load(base_folder, adapter_folder, device), states, config)
+    model = averaged(load(backend, base_folder, adapter_folder, device), states, config)
     return build_with(model, config, examples, Path(out_folder), on_progress, foreign)
 
 
@@ -79,7 +84,10 @@ def build_with(
     check_examples(examples, model.context_length)
     ordered = in_order(examples)
     fingerprint = fingerprint_of(model, config, ordered, foreign)
-    if finished := finished_index(out_folder, fingerprint):
+    crew, kept = model.crew, out_folder
+    out_folder = crew.folder(kept)
+    finished = finished_index(out_folder, fingerprint)
+    if crew.agree(finished is not None, model.device) and finished:
         return finished
     work = work_folder(out_folder, fingerprint)
     fitted = fit_in(work, model, config, ordered, fingerprint, on_progress)
@@ -93,6 +101,8 @@ def build_with(
     entries = [assemble.entry_of(example) for example in ordered]
     manifest = put_together(model, fitted, entries, config, work, out_folder, foreign)
     shutil.rmtree(out_folder / WORK)
+    if out_folder != kept:
+        shutil.rmtree(out_folder)
     return manifest
 
 
@@ -248,7 +258,8 @@ def make_shards(
     """
     for number, rows in numbered:
         path = shard_path(work, number)
-        if Shard.load(path, fingerprint) is None:
+        is_made = Shard.load(path, fingerprint) is not None
+        if not model.crew.agree(is_made, model.device):
             shard = make_shard(model, fitted.factors, fitted.selection, rows, config, tick)
             with assemble.writing(path):
                 shard.save(path, fingerprint)
@@ -268,14 +279,14 @@ def _factors(
     tick: Callable[[], None],
 ) -> Factors:
     path = work / FACTORS
-    try:
-        return Factors.load(path, model.device)
-    except IndexFileError:
-        factors = curvature.fit(model, sample, config, tick)
-        with assemble.writing(path):
-            factors.save(work / "factors.partial.npz")
-            (work / "factors.partial.npz").replace(path)
-        return factors
+    known = _if_there(Factors.load, path, model.device)
+    if model.crew.agree(known is not None, model.device) and known:
+        return known
+    factors = curvature.fit(model, sample, config, tick)
+    with assemble.writing(path):
+        factors.save(work / "factors.partial.npz")
+        (work / "factors.partial.npz").replace(path)
+    return factors
 
 
 def _selection(
@@ -288,15 +299,22 @@ def _selection(
     tick: Callable[[], None],
 ) -> Selection:
     path = work / SELECTION
+    known = _if_there(Selection.load, path)
+    if model.crew.agree(known is not None, model.device) and known:
+        return known
+    groups = len({example.group_id for example in ordered})
+    selection = select(model, factors, sample, groups, config, tick)
+    with assemble.writing(path):
+        selection.save(work / "selection.partial.npz")
+        (work / "selection.partial.npz").replace(path)
+    return selection
+
+
+def _if_there(load: Callable[..., T], *where: Any) -> T | None:
     try:
-        return Selection.load(path)
+        return load(*where)
     except IndexFileError:
-        groups = len({example.group_id for example in ordered})
-        selection = select(model, factors, sample, groups, config, tick)
-        with assemble.writing(path):
-            selection.save(work / "selection.partial.npz")
-            (work / "selection.partial.npz").replace(path)
-        return selection
+        return None
 
 
 def _header(

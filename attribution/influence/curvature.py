@@ -33,6 +33,7 @@ from attribution.influence.gradients import (
     derived_seed,
     make_batch,
     per_example,
+    share,
 )
 from attribution.influence.model import AdaptedModel, Block
 
@@ -140,14 +141,15 @@ def whitened_gradients(model: AdaptedModel, factors: Factors, examples: Sequence
 
 
 def _whitened_at(model: AdaptedModel, factors: Factors, examples: Sequence[Tokens]) -> Tensor:
-    out = torch.zeros(len(examples), model.dimension, device=model.device)
+    batch = share(make_batch(examples, model.device), model.crew)
+    out = torch.zeros(len(batch.ids), model.dimension, device=model.device)
 
     def sink(number: int, block: Block, activations: Tensor, output_gradients: Tensor) -> None:
         gradients = per_example(activations, output_gradients)
         out[:, block.span] = whiten(factors, number, gradients).flatten(1)
 
-    backward(model, make_batch(examples, model.device), sink, labels="true", seed=0)
-    return out
+    backward(model, batch, sink, labels="true", seed=0)
+    return model.crew.gather(out)[: len(examples)]
 
 
 def _eigenbases(
@@ -165,11 +167,12 @@ def _eigenbases(
 
     lengths = [len(example.input_ids) for example in examples]
     for batch in batches(lengths, range(len(examples)), config.batch_tokens):
-        made = make_batch([examples[place] for place in batch], model.device)
+        made = share(make_batch([examples[place] for place in batch], model.device), model.crew)
         present = made.present > 0
         seed = derived_seed(config.seed, "covariance", batch[0])
         backward(model, made, sink, labels="sampled", seed=seed)
         beat()
+    model.crew.add([*inputs, *outputs])
     return _eigenvectors(model, outputs), _eigenvectors(model, inputs)
 
 
@@ -201,8 +204,9 @@ def _eigenvalues(
 
     lengths = [len(example.input_ids) for example in examples]
     for batch in batches(lengths, range(len(examples)), config.batch_tokens):
-        made = make_batch([examples[place] for place in batch], model.device)
+        made = share(make_batch([examples[place] for place in batch], model.device), model.crew)
         seed = derived_seed(config.seed, "eigenvalues", batch[0])
         backward(model, made, sink, labels="sampled", seed=seed)
         beat()
+    model.crew.add(moments)
     return [moment / len(examples) for moment in moments]

@@ -35,6 +35,10 @@ class UnsupportedAdapterError(InfluenceError):
     """The adapter has trainable parts that are not plain LoRA matrices."""
 
 
+class BackendError(InfluenceError):
+    """A backend of the passes is not installed, or cannot be used here."""
+
+
 class DriftError(InfluenceError):
     """Appended records do not fit the curvature of the first fit; the index is to be built anew."""
 

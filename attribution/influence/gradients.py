@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attribution.influence.crew import Crew
 from attribution.influence.model import AdaptedModel, Block
 
 Labels = Literal["true", "sampled"]
@@ -39,11 +40,14 @@ class Tokens(Protocol):
 @dataclass(frozen=True, slots=True)
 class Batch:
     """``ids``, ``present`` and ``targets`` have shape (batch, seq); ``targets[b, t]`` is 1 where
-    token t of example b is a target."""
+    token t of example b is a target. Where it is a part of a batch, ``before`` targets of its
+    ``of`` come before this part's."""
 
     ids: Tensor
     present: Tensor
     targets: Tensor
+    before: int = 0
+    of: int | None = None
 
 
 def make_batch(examples: Sequence[Tokens], device: torch.device) -> Batch:
@@ -57,6 +61,25 @@ def make_batch(examples: Sequence[Tokens], device: torch.device) -> Batch:
         present[row, :count] = 1
         targets[row, :count] = torch.as_tensor(example.loss_mask, dtype=torch.float32)
     return Batch(ids.to(device), present.to(device), targets.to(device))
+
+
+def share(batch: Batch, crew: Crew) -> Batch:
+    """This process's rows; where there are too few, blank ones without any target."""
+    if crew.size == 1:
+        return batch
+    count = len(batch.ids)
+    begin, each = crew.rows(count)
+    rows = torch.arange(begin, begin + each, device=batch.ids.device)
+    is_there = (rows < count)[:, None]
+    rows = rows.clamp(max=count - 1)
+    targets_of = batch.targets[:, 1:].sum(dim=1)
+    return Batch(
+        batch.ids[rows],
+        batch.present[rows] * is_there,
+        batch.targets[rows] * is_there,
+        before=int(targets_of[:begin].sum()),
+        of=int(targets_of.sum()),
+    )
 
 
 def batches(lengths: Sequence[int], order: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -80,6 +103,10 @@ def backward(model: AdaptedModel, batch: Batch, sink: Sink, *, labels: Labels, s
     ``labels="sampled"`` targets are drawn from the model's own distribution, by ``seed``: the
     gradients' second moment is then the true Fisher information.
     """
+    if model.passes is not None:
+        with model.lock, model.standing():
+            model.passes(model, batch, sink, labels, seed)
+        return
     with model.lock, model.standing(), torch.enable_grad(), _hooks(model, sink):
         output: Any = model.network(
             input_ids=batch.ids, attention_mask=batch.present, use_cache=False
@@ -88,7 +115,7 @@ def backward(model: AdaptedModel, batch: Batch, sink: Sink, *, labels: Labels, s
         logits = output.logits[:, :-1][mask].float()  # (targets, vocabulary)
         chosen = batch.ids[:, 1:][mask]
         if labels == "sampled":
-            chosen = _sample(logits.detach(), seed)
+            chosen = sample(logits.detach(), seed, batch)
         functional.cross_entropy(logits, chosen, reduction="sum").backward()  # type: ignore[no-untyped-call]
 
 
@@ -103,11 +130,15 @@ def per_example(activations: Tensor, output_gradients: Tensor) -> Tensor:
     return torch.bmm(output_gradients.transpose(1, 2), activations)
 
 
-def _sample(logits: Tensor, seed: int) -> Tensor:
+def sample(logits: Tensor, seed: int, batch: Batch) -> Tensor:
+    """A label for each of the batch's targets, of shape (targets, vocabulary): those that the
+    whole batch would get, where this is a part of it."""
     # The inverse of the cumulative distribution, at numbers drawn on the CPU, where the
     # generator gives the same ones for every device.
     generator = torch.Generator().manual_seed(seed)
-    draws = torch.rand(logits.shape[0], 1, generator=generator).to(logits.device)
+    count = len(logits)
+    draws = torch.rand(batch.of or count, 1, generator=generator)
+    draws = draws[batch.before : batch.before + count].to(logits.device)
     cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)
     drawn = torch.searchsorted(cumulative, draws * cumulative[:, -1:])
     return drawn.squeeze(1).clamp_(max=logits.shape[1] - 1)

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from attribution.influence.crew import ALONE, Crew
 from attribution.influence.errors import UnsupportedAdapterError
 from attribution.influence.index import file_sha256
 
@@ -45,6 +46,15 @@ class Block:
         return slice(self.offset, self.offset + self.size)
 
 
+class Passes(Protocol):
+    """Runs a batch forward and backward and hands each block's tensors to the sink, as
+    `gradients.backward` does."""
+
+    def __call__(
+        self, model: AdaptedModel, batch: Any, sink: Any, labels: Any, seed: int
+    ) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The adapter at an earlier step of its run, with its part of an averaged influence;
@@ -60,7 +70,8 @@ class AdaptedModel:
     """A frozen network whose embeddings carry gradients, so that every block sees its own.
 
     ``lock`` is held through a forward and backward: hooks are on the network, so two threads at
-    once would see each other's gradients.
+    once would see each other's gradients. ``passes`` run them in the place of our own hooks
+    (`backends`); ``crew`` are the processes that do so together.
 
     ``checkpoints`` are earlier states whose influences are averaged with its own, which has the
     part ``weight`` (``attribution.influence.checkpoints``). All share the one network: gradients
@@ -77,6 +88,8 @@ class AdaptedModel:
     checkpoints: tuple[Checkpoint, ...] = ()
     weight: float = 1.0
     at: Checkpoint | None = None
+    passes: Passes | None = field(default=None, compare=False)
+    crew: Crew = ALONE
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     @property
@@ -147,11 +160,11 @@ def adapt(
     network: nn.Module, *, device: str, base_sha256: str = "", adapter_sha256: str = ""
 ) -> AdaptedModel:
     """Freeze a PEFT model and find its blocks. Raises UnsupportedAdapterError."""
-    _refuse_other_parameters(network)
+    refuse_other_parameters(network)
     network.requires_grad_(False)
     network.eval()
     network.to(device=device, dtype=torch.float32)
-    blocks = _find_blocks(network)
+    blocks = find_blocks(network)
     config: Any = network.config
     last = blocks[-1]
     return AdaptedModel(
@@ -173,7 +186,7 @@ def base_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _find_blocks(network: nn.Module) -> tuple[Block, ...]:
+def find_blocks(network: nn.Module) -> tuple[Block, ...]:
     blocks: list[Block] = []
     offset = 0
     for name, module in network.named_modules():
@@ -198,7 +211,7 @@ def _is_lora_matrix(name: str) -> bool:
 _KNOWN = ("lora_A", "lora_B", "lora_magnitude_vector")
 
 
-def _refuse_other_parameters(network: nn.Module) -> None:
+def refuse_other_parameters(network: nn.Module) -> None:
     for name, _ in network.named_parameters():
         parts = name.split(".")
         if "modules_to_save" in parts:
