@@ -17,6 +17,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def main() -> int:
 
 
 def _run(result: report.Report, options: argparse.Namespace, folder: Path) -> None:
-    from attribution.influence import backends
+    from attribution.influence.backends.registry import Backend, load
     from attribution.influence.build import build_with
     from attribution.influence.config import InfluenceConfig
     from attribution.influence.index import Index
@@ -56,11 +57,12 @@ def _run(result: report.Report, options: argparse.Namespace, folder: Path) -> No
         options.base, options.adapter = _small(folder)
     config = InfluenceConfig(fit_min=32)
     scorers = {}
-    for name in ("bergson",) if options.alone else ("hooks", "bergson"):
+    names: tuple[Backend, ...] = ("bergson",) if options.alone else ("hooks", "bergson")
+    for name in names:
         began = time.perf_counter()
-        model = backends.load(name, options.base, options.adapter, options.device)
+        model = load(name, options.base, options.adapter, options.device)
         loaded = time.perf_counter()
-        examples = _records(options, model.network.config.vocab_size)
+        examples = _records(options, _vocabulary(model))
         where = folder / name
         if name == "hooks" and os.environ.get("RANK", "0") != "0":
             where = folder / f"hooks-{os.environ['RANK']}"
@@ -77,9 +79,9 @@ def _run(result: report.Report, options: argparse.Namespace, folder: Path) -> No
         _compare_indexes(result, scorers["hooks"][1], scorers["bergson"][1])
 
 
-def _compare(result, ours, theirs, options) -> None:  # type: ignore[no-untyped-def]
+def _compare(result: report.Report, ours: Any, theirs: Any, options: argparse.Namespace) -> None:
     worst = 0.0
-    for query in _records(options, ours.model.network.config.vocab_size, seed=1)[:8]:
+    for query in _records(options, _vocabulary(ours.model), seed=1)[:8]:
         one = ours.score(query.input_ids, query.loss_mask).groups
         two = theirs.score(query.input_ids, query.loss_mask).groups
         most = max(abs(score) for score in one.values()) or 1
@@ -87,7 +89,7 @@ def _compare(result, ours, theirs, options) -> None:  # type: ignore[no-untyped-
     result.add("group scores: largest difference / largest score", worst, "x", at_most=1e-3)
 
 
-def _compare_indexes(result, one, two) -> None:  # type: ignore[no-untyped-def]
+def _compare_indexes(result: report.Report, one: Any, two: Any) -> None:
     left, right = np.argsort(one.coordinates), np.argsort(two.coordinates)
     same = np.mean(np.sort(one.coordinates) == np.sort(two.coordinates))
     result.add("coordinates that both chose", float(same), "x", at_least=0.999)
@@ -102,7 +104,11 @@ def _compare_indexes(result, one, two) -> None:  # type: ignore[no-untyped-def]
     result.add("norms: largest difference", float(norms), "of 65,535", at_most=66)
 
 
-def _records(options: argparse.Namespace, vocabulary: int, seed: int = 0):  # type: ignore[no-untyped-def]
+def _vocabulary(model: Any) -> int:
+    return int(model.network.config.vocab_size)
+
+
+def _records(options: argparse.Namespace, vocabulary: int, seed: int = 0) -> list[Any]:
     from attribution.influence.examples import IndexedExample
 
     draw = np.random.default_rng(seed)

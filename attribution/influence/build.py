@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attribution.influence import assemble, confidence, curvature
-from attribution.influence.backends import Backend, load
+from attribution.influence.backends.registry import Backend, load
 from attribution.influence.checkpoints import State, averaged
 from attribution.influence.commit import RecordEntry
 from attribution.influence.confidence import Null

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from attribution.influence import backends  # noqa: E402
+from attribution.influence.backends import registry as backends  # noqa: E402
 from attribution.influence.build import build, build_with  # noqa: E402
 from attribution.influence.crew import Crew  # noqa: E402
 from attribution.influence.curvature import whitened_gradients  # noqa: E402
