@@ -131,9 +131,10 @@ class Stack:
         with torch.inference_mode():
             for begin in range(0, len(queries), training.BATCH):
                 one = make_batch(queries[begin : begin + training.BATCH], CPU)
-                batch = Batch(
-                    *(part.repeat(runs, 1) for part in (one.ids, one.present, one.targets))
+                ids, present, targets = (
+                    part.repeat(runs, 1) for part in (one.ids, one.present, one.targets)
                 )
+                batch = Batch(ids, present, targets)
                 each, rows = self._each(batch)
                 sums = torch.zeros(len(batch.ids), dtype=torch.float64)
                 sums.index_add_(0, rows, each.double())
