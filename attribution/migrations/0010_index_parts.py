@@ -9,7 +9,7 @@ import accounts.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("attribution", "0008_receipts_scored_again"),
+        ("attribution", "0009_totals_of_all_time"),
     ]
 
     operations = [
