@@ -9,7 +9,7 @@ import accounts.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("attribution", "0009_totals_of_all_time"),
+        ("attribution", "0011_exact_audits"),
     ]
 
     operations = [
