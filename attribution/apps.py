@@ -46,7 +46,7 @@ class AttributionConfig(AppConfig):
             # A part that waits needs no lease: its index has one while it is SPREAD.
             running_states=[IndexPart.State.BUILDING],
             requeue=index_parts.requeue,
-            fail=index_parts.fail,
+            fail=index_parts.give_up,
         )
         for verb in ("withdrawn", "taken_down"):
             events.subscribe(

@@ -12,6 +12,12 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 300.0,
         "options": {"queue": "default", "expires": 300},
     },
+    # What a build leaves goes with it; this is for those that were killed.
+    "tidy-builds": {
+        "task": "attribution.tasks.tidy_builds",
+        "schedule": 3600.0,
+        "options": {"queue": "attribute", "expires": 3600},
+    },
     # Each index once a week; one that is not due costs a look.
     "audit-next-index": {
         "task": "attribution.tasks.audit_next_index",

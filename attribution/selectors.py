@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Value, When
 
 from accounts.blobs import read_bytes
 from accounts.models import User
@@ -323,9 +323,18 @@ def index_by_root(root: str) -> Index | PastIndex | None:
 def parts_of(index: Index) -> list[IndexPart]:
     """The parts of an index that is built in parts: those at work and failed first, then the next,
     then those that are made; so many as fit a page."""
-    order = {IndexPart.State.FAILED: 0, IndexPart.State.BUILDING: 1, IndexPart.State.QUEUED: 2}
-    parts = IndexPart.objects.filter(index=index).defer("files")
-    return sorted(parts, key=lambda part: (order.get(part.phase, 3), part.number))[:PARTS_SHOWN]
+    order = (IndexPart.State.FAILED, IndexPart.State.BUILDING, IndexPart.State.QUEUED)
+    ranks = [When(state=state, then=Value(rank)) for rank, state in enumerate(order)]
+    rank = Case(*ranks, default=Value(len(order)))
+    parts = IndexPart.objects.filter(index=index).defer("files").order_by(rank, "number")
+    return list(parts[:PARTS_SHOWN])
+
+
+def counts_of_parts(index: Index) -> tuple[int, int]:
+    """How many parts are made, and how many there are."""
+    made = Count("pk", filter=Q(state=IndexPart.State.READY))
+    found = IndexPart.objects.filter(index=index).aggregate(made=made, all=Count("pk"))
+    return found["made"], found["all"]
 
 
 def may_read_index(index: Index | PastIndex, user: Any) -> bool:

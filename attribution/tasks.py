@@ -85,6 +85,14 @@ def audit_next_index() -> None:
 
 
 @shared_task
+def tidy_builds() -> None:
+    from attribution import tidying
+
+    tidying.tidy_store()
+    tidying.tidy_machine(at=timezone.now())
+
+
+@shared_task
 def add_up_credits() -> None:
     from attribution.services import totals
 

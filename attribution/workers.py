@@ -39,8 +39,10 @@ from attribution.influence.model import AdaptedModel
 from attribution.influence.revise import remove
 from attribution.influence.scorer import Scorer
 from attribution.models import Attribution, Index
+from attribution.part_files import LostFileError
 from attribution.services import indexes, receipts, writing
 from attribution.services.writing import Scored
+from attribution.tidying import tidy_machine
 from datanets.clusters import payees_of
 from datanets.services.lifelines import lifeline, lifeline_of_all
 from modelfactory.models import Model
@@ -76,16 +78,19 @@ def build_index(index_id: UUID) -> None:
 def _claim_and_build(index_id: UUID) -> None:
     owner = f"{leases.worker_name()}:{uuid7()}"
     at = timezone.now()
-    is_gathered = indexes.claim(index_id=index_id, owner=owner, at=at, state=Index.State.GATHERED)
-    if not is_gathered and not indexes.claim(index_id=index_id, owner=owner, at=at):
+    state = indexes.claim(index_id=index_id, owner=owner, at=at)
+    if state is None:
         return
+    tidy_machine(at=at)
     index = Index.objects.select_related("model__base_model", "model__run").get(pk=index_id)
     try:
         # Loading a base model tells nothing of its progress, and takes longer than a lease.
         with lifeline(Index, index_id, owner=owner):
-            _build(index, owner, is_gathered)
+            _build(index, owner, state)
     except LeaseLostError:
         logger.warning("index %s: the lease was lost", index_id)
+    except LostFileError as error:
+        part_workers.plan_again(index_id, owner, error)
     except (InfluenceError, OSError, ValueError) as error:
         logger.warning("index %s failed: %s", index_id, error)
         indexes.fail(index_id, str(error), timezone.now(), owner)
@@ -287,22 +292,25 @@ def _is_ready(model: Model, attribution: Attribution) -> bool:
     return False
 
 
-def _build(index: Index, owner: str, is_gathered: bool) -> None:
+def _build(index: Index, owner: str, state: Index.State) -> None:
     began = time.monotonic()
     torch.set_num_threads(THREADS)
     device, _ = choose_device()
     folder = index_files.build_folder(index)
     with adapter_of(index.model) as adapter:
         model = averaging.loaded(index.model, adapter, device)
-    if is_gathered:
-        manifest: IndexManifest | None = part_workers.merge(index, model, folder)
+    made = folder
+    if state == Index.State.MERGING:
+        # Of its own, for a merger that does not know that another has its place.
+        made = folder / f"whole-{owner[-36:]}"
+        manifest: IndexManifest | None = part_workers.merge(index, model, folder, made)
     else:
         manifest = make_index(index, model, examples_of(index.model), folder, owner)
     if manifest is None:
         return
     # Beside it, so that the first receipt finds them; they have rows and leases of their own.
     passages.build_for(index.model)
-    stored = index_files.store(folder)
+    stored = index_files.store(made)
     done = indexes.finish(
         index_id=index.pk,
         owner=owner,
@@ -314,7 +322,7 @@ def _build(index: Index, owner: str, is_gathered: bool) -> None:
     )
     if not done:
         raise LeaseLostError
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_index(
@@ -340,7 +348,7 @@ def make_index(
             touched = {groups[record] for record in gone}
             remaining = [example for example in examples if example.group_id in touched]
             return remove(model, before, config, gone, remaining, folder, on_progress, others)
-    if len(examples) > settings.INDEX_PART_RECORDS:
+    if 0 < settings.INDEX_PART_RECORDS < len(examples):
         part_workers.spread(row, owner, model, examples, folder, on_progress, others)
         return None
     return build_with(model, config, examples, folder, on_progress, others)

@@ -245,7 +245,7 @@ WORK_LEASE = timedelta(seconds=env.int("WORK_LEASE_SECONDS", default=120))
 WORK_ATTEMPTS = env.int("WORK_ATTEMPTS", default=3)
 WORKER_HEARTBEAT_SECONDS = env.int("WORKER_HEARTBEAT_SECONDS", default=5)
 # An index of more records than this is built in parts of about so many, by all attribute workers
-# that are free; see docs/scale.md.
+# that are free; 0 for never. See docs/scale.md.
 INDEX_PART_RECORDS = env.int("INDEX_PART_RECORDS", default=8192)
 # A folder with a transformers sentence encoder (safetensors and tokenizer.json) that finds records
 # for prompts; without one it is the base's own hidden states.

@@ -29,6 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     part.add_argument("number", type=int, help="which part, from 0")
     part.add_argument("base", type=Path, help="the base model's folder")
     part.add_argument("adapter", type=Path, help="the adapter's folder")
+    part.add_argument(
+        "--checkpoint",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an earlier state of the adapter that the plan averages over; once for each",
+    )
     part.add_argument("--device", default="cpu", help="cpu or cuda")
     part.add_argument("--threads", type=int, default=1, help="of the processor; the same for all")
     options = parser.parse_args(arguments)
@@ -44,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make(options: argparse.Namespace) -> int:
     import torch
 
+    from attribution.influence.checkpoints import as_indexed
     from attribution.influence.model import load
     from attribution.influence.parts import Plan, make_part
 
@@ -52,6 +61,7 @@ def _make(options: argparse.Namespace) -> int:
         raise InfluenceError(f"The plan has the parts 0 to {len(planned.parts) - 1}.")
     torch.set_num_threads(options.threads)
     model = load(options.base, options.adapter, options.device)
+    model = as_indexed(model, planned.header, options.checkpoint)
     return len(make_part(model, planned, options.number))
 
 

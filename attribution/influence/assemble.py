@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from attribution.influence.commit import RecordEntry
 from attribution.influence.confidence import Null
 from attribution.influence.errors import IndexFileError
 from attribution.influence.examples import IndexedExample
+from attribution.influence.files import whole, writing
 from attribution.influence.fit import Selection
 from attribution.influence.index import ARRAYS, MANIFEST, NULL, IndexManifest, file_sha256
 from attribution.influence.shards import Shard, shard_path
@@ -40,10 +42,10 @@ def gather(
     work: Path, group_ids: Sequence[str], selection: Selection, spans: Sequence[range], of: str
 ) -> tuple[dict[str, Any], list[float]]:
     """The shards' rows one behind the other, their groups' sums added up, and all lengths. ``of``
-    is the fingerprint of the build, ``spans`` are the rows of each shard.
+    is the fit that they are made with, ``spans`` are the rows of each shard.
 
     Rows go to files in ``work`` as they come and are mapped from there, so that memory holds one
-    shard and the sums, whatever the number of records.
+    shard and the sums, whatever the number of records. The files are of this call alone.
     Raises IndexFileError for a shard that is missing, damaged or of another build, and for a file
     that cannot be written.
     """
@@ -52,21 +54,23 @@ def gather(
     sums = np.zeros((len(group_ids), width), dtype=np.int64)
     columns = {"codes": (sketch_width + 7) // 8, "norms": None, "vectors": 32}
     lengths: list[float] = []
+    with writing(work):
+        rows = Path(tempfile.mkdtemp(prefix="rows-", dir=work))
     with ExitStack() as stack:
         count = sum(len(span) for span in spans)
         files = {
-            name: stack.enter_context(_rows_file(work / f"{name}.npy", name, count, across))
+            name: stack.enter_context(_rows_file(rows / f"{name}.npy", name, count, across))
             for name, across in columns.items()
         }
         for number, span in enumerate(spans):
             shard = _shard(shard_path(work, number), of, len(span), columns)
             for name, out in files.items():
-                with writing(work / f"{name}.npy"):
+                with writing(rows / f"{name}.npy"):
                     out.write(np.ascontiguousarray(getattr(shard, name)).tobytes())
             for name, total in zip(shard.groups, shard.sums, strict=True):
                 sums[row_of[str(name)]] += total
             lengths += shard.lengths.tolist()
-    mapped = {name: np.load(work / f"{name}.npy", mmap_mode="r") for name in columns}
+    mapped = {name: np.load(rows / f"{name}.npy", mmap_mode="r") for name in columns}
     return {"sums": sums, **mapped}, lengths
 
 
@@ -134,19 +138,9 @@ def write(
         for name in unlisted.file_names
     }
     manifest = replace(unlisted, files=files)
-    with writing(out_folder / f"{MANIFEST}.partial") as partial:
+    with whole(out_folder / MANIFEST) as partial:
         partial.write_bytes(manifest.to_bytes())
-        partial.replace(out_folder / MANIFEST)
     return manifest
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Turns what the system says about a full or read-only disk into an error with the file."""
-    try:
-        yield path
-    except OSError as error:
-        raise IndexFileError(path, f"it cannot be written ({error}).") from error
 
 
 def _group_entries(

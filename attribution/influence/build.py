@@ -28,9 +28,10 @@ from attribution.influence.config import METHOD, METHOD_VERSION, InfluenceConfig
 from attribution.influence.curvature import Factors, whitened_gradients
 from attribution.influence.errors import IndexFileError, InfluenceError
 from attribution.influence.examples import IndexedExample, check_examples
+from attribution.influence.files import whole
 from attribution.influence.fit import Selection, fit_sample, select
 from attribution.influence.gradients import batches
-from attribution.influence.index import FORMAT, MANIFEST, IndexManifest
+from attribution.influence.index import FORMAT, MANIFEST, IndexManifest, file_sha256
 from attribution.influence.model import AdaptedModel
 from attribution.influence.quantise import Query, quantise_query
 from attribution.influence.shards import Shard, make_shard, shard_path, shard_spans
@@ -79,10 +80,7 @@ def build_with(
     foreign: Sequence[IndexedExample] = (),
 ) -> IndexManifest:
     """The same for a model that is loaded already, with its checkpoints."""
-    if 1 + len(model.checkpoints) != config.checkpoints:
-        raise InfluenceError(f"The model does not have {config.checkpoints} checkpoints.")
-    check_examples(examples, model.context_length)
-    ordered = in_order(examples)
+    ordered = checked(model, config, examples)
     fingerprint = fingerprint_of(model, config, ordered, foreign)
     crew, kept = model.crew, out_folder
     out_folder = crew.folder(kept)
@@ -94,7 +92,7 @@ def build_with(
     spans = shard_spans(len(ordered), config)
     numbered = ((number, ordered[span.start : span.stop]) for number, span in enumerate(spans))
     tick, done = ticker(on_progress, len(ordered)), 0
-    for number, _ in make_shards(model, fitted, numbered, config, work, fingerprint, tick):
+    for number, _ in make_shards(model, fitted, numbered, config, work, tick):
         done = spans[number].stop
         if on_progress:
             on_progress(done, len(ordered))
@@ -108,11 +106,31 @@ def build_with(
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a pass over the records needs, and the header of the index that it leads to."""
+    """What a pass over the records needs, and the header of the index that it leads to. Shards
+    are made ``of`` this very fit: another machine's of the same records is not the same to the
+    last bit, and shards of two fits are in two bases."""
 
     factors: Factors
     selection: Selection
     header: Mapping[str, Any]
+    of: str
+
+
+def fit_name(fingerprint: str, factors_sha256: str, selection_sha256: str) -> str:
+    """What shards of this build and this fit are bound to."""
+    named = {"build": fingerprint, "factors": factors_sha256, "selection": selection_sha256}
+    return canonical.sha256(named)
+
+
+def checked(
+    model: AdaptedModel, config: InfluenceConfig, examples: Sequence[IndexedExample]
+) -> list[IndexedExample]:
+    """The records in the order of their rows. Raises RecordError for one that cannot be indexed,
+    InfluenceError where the model has not as many checkpoints as the configuration says."""
+    if 1 + len(model.checkpoints) != config.checkpoints:
+        raise InfluenceError(f"The model does not have {config.checkpoints} checkpoints.")
+    check_examples(examples, model.context_length)
+    return in_order(examples)
 
 
 def in_order(examples: Sequence[IndexedExample]) -> list[IndexedExample]:
@@ -133,7 +151,8 @@ def fit_in(
     sample = [ordered[place] for place in fit_sample(len(ordered), config)]
     factors = _factors(model, sample, config, work, tick)
     selection = _selection(model, factors, sample, ordered, config, work, tick)
-    return Fitted(factors, selection, _header(model, config, selection, ordered, fingerprint))
+    of = fit_name(fingerprint, file_sha256(work / FACTORS), file_sha256(work / SELECTION))
+    return Fitted(factors, selection, _header(model, config, selection, ordered, fingerprint), of)
 
 
 def put_together(
@@ -150,7 +169,7 @@ def put_together(
     selection = fitted.selection
     group_ids = sorted({entry.group_id for entry in entries})
     spans = shard_spans(len(entries), config)
-    arrays, _ = assemble.gather(work, group_ids, selection, spans, fitted.header["fingerprint"])
+    arrays, _ = assemble.gather(work, group_ids, selection, spans, fitted.of)
     arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
     null = null_of(model, fitted.factors, arrays, entries, config, foreign)
     return assemble.write(out_folder, fitted.header, entries, arrays, work / FACTORS, null)
@@ -232,9 +251,11 @@ def finished_index(out_folder: Path, fingerprint: str) -> IndexManifest | None:
     return manifest if manifest.header["fingerprint"] == fingerprint else None
 
 
-def work_folder(out_folder: Path, fingerprint: str) -> Path:
+def work_folder(out_folder: Path, fingerprint: str, *, alone: bool = True) -> Path:
+    """Where the build with this fingerprint stands. What else stands beside it goes, unless it
+    need not be ``alone``: whoever makes a part does not know what others begin."""
     work = out_folder / WORK / fingerprint[:16]
-    if (out_folder / WORK).is_dir():
+    if alone and (out_folder / WORK).is_dir():
         for other in (out_folder / WORK).iterdir():
             if other != work:
                 shutil.rmtree(other)
@@ -248,7 +269,6 @@ def make_shards(
     numbered: Iterable[tuple[int, Sequence[IndexedExample]]],
     config: InfluenceConfig,
     work: Path,
-    fingerprint: str,
     tick: Callable[[], None],
 ) -> Iterator[tuple[int, Path]]:
     """The pass over the records, shard by shard, each told as it stands in ``work``; one that
@@ -258,11 +278,10 @@ def make_shards(
     """
     for number, rows in numbered:
         path = shard_path(work, number)
-        is_made = Shard.load(path, fingerprint) is not None
+        is_made = Shard.load(path, fitted.of) is not None
         if not model.crew.agree(is_made, model.device):
             shard = make_shard(model, fitted.factors, fitted.selection, rows, config, tick)
-            with assemble.writing(path):
-                shard.save(path, fingerprint)
+            shard.save(path, fitted.of)
         yield number, path
 
 
@@ -283,9 +302,8 @@ def _factors(
     if model.crew.agree(known is not None, model.device) and known:
         return known
     factors = curvature.fit(model, sample, config, tick)
-    with assemble.writing(path):
-        factors.save(work / "factors.partial.npz")
-        (work / "factors.partial.npz").replace(path)
+    with whole(path) as partial:
+        factors.save(partial)
     return factors
 
 
@@ -304,9 +322,8 @@ def _selection(
         return known
     groups = len({example.group_id for example in ordered})
     selection = select(model, factors, sample, groups, config, tick)
-    with assemble.writing(path):
-        selection.save(work / "selection.partial.npz")
-        (work / "selection.partial.npz").replace(path)
+    with whole(path) as partial:
+        selection.save(partial)
     return selection
 
 

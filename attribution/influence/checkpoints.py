@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from attribution.influence.config import InfluenceConfig
-from attribution.influence.errors import AdapterMismatchError, InfluenceError
+from attribution.influence.errors import AdapterMismatchError, BackendError, InfluenceError
 from attribution.influence.index import file_sha256
 from attribution.influence.model import AdaptedModel, Checkpoint
 
@@ -44,7 +44,8 @@ def averaged(model: AdaptedModel, states: Sequence[State], config: InfluenceConf
     end with the published adapter itself; none are needed for one checkpoint.
 
     Raises InfluenceError where they are not as many as the configuration asks for,
-    AdapterMismatchError where one is of another adapter or the last is not the published one.
+    AdapterMismatchError where one is of another adapter or the last is not the published one,
+    BackendError where the model is shared out over processes.
     """
     if not states and config.checkpoints == 1:
         return model
@@ -89,6 +90,8 @@ def weights_of(rates: Sequence[float], how: str) -> list[float]:
 
 
 def _with(model: AdaptedModel, earlier: Sequence[Path], weights: Sequence[float]) -> AdaptedModel:
+    if model.crew.size > 1:
+        raise BackendError("Processes that share out a model cannot put checkpoints in its place.")
     checkpoints = tuple(
         Checkpoint(file_sha256(path), weight, parameters_of(model, path))
         for path, weight in zip(earlier, weights, strict=False)

@@ -131,9 +131,9 @@ class InfluenceConfig:
         unknown = published.keys() - {option.name for option in fields(cls)}
         if unknown:
             raise ValueError(f"This version knows no parameter {', '.join(sorted(unknown))}.")
+        numbers = {option.name for option in fields(cls) if option.type == "float"}
         values: dict[str, Any] = {
-            name: float(value) if isinstance(value, str) else value
-            for name, value in published.items()
+            name: float(value) if name in numbers else value for name, value in published.items()
         }
         return cls(**values)
 

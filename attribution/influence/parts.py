@@ -7,14 +7,17 @@
 A part is a range of shards, and a shard depends on nothing but the fit and its own records; what
 is added up across shards are whole numbers. So an index has the same bytes in however many parts
 it was made, one included (`build`), on machines of one kind with one number of threads. On others
-a gradient differs by 1e-5 of itself, and the index is as right, but another.
+a gradient differs by 1e-5 of itself, and the index is as right, but another. Shards are bound to
+the very fit that the plan names, so those of two fits never meet.
 
 The plan is a folder, the work folder of `build`:
 
     plan.json           header of the index, parts, hash and size of the files below
     factors.npz         the curvature
     selection.npz       coordinates, weights, clips
-    records-00000.npz   the records of part 0 as token ids; foreign.npz those of the null
+    entries.jsonl       what the index says of each record: ids and hashes, for the merge
+    records-00000.npz   the records of part 0 as token ids, of no use once its shards are made;
+                        foreign.npz those of the null
 
 `python -m attribution.influence` makes a part of it without anything else of ours.
 """
@@ -36,18 +39,21 @@ from attribution.influence.build import (
     SELECTION,
     Fitted,
     Progress,
+    checked,
     fingerprint_of,
     fit_in,
-    in_order,
+    fit_name,
     make_shards,
     put_together,
     ticker,
     work_folder,
 )
+from attribution.influence.commit import RecordEntry
 from attribution.influence.config import InfluenceConfig
 from attribution.influence.curvature import Factors
 from attribution.influence.errors import AdapterMismatchError, IndexFileError
 from attribution.influence.examples import IndexedExample, check_examples
+from attribution.influence.files import whole
 from attribution.influence.fit import Selection
 from attribution.influence.index import IndexManifest, check_file, file_sha256
 from attribution.influence.model import AdaptedModel
@@ -55,7 +61,7 @@ from attribution.influence.shards import shard_spans
 from attribution.translog import canonical
 
 FORMAT = "openledger-index-plan/1"
-PLAN, FOREIGN = "plan.json", "foreign.npz"
+PLAN, ENTRIES, FOREIGN = "plan.json", "entries.jsonl", "foreign.npz"
 OnShard = Callable[[int, Path], None]  # (number of the shard, its file)
 
 
@@ -112,10 +118,8 @@ class Plan:
             "parts": [asdict(part) for part in self.parts],
             "files": dict(self.files),
         }
-        partial = self.folder / f"{PLAN}.partial"
-        with assemble.writing(partial):
+        with whole(self.folder / PLAN) as partial:
             partial.write_bytes(canonical.dumps(body))
-            partial.replace(self.folder / PLAN)
 
     def fitted(self, model: AdaptedModel) -> Fitted:
         """Raises IndexFileError where a file was altered, AdapterMismatchError."""
@@ -126,10 +130,26 @@ class Plan:
                     f"The build in {self.folder} is planned for {what} {stated[:12]}, "
                     f"not for {found[:12]}."
                 )
+        if self.header.get("checkpoints", []) != model.stated_checkpoints:
+            raise AdapterMismatchError(
+                f"The build in {self.folder} is planned for other checkpoints of the run."
+            )
         for name in (FACTORS, SELECTION):
             self.check(name)
         factors = Factors.load(self.folder / FACTORS, model.device)
-        return Fitted(factors, Selection.load(self.folder / SELECTION), self.header)
+        return Fitted(factors, Selection.load(self.folder / SELECTION), self.header, self.of)
+
+    @property
+    def of(self) -> str:
+        """What the shards are bound to."""
+        hashes = (str(self.files[name]["sha256"]) for name in (FACTORS, SELECTION))
+        return fit_name(self.fingerprint, *hashes)
+
+    def entries(self) -> list[RecordEntry]:
+        """What the index says of its records, in the order of its rows. Raises IndexFileError."""
+        self.check(ENTRIES)
+        lines = (self.folder / ENTRIES).read_bytes().splitlines()
+        return [RecordEntry.from_json(canonical.loads(line)) for line in lines]
 
     def records_of(self, part: Part) -> list[IndexedExample]:
         return self._examples(part.records)
@@ -160,10 +180,9 @@ def plan(
 
     Raises what ``build`` raises before its pass.
     """
-    check_examples(examples, model.context_length)
+    ordered = checked(model, config, examples)
     if foreign:
         check_examples(foreign, model.context_length)
-    ordered = in_order(examples)
     fingerprint = fingerprint_of(model, config, ordered, foreign)
     work = work_folder(out_folder, fingerprint)
     fitted = fit_in(work, model, config, ordered, fingerprint, on_progress)
@@ -177,12 +196,18 @@ def plan(
         made.append(Part(number, shards.start, len(shards), last - first, name))
     if foreign:
         save_examples(work / FOREIGN, foreign)
-    names = [FACTORS, SELECTION, *(part.records for part in made), *([FOREIGN] if foreign else [])]
+    with whole(work / ENTRIES) as partial:
+        entries = (assemble.entry_of(example).to_json() for example in ordered)
+        partial.write_bytes(b"".join(canonical.dumps(entry) + b"\n" for entry in entries))
+    names = [FACTORS, SELECTION, ENTRIES, *(part.records for part in made)]
+    names += [FOREIGN] if foreign else []
     files = {
         name: {"size": (work / name).stat().st_size, "sha256": file_sha256(work / name)}
         for name in names
     }
     planned = Plan(work, fitted.header, made, files)
+    if planned.of != fitted.of:
+        raise IndexFileError(work / FACTORS, "another process has put its own in its place.")
     planned.save()
     return planned
 
@@ -209,7 +234,7 @@ def make_part(
         (part.first + place, records[span.start : span.stop]) for place, span in enumerate(spans)
     )
     tick, made = ticker(on_progress, part.rows), []
-    shards = make_shards(model, fitted, numbered, config, planned.folder, planned.fingerprint, tick)
+    shards = make_shards(model, fitted, numbered, config, planned.folder, tick)
     for shard, path in shards:
         made.append(path)
         on_shard(shard, path)
@@ -220,14 +245,11 @@ def make_part(
 
 def merge(model: AdaptedModel, planned: Plan, out_folder: Path) -> IndexManifest:
     """The index from all parts' shards, which stand in the plan's folder. Costs no gradients but
-    those of the foreign records.
+    those of the foreign records, and needs no other record.
 
     Raises IndexFileError naming a shard that is missing, damaged or of another build.
     """
-    fitted = planned.fitted(model)
-    entries = [
-        assemble.entry_of(example) for part in planned.parts for example in planned.records_of(part)
-    ]
+    fitted, entries = planned.fitted(model), planned.entries()
     out_folder.mkdir(parents=True, exist_ok=True)
     return put_together(
         model, fitted, entries, planned.config, planned.folder, out_folder, planned.foreign()
@@ -240,8 +262,7 @@ def save_examples(path: Path, examples: Sequence[IndexedExample]) -> None:
     offsets = np.cumsum([0, *(len(one.input_ids) for one in examples)], dtype="<i8")
     ids = [np.asarray(one.input_ids, dtype="<i4") for one in examples]
     masks = [np.asarray(one.loss_mask, dtype=np.uint8) for one in examples]
-    partial = path.with_suffix(".partial")
-    with assemble.writing(path), partial.open("wb") as out:
+    with whole(path) as partial, partial.open("wb") as out:
         np.savez(
             out,
             names=np.frombuffer(json.dumps(names).encode(), dtype=np.uint8),
@@ -249,7 +270,6 @@ def save_examples(path: Path, examples: Sequence[IndexedExample]) -> None:
             input_ids=np.concatenate(ids),
             loss_mask=np.concatenate(masks),
         )
-    partial.replace(path)
 
 
 def load_examples(path: Path) -> list[IndexedExample]:

@@ -144,11 +144,11 @@ def _revise(
         clip,
         float(index.manifest.header["sketch_clip"]),
     )
-    fitted = Fitted(factors, selection, {})
+    fitted = Fitted(factors, selection, {}, fingerprint)  # which has the root of that fit
     spans = shard_spans(len(ordered), config)
     numbered = ((number, ordered[span.start : span.stop]) for number, span in enumerate(spans))
     tick = ticker(on_progress, len(ordered))
-    for number, _ in make_shards(model, fitted, numbered, config, work, fingerprint, tick):
+    for number, _ in make_shards(model, fitted, numbered, config, work, tick):
         if on_progress:
             on_progress(spans[number].stop, len(ordered))
 

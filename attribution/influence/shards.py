@@ -6,8 +6,6 @@ and in any order; put together they give the same bytes.
 
 from __future__ import annotations
 
-import os
-import threading
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from attribution.influence import commit
 from attribution.influence.config import InfluenceConfig
 from attribution.influence.curvature import Beat, Factors
 from attribution.influence.examples import IndexedExample
+from attribution.influence.files import whole
 from attribution.influence.fit import Selection, finite_gradients
 from attribution.influence.gradients import batches
 from attribution.influence.model import AdaptedModel
@@ -42,25 +41,20 @@ class Shard:
     sums: NDArray[np.int64]
     lengths: NDArray[np.float64]
 
-    def save(self, path: Path, fingerprint: str) -> None:
-        """Write under another name first: a file with this name is whole. ``fingerprint`` names
-        the build that it belongs to."""
-        # Two workers may have the same shard in hand, one of them without knowing it lost it.
-        partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
+    def save(self, path: Path, of: str) -> None:
+        """A file with this name is whole; ``of`` names the fit that it is made with. Raises
+        IndexFileError."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
-        try:
-            with partial.open("wb") as out:
-                np.savez(out, fingerprint=np.array(fingerprint), **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path) as partial, partial.open("wb") as out:
+            np.savez(out, of=np.array(of), **arrays)
 
     @classmethod
-    def load(cls, path: Path, fingerprint: str) -> Shard | None:
-        """The shard, or None where it must be made (again): missing, damaged, of another build."""
+    def load(cls, path: Path, of: str) -> Shard | None:
+        """The shard, or None where it must be made (again): missing, damaged, of another build or
+        another fit."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                if str(arrays["fingerprint"]) != fingerprint:
+                if str(arrays["of"]) != of:
                     return None
                 return cls(*(arrays[name] for name in ARRAYS))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

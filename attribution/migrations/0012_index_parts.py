@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                     ("BUILDING", "Being built"),
                     ("SPREAD", "Being built in parts, by all workers that are free"),
                     ("GATHERED", "All parts are made, to be put together"),
+                    ("MERGING", "Its parts are being put together"),
                     ("READY", "Ready"),
                     ("FAILED", "Failed"),
                 ],
@@ -72,6 +73,7 @@ class Migration(migrations.Migration):
                 ("total", models.PositiveIntegerField()),
                 ("files", models.JSONField(blank=True, default=dict)),
                 ("device", models.CharField(blank=True, default="", max_length=40)),
+                ("seconds", models.FloatField(default=0)),
                 (
                     "index",
                     models.ForeignKey(
@@ -91,6 +93,14 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(("done__lte", models.F("total"))),
                         name="index_part_done_of_total",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state", "READY"), _negated=True),
+                            ("done", models.F("total")),
+                            _connector="OR",
+                        ),
+                        name="index_part_ready_when_done",
                     ),
                 ],
             },

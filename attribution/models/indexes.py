@@ -18,6 +18,7 @@ class Index(WorkItem):
         BUILDING = "BUILDING", "Being built"
         SPREAD = "SPREAD", "Being built in parts, by all workers that are free"
         GATHERED = "GATHERED", "All parts are made, to be put together"
+        MERGING = "MERGING", "Its parts are being put together"
         READY = "READY", "Ready"
         FAILED = "FAILED", "Failed"
 
@@ -35,7 +36,8 @@ class Index(WorkItem):
     total = models.PositiveIntegerField(default=0)
     root = models.CharField(max_length=64, blank=True, default="")
     manifest = models.JSONField(default=dict, blank=True)
-    # Of a build in parts: its fingerprint, and size and hash of the plan's files.
+    # Of a build in parts: its fingerprint, size and hash of the plan's files, rows of each part,
+    # seconds and device of the planning, and how often files of it were lost.
     plan = models.JSONField(default=dict, blank=True)
     device = models.CharField(max_length=40, blank=True, default="")
     seconds = models.FloatField(null=True, blank=True)
@@ -65,8 +67,9 @@ class Index(WorkItem):
 class IndexPart(WorkItem):
     """Some of the shards of an index that many workers build; gone when it is ready.
 
-    `files` has name, size and hash of each finished shard in the object store, so that whoever
-    takes the part after a worker that died goes on after its last shard, on whichever machine."""
+    `files` has name, size, hash and rows of each finished shard in the object store, so that
+    whoever takes the part after a worker that died goes on after its last shard, on whichever
+    machine. `seconds` are those of the clock in all workers that had it."""
 
     class State(models.TextChoices):
         QUEUED = "QUEUED", "Waiting for a worker"
@@ -85,6 +88,7 @@ class IndexPart(WorkItem):
     total = models.PositiveIntegerField()
     files = models.JSONField(default=dict, blank=True)
     device = models.CharField(max_length=40, blank=True, default="")
+    seconds = models.FloatField(default=0)
 
     class Meta:
         ordering = ["number"]
@@ -93,6 +97,10 @@ class IndexPart(WorkItem):
             models.UniqueConstraint(fields=["index", "number"], name="index_part_once"),
             models.CheckConstraint(
                 condition=models.Q(done__lte=models.F("total")), name="index_part_done_of_total"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(state="READY") | models.Q(done=models.F("total")),
+                name="index_part_ready_when_done",
             ),
         ]
 

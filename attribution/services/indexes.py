@@ -29,7 +29,15 @@ QUEUE = "attribute"
 TURN = timedelta(seconds=5)
 IN_WORK = [state for state in Index.State if state.is_moving]
 # What is being built may have read a record already.
-READ = [Index.State.BUILDING, Index.State.SPREAD, Index.State.GATHERED]
+READ = [Index.State.BUILDING, Index.State.SPREAD, Index.State.GATHERED, Index.State.MERGING]
+# What is waiting, and what whoever claims it does.
+CLAIMS = {Index.State.QUEUED: Index.State.BUILDING, Index.State.GATHERED: Index.State.MERGING}
+# Where an index goes that lost its worker; what is not named here begins with its plan again.
+BACK = {
+    Index.State.SPREAD: Index.State.SPREAD,
+    Index.State.GATHERED: Index.State.GATHERED,
+    Index.State.MERGING: Index.State.GATHERED,
+}
 
 
 def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> Index:
@@ -43,7 +51,11 @@ def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> 
         if index.state == Index.State.FAILED:
             index.state, index.attempts, index.failure_reason = Index.State.QUEUED, 0, ""
             index.lease_expires_at = at + settings.WORK_LEASE
-            index.save(update_fields=["state", "attempts", "failure_reason", "lease_expires_at"])
+            if index.plan:
+                index.plan["mended"] = 0
+            index.save(
+                update_fields=["state", "attempts", "failure_reason", "lease_expires_at", "plan"]
+            )
             is_new = True
         if is_new:
             enqueue(index.pk, at)
@@ -61,7 +73,8 @@ def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
     """Have the indexes of all models that learnt from a withdrawn record made without it.
 
     One that is being built now may have read the record already: the same is asked again in a
-    moment. Answers wait for their model's new index, so that the record is credited in none.
+    moment. Answers wait for their model's new index, so that the record is credited in none. Of
+    one that has failed the plan goes, which has the record's text: another try plans anew.
     """
     versions = VersionRecord.objects.filter(record=record_id).values_list("version", flat=True)
     models = selectors.learnt_from(versions)
@@ -83,22 +96,21 @@ def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
                     data={"record": str(record_id), "root": index.root},
                 )
                 asked.append(index)
+            elif index.state == Index.State.FAILED:
+                _drop_plan(index)
+                index.save(update_fields=["plan"])
     return asked
 
 
-def claim(
-    *, index_id: UUID, owner: str, at: datetime, state: Index.State = Index.State.QUEUED
-) -> bool:
-    """Whether the caller has it now, to build it from its records; one that is GATHERED, to put
-    its parts together."""
-    return leases.claim(
-        Index,
-        index_id,
-        from_states=[state],
-        to_state=Index.State.BUILDING,
-        owner=owner,
-        at=at,
-    )
+def claim(*, index_id: UUID, owner: str, at: datetime) -> Index.State | None:
+    """What the caller has it for now: BUILDING it from its records, or MERGING its parts. None
+    where somebody else has it, or nobody need."""
+    for waiting, working in CLAIMS.items():
+        if leases.claim(
+            Index, index_id, from_states=[waiting], to_state=working, owner=owner, at=at
+        ):
+            return working
+    return None
 
 
 def wait_for_turn(*, index_id: UUID, at: datetime, task: str = BUILD_TASK) -> None:
@@ -133,20 +145,19 @@ def finish(
     seconds: float,
     at: datetime,
 ) -> bool:
-    """BUILDING → READY, and wake the attributions that waited for it."""
+    """BUILDING or MERGING → READY, and wake the attributions that waited for it. To `seconds` and
+    `device` of an index in parts are added those of its plan and of its parts."""
     with transaction.atomic():
         if not leases.finish(Index, index_id, owner=owner, to_state=Index.State.BUILDING):
             return False
         index = Index.objects.select_for_update().get(pk=index_id)
+        device, seconds = _of_all(index, device, seconds)
         if index.root not in ("", root):
             _keep_past(index, at)
         index.state, index.root, index.manifest = Index.State.READY, root, dict(manifest)
         index.device, index.seconds, index.ready_at = device, seconds, at
         index.done = index.total = int(manifest["header"]["record_count"])
-        if index.plan:
-            index.plan = {}
-            index.parts.all().delete()
-            transaction.on_commit(partial(part_files.forget, index.pk))
+        _drop_plan(index)
         # Two models of one recipe may have the same adapter, and then the same index.
         subject = subject_of(root)
         if not LogLeaf.objects.filter(receipt_id=subject).exists():
@@ -216,10 +227,9 @@ def statement_in_log(root: str) -> dict[str, Any] | None:
 
 def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
     """Give up, unless `owner` is named and has lost the lease. What waits for the index fails
-    with its reason and can be tried again. Parts that are made stay for then."""
+    with its reason and can be tried again. Parts that are made stay for then. Locks the index, then
+    its parts."""
     with transaction.atomic():
-        # Parts before their index: so does whoever finishes one.
-        list(IndexPart.objects.select_for_update().filter(index=index_id).order_by("number"))
         leases.give_up(
             Index,
             index_id,
@@ -237,14 +247,35 @@ def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) ->
 def requeue(index_id: UUID, at: datetime) -> None:
     """Put back an index whose worker died, or whose message was lost on the way. The next worker
     goes on after the last shard. Where parts wait for workers, another is called."""
-    index = Index.objects.filter(pk=index_id)
-    waiting = index.filter(state__in=[Index.State.SPREAD, Index.State.GATHERED])
-    if not waiting.update(lease_expires_at=at + settings.WORK_LEASE):
-        leases.put_back(Index, index_id, running_states=IN_WORK, to_state=Index.State.QUEUED, at=at)
-    if index.filter(state=Index.State.SPREAD).exists():
-        enqueue_part(index_id, at)
-    else:
-        enqueue(index_id, at)
+    with transaction.atomic():
+        index = Index.objects.select_for_update().get(pk=index_id)
+        if index.phase not in IN_WORK:
+            return
+        back = BACK.get(index.phase, Index.State.QUEUED)
+        leases.put_back(Index, index_id, running_states=[index.state], to_state=back, at=at)
+        if back != Index.State.SPREAD:
+            enqueue(index_id, at)
+        elif failed := index.parts.filter(state=IndexPart.State.FAILED).first():
+            fail(index_id, failed.failure_reason, at)
+        else:
+            enqueue_part(index_id, at)
+
+
+def _drop_plan(index: Index) -> None:
+    """Parts and plan go, and their files even where no plan is known: who planned may have died."""
+    index.plan = {}
+    index.parts.all().delete()
+    transaction.on_commit(partial(part_files.forget, index.pk))
+
+
+def _of_all(index: Index, device: str, seconds: float) -> tuple[str, float]:
+    """Devices and seconds of all who had a part in the index."""
+    if not index.plan:
+        return device, seconds
+    parts = list(index.parts.values_list("device", "seconds"))
+    devices = {device, str(index.plan["device"])} | {name for name, _ in parts}
+    total = seconds + float(index.plan["seconds"]) + sum(each for _, each in parts)
+    return ", ".join(sorted(devices - {""}))[:40], round(total, 3)
 
 
 def _keep_past(index: Index, at: datetime) -> None:

@@ -50,6 +50,7 @@ def of_model(request: HttpRequest, pk: UUID) -> HttpResponse:
         "model": model,
         "index": found,
         "parts": selectors.parts_of(found) if found else [],
+        "made": selectors.counts_of_parts(found) if found else (0, 0),
         "may_read_reason": request.user.is_staff or request.user == model.owner,
     }
     is_part = request.headers.get("HX-Request") == "true"

@@ -183,7 +183,7 @@ def test_a_full_disk_names_the_shard_and_the_part_goes_on_later(model, planned, 
             make_part(model, planned, 0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert list(planned.folder.glob("*.partial")) == []
+    assert list(planned.folder.glob(".partial-*")) == []
     for part in planned.parts:
         make_part(model, planned, part.number)
     merge(model, planned, tmp_path / "index")
