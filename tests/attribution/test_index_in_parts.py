@@ -93,7 +93,13 @@ def test_parts_made_on_several_machines_give_the_root_of_one(
     assert (spread.state, spread.failure_reason) == ("READY", "")
     assert workers.index_files.open_index(spread).committed_root() == spread.root
     assert (spread.plan, states(spread), stored(spread)) == ({}, [], [])
+    assert spread.device == "cpu"
     assert spread.root == alone(world, settings)
+
+
+def test_none_is_built_in_parts_where_parts_have_no_records(world, settings):
+    settings.INDEX_PART_RECORDS = 0
+    assert world.build_index().state == "READY"
 
 
 def test_small_indexes_stay_with_one_worker(indexed):
@@ -195,6 +201,8 @@ def test_a_record_at_fault_is_named_and_the_rest_is_kept_for_another_try(spread,
 
 def test_a_full_store_names_the_file(spread, monkeypatch):
     class Full:
+        open = default_storage.open
+
         def exists(self, name):
             return False
 

@@ -188,3 +188,24 @@ def test_a_full_disk_names_the_shard_and_the_part_goes_on_later(model, planned, 
         make_part(model, planned, part.number)
     merge(model, planned, tmp_path / "index")
     assert Index.open(tmp_path / "index").manifest.root == Index.open(alone).manifest.root
+
+
+def test_a_shard_of_another_fit_of_the_same_records_is_refused(
+    model, config, planned, tmp_path, monkeypatch
+):
+    fit = build_module.curvature.fit
+
+    def rounded_otherwise(*args):
+        factors = fit(*args)
+        factors.inverse_roots[0].mul_(1 + 1e-6)
+        return factors
+
+    monkeypatch.setattr(build_module.curvature, "fit", rounded_otherwise)
+    foreign = planned.foreign()
+    other = plan(model, config, tiny_examples(COUNT), tmp_path / "other", 1, foreign)
+    assert other.fingerprint == planned.fingerprint
+    make_part(model, other, 0)
+    for shard in other.folder.glob("shard-*"):
+        shutil.copy(shard, planned.folder / shard.name)
+    with pytest.raises(IndexFileError, match=r"shard-000000\.npz: the shard is missing"):
+        merge(model, planned, tmp_path / "index")
