@@ -66,6 +66,14 @@ def main(result: report.Report, world: World) -> int:
         _against_weights(result, world, by_record, kept[f"losses_{eps:g}"], places, eps)
         if eps == PLAIN:
             _against_truth(result, world, by_record)
+            _one_against_others(result, world)
+        else:
+            part = slice(places[0], places[-1] + 1)
+            quality = metrics.judge(by_record, world.sums(by_record), world.known.of(part))
+            for figure in ("lds", "pearson", "spearman"):
+                _add(
+                    result, f"{figure}: exact, eps {eps:g}, held-out", getattr(quality, figure), ""
+                )
     return result.finish()
 
 
@@ -97,6 +105,18 @@ def _against_truth(result: report.Report, world: World, by_record: Doubles) -> N
         ):
             agree = metrics.correlations(first, second)
             _add(result, f"exact and index agree on {unit}, {what}", agree, "P")
+
+
+def _one_against_others(result: report.Report, world: World) -> None:
+    """What one retraining without a contributor says of the others: a witness of one seed."""
+    part = world.known.of(PARTS[0][1])
+    effects = part.leave_losses - part.full_losses  # (groups, seeds, queries)
+    one, others = effects[:, 0].T, effects[:, 1:].mean(axis=1).T
+    _add(
+        result, "one retraining beside the others, held-out", metrics.correlations(one, others), "P"
+    )
+    _add(result, "one retraining beside the others, held-out",
+         metrics.correlations(metrics.ranks(one), metrics.ranks(others)), "S")  # fmt: skip
 
 
 def _of_length_one(rows: Doubles) -> Doubles:
