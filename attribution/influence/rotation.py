@@ -35,14 +35,18 @@ def turn(rows: NDArray[Any], block: int) -> NDArray[Any]:
     whole = width - width % block
     turned: NDArray[Any] = rows * signs(width).astype(rows.dtype)
     turned[..., whole:] *= math.isqrt(block)
-    blocks = turned[..., :whole].reshape(*rows.shape[:-1], whole // block, block)
+    # A block stands upright, so that even the first steps add long runs.
+    shape = turned[..., :whole].shape
+    blocks = np.ascontiguousarray(turned[..., :whole].reshape(-1, block).T)
+    other = np.empty_like(blocks)
     step = 1
     while step < block:
-        pairs = blocks.reshape(*blocks.shape[:-1], block // (2 * step), 2, step)
-        first, second = pairs[..., 0, :], pairs[..., 1, :]
-        blocks = np.stack((first + second, first - second), axis=-2).reshape(blocks.shape)
+        pairs, out = (each.reshape(block // (2 * step), 2, step, -1) for each in (blocks, other))
+        np.add(pairs[:, 0], pairs[:, 1], out=out[:, 0])
+        np.subtract(pairs[:, 0], pairs[:, 1], out=out[:, 1])
+        blocks, other = other, blocks
         step *= 2
-    turned[..., :whole] = blocks.reshape(*rows.shape[:-1], whole)
+    turned[..., :whole] = blocks.T.reshape(shape)
     return turned
 
 
