@@ -236,6 +236,7 @@ def null_of(
         digest_of(foreign),
         config.sketch_block,
         config.rate(len(arrays["weights"])),
+        config.twice(len(arrays["weights"])),
     )
 
 

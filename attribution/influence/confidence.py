@@ -101,9 +101,11 @@ def fit(
     foreign_sha256: str,
     block: int = 1,
     rate: int = 1,
+    twice: int = 0,
 ) -> Null:
     """The null of an index from the sketches of foreign records; ``rows_of`` are the groups' rows,
-    ``block`` how many coordinates the index's sketches mix, ``rate`` how many a bit tells.
+    ``block`` how many coordinates the index's sketches mix, ``rate`` how many a bit tells,
+    ``twice`` how many have two signs.
 
     Memory: 8 bytes for each pair of a record and a foreign record. Raises ValueError for fewer
     than FEWEST foreign records.
@@ -113,7 +115,7 @@ def fit(
     found = np.array(
         [
             per_record(
-                scores.record_scores(codes, norms, weights, query, block, rate),
+                scores.record_scores(codes, norms, weights, query, block, rate, twice),
                 query,
                 len(weights),
             )

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from attribution.influence.rotation import check_block
-from attribution.influence.trellis import GENERATORS, rate_of
+from attribution.influence.trellis import GENERATORS, rate_of, twice_of
 
 METHOD = "ekfac-lora"
 # 1: covariances of 64 records, sketches clipped as sums are. 2: sketches not turned.
-# 3: a bit tells one coordinate.
-METHOD_VERSION = 4
+# 3: a bit tells one coordinate. 4: each coordinate has one sign.
+METHOD_VERSION = 5
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -52,11 +52,18 @@ class InfluenceConfig:
     group_budget_bytes: int = _option(
         2**28, "Bytes for the sums of all groups; narrows the sums where groups are many."
     )
-    sketch_width: int = _option(65_536, "Coordinates that a record's sketch keeps.")
+    sketch_width: int = _option(
+        65_536, "Coordinates that a record's sketch keeps, or signs where some have two."
+    )
     sketch_rate: int = _option(
         2,
         "Coordinates that a bit of a sketch tells, 1 to 3; where all coordinates of an adapter fit "
         "as many bytes with a bit each, they get one.",
+    )
+    sketch_part: float = _option(
+        0.7,
+        "Part of an adapter's coordinates beyond which a sketch of two a bit keeps no more, but "
+        "tells the strongest by two signs, as long as each bit is of 1.5 coordinates; 0 for never.",
     )
     sketch_block: int = _option(
         256, "Coordinates that a sketch mixes before it keeps a bit of each: a power of four."
@@ -103,6 +110,8 @@ class InfluenceConfig:
             raise ValueError("checkpoint_weights is 'rates' or 'even'.")
         if self.checkpoint_factors not in ("each", "last"):
             raise ValueError("checkpoint_factors is 'each' or 'last'.")
+        if not 0 <= self.sketch_part <= 1:
+            raise ValueError("sketch_part lies in [0, 1].")
         if self.query_bits not in (8, 16):
             raise ValueError("query_bits is 8 or 16.")
         positive = (
@@ -123,6 +132,20 @@ class InfluenceConfig:
     def rate(self, coordinates: int) -> int:
         """Coordinates that a bit tells, where a sketch keeps so many."""
         return rate_of(coordinates, self.sketch_width, self.sketch_rate)
+
+    def kept(self, dimension: int, width: int) -> int:
+        """Of ``width`` coordinates, of an adapter with ``dimension``, how many a sketch keeps."""
+        kept = min(self.sketch_width, width)
+        if not self.sketch_part or self.sketch_rate != 2 or self.rate(kept) != 2:
+            return kept
+        few = max(int(self.sketch_part * dimension), 3 * self.sketch_width // 4)
+        return min(kept, few)
+
+    def twice(self, coordinates: int) -> int:
+        """How many have two signs, where a sketch keeps so many."""
+        if not self.sketch_part:
+            return 0
+        return twice_of(coordinates, self.sketch_width, self.rate(coordinates))
 
     @classmethod
     def read(cls, published: Mapping[str, int | str]) -> InfluenceConfig:

@@ -104,7 +104,7 @@ def select(
         raise InfluenceError("All gradients of the fit sample are zero.")
     width = group_width(model.whole_dimension, groups, config)
     order = np.argsort(-strength, kind="stable")[:width].astype(np.int64)
-    sketched = order[: min(config.sketch_width, width)]
+    sketched = order[: config.kept(model.whole_dimension, width)]
     sizes = usual_sizes(strength[sketched], config.sketch_block)
     return Selection(order, quantise_weights(sizes), clip, sketch_clip)
 

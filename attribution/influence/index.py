@@ -178,7 +178,13 @@ class Index:
     def record_scores(self, query: Query) -> NDArray[np.int64]:
         """Scores of all sketches, (records,)."""
         return scores.record_scores(
-            self.codes, self.norms, self.weights, query, self.sketch_block, self.sketch_rate
+            self.codes,
+            self.norms,
+            self.weights,
+            query,
+            self.sketch_block,
+            self.sketch_rate,
+            self.sketch_twice,
         )
 
     @property
@@ -189,6 +195,15 @@ class Index:
         return trellis.rate_of(len(self.weights), int(stated["sketch_width"]), wanted)
 
     @property
+    def sketch_twice(self) -> int:
+        """How many coordinates have two signs; none before version 5 of the method."""
+        stated = self.manifest.header["parameters"]
+        if not float(stated.get("sketch_part", 0)):
+            return 0
+        width = int(stated["sketch_width"])
+        return trellis.twice_of(len(self.weights), width, self.sketch_rate)
+
+    @property
     def sketched_by(self) -> dict[str, Any]:
         """The parameters that sketches depend on, as they were in the method of this index."""
         stated = self.manifest.header["parameters"]
@@ -196,6 +211,7 @@ class Index:
             "sketch_width": int(stated["sketch_width"]),
             "sketch_block": self.sketch_block,
             "sketch_rate": int(stated.get("sketch_rate", 1)),
+            "sketch_part": float(stated.get("sketch_part", 0)),
         }
 
     @property
@@ -227,8 +243,9 @@ class Index:
         count, groups = int(self.manifest.header["record_count"]), len(self.manifest.groups)
         width = int(self.manifest.header["width"])
         sketch_width = int(self.manifest.header["sketch_width"])
+        signs = sketch_width + self.sketch_twice
         wanted: dict[str, tuple[int, ...]] = {
-            "codes": (count, trellis.code_bytes(sketch_width, self.sketch_rate)),
+            "codes": (count, trellis.code_bytes(signs, self.sketch_rate)),
             "norms": (count,),
             "vectors": (count, 32),
             "sums": (groups, width),

@@ -111,10 +111,11 @@ void sketch_planes(const uint32_t *products, int64_t count, int64_t sign, uint8_
     }
 }
 
-void sketch_paths(const int32_t *metrics, const int32_t *signs, int64_t rows, int64_t rate,
-                  uint8_t *taken, uint8_t *out)
+void sketch_paths(const int32_t *metrics, const int32_t *costs, const int32_t *signs,
+                  int64_t rows, int64_t rate, uint8_t *taken, uint8_t *out)
 {
-    int32_t one[2 * HALF], two[2 * HALF], gain[HALF];
+    int32_t one[2 * HALF], two[2 * HALF], gain[HALF], alike[HALF];
+    for (int s = 0; s < HALF; s++) alike[s] = signs[s] * signs[HALF + s];
     for (int64_t row = 0; row < rows; row++) {
         int32_t *reached = one, *next = two;
         for (int s = 0; s < 2 * HALF; s++) reached[s] = s ? UNREACHED : 0;
@@ -124,14 +125,15 @@ void sketch_paths(const int32_t *metrics, const int32_t *signs, int64_t rows, in
                 int32_t metric = metrics[(row * rate + i) * SEGMENT + step];
                 for (int s = 0; s < HALF; s++) gain[s] += signs[i * HALF + s] * metric;
             }
+            int32_t cost = costs ? costs[row * SEGMENT + step] : 0;
             uint8_t *took = taken + step * 2 * HALF;
             for (int s = 0; s < HALF; s++) {
                 int32_t even = reached[2 * s], odd = reached[2 * s + 1], g = gain[s];
                 int32_t a = even + g, b = odd - g, c = even - g, d = odd + g;
                 took[s] = b > a;
-                next[s] = b > a ? b : a;
+                next[s] = (b > a ? b : a) - cost * alike[s];
                 took[s + HALF] = d > c;
-                next[s + HALF] = d > c ? d : c;
+                next[s + HALF] = (d > c ? d : c) - cost * alike[s];
             }
             int32_t *swap = reached;
             reached = next;
@@ -194,7 +196,7 @@ def _library() -> ctypes.CDLL | None:
     library.sketch_planes.restype = None
     library.sketch_planes.argtypes = [pointer, size, size, pointer]
     library.sketch_paths.restype = None
-    library.sketch_paths.argtypes = [pointer, pointer, size, size, pointer, pointer]
+    library.sketch_paths.argtypes = [*[pointer] * 3, size, size, pointer, pointer]
     return library
 
 
@@ -238,14 +240,19 @@ def _reader(library: ctypes.CDLL, products: NDArray[np.int32], rate: int) -> Rea
     return read
 
 
-def _paths(library: ctypes.CDLL, metrics: NDArray[np.int32]) -> NDArray[np.uint8]:
+def _paths(
+    library: ctypes.CDLL,
+    metrics: NDArray[np.int32],
+    costs: NDArray[np.int32] | None = None,
+) -> NDArray[np.uint8]:
     count, rate, steps = metrics.shape
     signs = trellis.state_signs(rate)
     taken = np.empty((steps, 2 * trellis.HALF), dtype=np.uint8)
     out = np.zeros((count, steps), dtype=np.uint8)
     library.sketch_paths(
-        metrics.ctypes.data, signs.ctypes.data, count, rate, taken.ctypes.data, out.ctypes.data
-    )
+        metrics.ctypes.data, None if costs is None else costs.ctypes.data, signs.ctypes.data,
+        count, rate, taken.ctypes.data, out.ctypes.data,
+    )  # fmt: skip
     return out
 
 

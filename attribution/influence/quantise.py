@@ -17,6 +17,7 @@ from attribution.influence.rotation import turn
 
 VECTOR_MAX = 32_767
 NORM_MAX = 65_535
+CARRIED = 0.68  # of a row's length, what two coordinates a bit usually carry: the root of 0.46
 WEIGHT_MAX = 15  # with an 8-bit answer, products then mostly have 16 binary places
 
 Floats = NDArray[np.float32]
@@ -64,24 +65,51 @@ def quantise_weights(magnitudes: Doubles) -> NDArray[np.uint8]:
 
 
 def sketch(
-    vectors: Floats, weights: NDArray[np.uint8], clip: float, block: int = 1, rate: int = 1
+    vectors: Floats,
+    weights: NDArray[np.uint8],
+    clip: float,
+    block: int = 1,
+    rate: int = 1,
+    twice: int = 0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """One bit for ``rate`` coordinates (of one: set where it is not negative) and a norm a row.
 
     Rows are turned in blocks of ``block`` before, which makes them ``sqrt(block)`` times as long.
     The norm is the least-squares factor of ``norm * weight * sign`` to the row; by Cauchy-Schwarz
-    it is at most ``sqrt(block) * clip / |weights|``, which is NORM_MAX.
+    it is at most ``sqrt(block) * clip / |weights|``, which is NORM_MAX. The first ``twice``
+    coordinates have two signs, which are added; the norm is cut to NORM_MAX there, which only a row
+    far from any that was seen reaches.
     Shapes: vectors (records, width) -> codes (records, trellis.code_bytes), norms (records,).
     """
     vectors = turn(vectors, block)
     clip *= math.sqrt(block)
     weighted = vectors.astype(np.float64) * weights
-    codes = trellis.choose(weighted, rate, native.paths())
-    signs = np.unpackbits(trellis.spread(codes, rate), axis=1, count=vectors.shape[1])
     length = float(np.linalg.norm(weights.astype(np.float64)))
-    projected = np.where(signs, weighted, -weighted).sum(axis=1) / length
+    if twice:
+        codes, projected = _told_twice(vectors, weighted, weights, length, rate, twice)
+    else:
+        codes = trellis.choose(weighted, rate, native.paths())
+        signs = np.unpackbits(trellis.spread(codes, rate), axis=1, count=vectors.shape[1])
+        projected = np.where(signs, weighted, -weighted).sum(axis=1) / length
     norms = np.clip(np.rint(projected / clip * NORM_MAX), 0, NORM_MAX)
     return codes, norms.astype(np.uint16)
+
+
+def _told_twice(
+    vectors: Floats,
+    weighted: Doubles,
+    weights: NDArray[np.uint8],
+    length: float,
+    rate: int,
+    twice: int,
+) -> tuple[NDArray[np.uint8], Doubles]:
+    """Codes, and the least-squares factor times ``length``, where the first have two signs."""
+    usual = np.sqrt(np.einsum("rw,rw->r", vectors, vectors, dtype=np.float64)) * (CARRIED / length)
+    squares = np.square(weights.astype(np.float64))
+    codes = trellis.choose(weighted, rate, native.paths(), usual[:, None] * squares[:twice])
+    told = trellis.values(codes, vectors.shape[1], rate, twice)
+    size = np.square(told).astype(np.float64) @ squares
+    return codes, (weighted * told).sum(axis=1) * (length / np.maximum(size, 1.0))
 
 
 def quantise_query(vector: Floats, bits: int) -> Query:

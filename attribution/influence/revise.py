@@ -187,7 +187,9 @@ def _revise(
 
 def _check(model: AdaptedModel, index: Index, config: InfluenceConfig, out_folder: Path) -> Factors:
     factors = Scorer.of(index, model).factors
-    stated = {"sketch_rate": 1, **index.manifest.header["parameters"]}  # 1 before version 4
+    # 1 before version 4, no part before version 5
+    before = {"sketch_rate": 1, "sketch_part": "0.0"}
+    stated = {**before, **index.manifest.header["parameters"]}
     mine = config.published()
     for name in sorted({*stated, *mine}):
         if name not in _FREE and stated.get(name) != mine.get(name):

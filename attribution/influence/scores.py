@@ -49,15 +49,19 @@ def record_scores(
     query: Query,
     block: int = 1,
     rate: int = 1,
+    twice: int = 0,
 ) -> NDArray[np.int64]:
     """Scores of all sketches: ``norm * sum(±query * weight)``, the query turned as they were, and
-    a bit telling ``rate`` signs.
+    a bit telling ``rate`` signs, of which the first ``twice`` coordinates have two.
 
     Shapes: codes (records, bytes), norms (records,), weights (sketch width,) -> (records,).
     Turned in blocks of B, a query of b at most has B coordinates that add up to B * sqrt(B) * b at
-    most in size. Bound: 65,535 x 32,767 x sqrt(256) x 255 x width < 2**63 up to 10**6 coordinates.
+    most in size. Bound: 65,535 x 32,767 x sqrt(256) x 255 x signs < 2**63 up to 10**6 signs.
     """
     products = _products(weights, query, codes.shape[1] * rate, block)
+    if twice:
+        products = np.append(products[: len(weights)], np.int32(0))
+        products = products[trellis.places(len(weights), rate, twice)].reshape(-1)
     found = native.reader(products, rate) if codes.shape[0] >= NATIVE_FROM else None
     signed = np.empty(len(codes), dtype=np.int64)
     for begin, rows in blocks(codes):

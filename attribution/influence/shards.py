@@ -83,8 +83,8 @@ def make_shard(
     groups = sorted({example.group_id for example in examples})
     row_of = {name: row for row, name in enumerate(groups)}
     sketch_width, width = len(selection.weights), len(selection.coordinates)
-    rate = config.rate(sketch_width)
-    codes = np.zeros((len(examples), code_bytes(sketch_width, rate)), dtype=np.uint8)
+    rate, twice = config.rate(sketch_width), config.twice(sketch_width)
+    codes = np.zeros((len(examples), code_bytes(sketch_width + twice, rate)), dtype=np.uint8)
     norms = np.zeros(len(examples), dtype=np.uint16)
     hashes = np.zeros((len(examples), 32), dtype=np.uint8)
     sums = np.zeros((len(groups), width), dtype=np.int64)
@@ -97,7 +97,7 @@ def make_shard(
         chosen_only = whole[:, selection.coordinates]
         shown = clip_norms(whole, selection.sketch_clip)[:, None] * chosen_only[:, :sketch_width]
         codes[batch], norms[batch] = sketch(
-            shown, selection.weights, selection.sketch_clip, config.sketch_block, rate
+            shown, selection.weights, selection.sketch_clip, config.sketch_block, rate, twice
         )
         paid = clip_norms(whole, selection.clip)[:, None] * chosen_only
         whole_numbers = quantise_vectors(paid, selection.clip)

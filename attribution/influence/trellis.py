@@ -14,12 +14,17 @@ stated order of ties, so anyone finds the same bits.
 
 Bits come in segments of 1,024, each from an empty register. Parity ``i`` gives the signs of the
 ``i``-th part of the coordinates, so that a strong coordinate shares its bit with a weak one.
+
+Where there are more signs than coordinates worth one, the strongest have two: both parities of a
+step, which then say -2, 0 or 2 of the coordinate (a trellis of one bit a coordinate: 0.72 of a
+Gaussian's energy in place of a sign's 0.64). How much two signs that agree overshoot is a cost in
+the search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +39,13 @@ METRIC_MAX = 2**15 - 1  # times 3 coordinates and 1,024 steps stays far below 2*
 UNREACHED = -(2**30)
 ROWS = 64  # segments that the portable loop takes at a time: it keeps 128 KB for each
 
-Choose = Callable[[NDArray[np.int32]], NDArray[np.uint8]]
+COST_MAX = 2 * METRIC_MAX
+
+
+class Choose(Protocol):
+    def __call__(
+        self, metrics: NDArray[np.int32], costs: NDArray[np.int32] | None = None
+    ) -> NDArray[np.uint8]: ...
 
 
 def delays(generator: int) -> list[int]:
@@ -52,26 +63,75 @@ def rate_of(coordinates: int, sketch_width: int, sketch_rate: int) -> int:
     return sketch_rate if coordinates * sketch_rate > sketch_width else 1
 
 
-def choose(vectors: NDArray[Any], rate: int, native: Choose | None = None) -> NDArray[np.uint8]:
+def twice_of(coordinates: int, sketch_width: int, rate: int) -> int:
+    """How many of a sketch's coordinates, the strongest, have two of its ``sketch_width`` signs."""
+    return max(0, min(coordinates, sketch_width - coordinates)) if rate == 2 else 0
+
+
+@cache
+def places(width: int, rate: int, twice: int = 0) -> NDArray[np.int64]:
+    """Which coordinate each sign is of, (rate, steps); -1 for those that fill the last byte.
+
+    The first ``twice`` have both signs of a step, and these steps stand evenly among the others.
+    """
+    steps = 8 * code_bytes(width + twice, rate)
+    if not twice:
+        found = np.arange(rate * steps).reshape(rate, steps)
+        return np.where(found < width, found, -1)
+    found = np.full((rate, steps), -1)
+    both = np.arange(twice) * steps // twice
+    found[:, both] = np.arange(twice)
+    ones = np.setdiff1d(np.arange(steps), both)
+    rest = np.arange(twice, width)
+    for part in range(rate):
+        mine = rest[part * len(ones) : (part + 1) * len(ones)]
+        found[part, ones[: len(mine)]] = mine
+    return found
+
+
+def choose(
+    vectors: NDArray[Any],
+    rate: int,
+    native: Choose | None = None,
+    costs: NDArray[np.float64] | None = None,
+) -> NDArray[np.uint8]:
     """The bits whose signs have the largest dot product with each row.
 
     Shapes: vectors (records, width), weighted -> (records, code_bytes). A sign is positive where
-    its parity is 1. Rows are rounded to 16 bits of their largest coordinate before. ``native`` does
-    the same as ``paths``, faster.
+    its parity is 1. Rows are rounded to 16 bits of their largest coordinate before. ``costs``
+    (records, twice) is what is lost where both signs of a coordinate agree, and won where they do
+    not. ``native`` does the same as ``paths``, faster.
     """
     if rate == 1:
         return np.packbits(vectors >= 0, axis=1)
     records, width = vectors.shape
-    steps = 8 * code_bytes(width, rate)
+    twice = 0 if costs is None else costs.shape[1]
+    steps = 8 * code_bytes(width + twice, rate)
     whole = -(-steps // SEGMENT) * SEGMENT
     top = np.maximum(np.abs(vectors).max(axis=1, initial=0), np.finfo(np.float32).tiny)
-    metrics = np.zeros((records, rate * steps), dtype=np.int32)
-    metrics[:, :width] = np.rint(vectors * (METRIC_MAX / top.astype(np.float64))[:, None])
+    scale = (METRIC_MAX / top.astype(np.float64))[:, None]
+    metrics = np.zeros((records, width + 1), dtype=np.int32)  # the last for no coordinate
+    metrics[:, :width] = np.rint(vectors * scale)
     parts = np.zeros((records, rate, whole), dtype=np.int32)
-    parts[:, :, :steps] = metrics.reshape(records, rate, steps)
+    parts[:, :, :steps] = metrics[:, places(width, rate, twice)]
     segments = parts.reshape(records, rate, whole // SEGMENT, SEGMENT).transpose(0, 2, 1, 3)
-    found = (native or paths)(np.ascontiguousarray(segments.reshape(-1, rate, SEGMENT)))
+    prices = None
+    if costs is not None:
+        prices = np.zeros((records, whole), dtype=np.int32)
+        both = np.arange(twice) * steps // twice
+        prices[:, both] = np.rint(np.minimum(costs * scale, COST_MAX))
+        prices = prices.reshape(-1, SEGMENT)
+    found = (native or paths)(np.ascontiguousarray(segments.reshape(-1, rate, SEGMENT)), prices)
     return np.packbits(found.reshape(records, whole)[:, :steps], axis=1)
+
+
+def values(codes: NDArray[np.uint8], width: int, rate: int, twice: int) -> NDArray[np.int8]:
+    """What the signs say of each coordinate, added up: (records, bytes) -> (records, width)."""
+    signs = np.unpackbits(spread(codes, rate), axis=1).reshape(len(codes), rate, -1)
+    found = np.zeros((len(codes), width + 1), dtype=np.int8)
+    for part, mine in enumerate(places(width, rate, twice)):
+        found[:, mine] += signs[:, part].astype(np.int8) * 2 - 1  # of a part each has one at most
+    return found[:, :width]
 
 
 def spread(codes: NDArray[np.uint8], rate: int) -> NDArray[np.uint8]:
@@ -99,30 +159,38 @@ def state_signs(rate: int) -> NDArray[np.int32]:
     return np.array(signs, dtype=np.int32)
 
 
-def paths(metrics: NDArray[np.int32]) -> NDArray[np.uint8]:
+def paths(metrics: NDArray[np.int32], costs: NDArray[np.int32] | None = None) -> NDArray[np.uint8]:
     """Viterbi's algorithm for many segments at once: (segments, rate, SEGMENT) -> bits.
 
-    Of two equal paths the one that had a 0 is kept, of equal ends the first.
+    ``costs`` (segments, SEGMENT), times the first two signs of a step, are taken off. Of two equal
+    paths the one that had a 0 is kept, of equal ends the first.
     """
     signs = state_signs(metrics.shape[1])
+    costs = np.zeros_like(metrics[:, 0]) if costs is None else costs
     out = np.zeros((metrics.shape[0], SEGMENT), dtype=np.uint8)
     for begin in range(0, len(metrics), ROWS):
-        out[begin : begin + ROWS] = _paths(metrics[begin : begin + ROWS], signs)
+        out[begin : begin + ROWS] = _paths(
+            metrics[begin : begin + ROWS], costs[begin : begin + ROWS], signs
+        )
     return out
 
 
-def _paths(metrics: NDArray[np.int32], signs: NDArray[np.int32]) -> NDArray[np.uint8]:
+def _paths(
+    metrics: NDArray[np.int32], costs: NDArray[np.int32], signs: NDArray[np.int32]
+) -> NDArray[np.uint8]:
     count = len(metrics)
+    alike = signs[0] * signs[1]
     reached = np.full((count, 2 * HALF), UNREACHED, dtype=np.int32)
     reached[:, 0] = 0
     taken = np.empty((SEGMENT, count, 2 * HALF), dtype=np.bool_)
     for step in range(SEGMENT):
         gain = metrics[:, :, step] @ signs  # (segments, HALF)
+        cost = costs[:, step, None] * alike
         even, odd = reached[:, ::2], reached[:, 1::2]
         for bit, first, second in ((0, even + gain, odd - gain), (1, even - gain, odd + gain)):
             half = slice(bit * HALF, (bit + 1) * HALF)
             taken[step, :, half] = second > first
-            reached[:, half] = np.maximum(first, second)
+            reached[:, half] = np.maximum(first, second) - cost
     state = reached.argmax(axis=1)
     bits = np.empty((count, SEGMENT), dtype=np.uint8)
     rows = np.arange(count)

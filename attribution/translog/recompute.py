@@ -8,7 +8,8 @@ each record's score, and how sure that is. What is computed here is what
     influence = sketch · sum                                 per group
     score     = norm * sum(±(turned sketch * weight))        per record, + where its sign is set
 
-A sign is a bit of the record's code, or the parity of some of its bits (`_spread`).
+A sign is a bit of the record's code, or the parity of some of its bits (`_spread`); the strongest
+coordinates may have two (`_laid_out`).
 
 Cost: one multiplication for each coordinate of each group, one addition for each byte of each
 record's sketch: some seconds for ten thousand records.
@@ -223,7 +224,7 @@ def record_scores(index: Files, answer: Answer) -> list[int]:
     turned = _turn(list(answer.codes[: len(weights)]), block)
     products = [value * weight for value, weight in zip(turned, weights, strict=True)]
     rate = _rate(index, len(weights))
-    products += [0] * (index.codes.width * 8 * rate - len(products))
+    products = _laid_out(products, index.codes.width * 8, rate, _twice(index, len(weights), rate))
     table = _by_byte(products)
     scores = []
     for row, norm in enumerate(index.norms):
@@ -237,6 +238,31 @@ def _rate(index: Files, width: int) -> int:
     stated = index.manifest["header"]["parameters"]
     rate = int(stated.get("sketch_rate", 1))
     return rate if width * rate > int(stated["sketch_width"]) else 1
+
+
+def _twice(index: Files, width: int, rate: int) -> int:
+    """Coordinates that have two signs: as many as signs are left, since method version 5."""
+    stated = index.manifest["header"]["parameters"]
+    if rate != 2 or not float(stated.get("sketch_part", 0)):
+        return 0
+    return max(0, min(width, int(stated["sketch_width"]) - width))
+
+
+def _laid_out(products: list[int], steps: int, rate: int, twice: int) -> list[int]:
+    """A product for each sign, parity by parity, zero for those that are of no coordinate. The
+    first `twice` have both signs of a step; such steps stand evenly among the others."""
+    if not twice:
+        return products + [0] * (steps * rate - len(products))
+    laid = [0] * (2 * steps)
+    both = [at * steps // twice for at in range(twice)]
+    for at, step in enumerate(both):
+        laid[step] = laid[steps + step] = products[at]
+    taken = set(both)
+    ones = [step for step in range(steps) if step not in taken]
+    free = ones + [steps + step for step in ones]
+    for at, product in zip(free, products[twice:], strict=False):
+        laid[at] = product
+    return laid
 
 
 def _spread(code: bytes, rate: int) -> bytes:

@@ -41,10 +41,17 @@ def main() -> int:
     parser.add_argument(
         "--unrelated", type=Path, default=Path("../shared/data/formats/alpaca_en_demo.json")
     )
+    parser.add_argument(
+        "--fresh", type=int, metavar="SEED", help="on a draw that nothing was chosen on"
+    )
     parser.add_argument("--generate", action="store_true", help="also what the model answers")
     options = parser.parse_args()
     torch.set_num_threads(1)
     result = report.Report("confidence", options)
+    if options.fresh is not None:
+        from bench.confidence import fresh
+
+        return fresh.main(result, options.medquad, options.unrelated, options.fresh)
     world = runs.prepare(options.medquad)
     null = foreign.examples(load_tokenizer(task.STARTER), task.CUTOFF)
     with tempfile.TemporaryDirectory(prefix="bench-confidence-") as folder:
