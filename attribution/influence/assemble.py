@@ -39,20 +39,26 @@ def entry_of(example: IndexedExample) -> RecordEntry:
 
 
 def gather(
-    work: Path, group_ids: Sequence[str], selection: Selection, spans: Sequence[range], of: str
+    work: Path,
+    group_ids: Sequence[str],
+    selection: Selection,
+    spans: Sequence[range],
+    of: str,
+    code_bytes: int,
 ) -> tuple[dict[str, Any], list[float]]:
     """The shards' rows one behind the other, their groups' sums added up, and all lengths. ``of``
-    is the fit that they are made with, ``spans`` are the rows of each shard.
+    is the fit that they are made with, ``spans`` are the rows of each shard,
+    ``code_bytes`` is how long a record's code is.
 
     Rows go to files in ``work`` as they come and are mapped from there, so that memory holds one
     shard and the sums, whatever the number of records. The files are of this call alone.
     Raises IndexFileError for a shard that is missing, damaged or of another build, and for a file
     that cannot be written.
     """
-    width, sketch_width = len(selection.coordinates), len(selection.weights)
+    width = len(selection.coordinates)
     row_of = {name: row for row, name in enumerate(group_ids)}
     sums = np.zeros((len(group_ids), width), dtype=np.int64)
-    columns = {"codes": (sketch_width + 7) // 8, "norms": None, "vectors": 32}
+    columns = {"codes": code_bytes, "norms": None, "vectors": 32}
     lengths: list[float] = []
     with writing(work):
         rows = Path(tempfile.mkdtemp(prefix="rows-", dir=work))

@@ -169,7 +169,8 @@ def put_together(
     selection = fitted.selection
     group_ids = sorted({entry.group_id for entry in entries})
     spans = shard_spans(len(entries), config)
-    arrays, _ = assemble.gather(work, group_ids, selection, spans, fitted.of)
+    size = config.code_bytes(len(selection.weights))
+    arrays, _ = assemble.gather(work, group_ids, selection, spans, fitted.of, size)
     arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
     null = null_of(model, fitted.factors, arrays, entries, config, foreign)
     return assemble.write(out_folder, fitted.header, entries, arrays, work / FACTORS, null)

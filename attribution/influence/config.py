@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from attribution.influence.rotation import check_block
-from attribution.influence.trellis import GENERATORS, rate_of, twice_of
+from attribution.influence.trellis import GENERATORS, code_bytes, rate_of, twice_of
 
 METHOD = "ekfac-lora"
 # 1: covariances of 64 records, sketches clipped as sums are. 2: sketches not turned.
@@ -146,6 +146,10 @@ class InfluenceConfig:
         if not self.sketch_part:
             return 0
         return twice_of(coordinates, self.sketch_width, self.rate(coordinates))
+
+    def code_bytes(self, coordinates: int) -> int:
+        """Bytes of the code of a sketch that keeps so many."""
+        return code_bytes(coordinates + self.twice(coordinates), self.rate(coordinates))
 
     @classmethod
     def read(cls, published: Mapping[str, int | str]) -> InfluenceConfig:

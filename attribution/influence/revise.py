@@ -162,7 +162,9 @@ def _revise(
     sums = np.zeros((len(group_ids), width), dtype=np.int64)
     _add(sums, group_ids, index, anew)
     if ordered:
-        made, lengths = assemble.gather(work, group_ids, selection, spans, fingerprint)
+        made, lengths = assemble.gather(
+            work, group_ids, selection, spans, fingerprint, index.codes.shape[1]
+        )
         if not anew:
             _check_drift(lengths, clip, config)
         sums += made.pop("sums")

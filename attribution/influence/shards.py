@@ -24,7 +24,6 @@ from attribution.influence.fit import Selection, finite_gradients
 from attribution.influence.gradients import batches
 from attribution.influence.model import AdaptedModel
 from attribution.influence.quantise import clip_norms, quantise_vectors, sketch
-from attribution.influence.trellis import code_bytes
 
 ARRAYS = ("codes", "norms", "vectors", "groups", "sums", "lengths")
 
@@ -84,7 +83,7 @@ def make_shard(
     row_of = {name: row for row, name in enumerate(groups)}
     sketch_width, width = len(selection.weights), len(selection.coordinates)
     rate, twice = config.rate(sketch_width), config.twice(sketch_width)
-    codes = np.zeros((len(examples), code_bytes(sketch_width + twice, rate)), dtype=np.uint8)
+    codes = np.zeros((len(examples), config.code_bytes(sketch_width)), dtype=np.uint8)
     norms = np.zeros(len(examples), dtype=np.uint16)
     hashes = np.zeros((len(examples), 32), dtype=np.uint8)
     sums = np.zeros((len(groups), width), dtype=np.int64)
