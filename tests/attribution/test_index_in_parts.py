@@ -1,12 +1,9 @@
 """A large index is built in parts by many workers, and is the one that a single worker builds."""
 
-import os
-import signal
 from datetime import timedelta
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import connection, connections
 from django.urls import reverse
 from django.utils import timezone
 
@@ -253,47 +250,3 @@ def test_a_stranger_sees_no_index_of_a_model_that_is_not_published(client, sprea
     client.force_login(world.stranger)
     address = reverse("attribution:index_of", args=[world.model.pk])
     assert client.get(address).status_code == 404
-
-
-def in_a_process(work) -> int:
-    """Run `work` in a child of its own; returns how it ended, negative for a signal."""
-    connections.close_all()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            connection.close()
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@pytest.mark.django_db(transaction=True)
-def test_two_workers_one_killed_come_to_the_root_of_one(world, settings, monkeypatch):
-    settings.INDEX_PART_RECORDS = 8
-    index = world.build_index()
-    assert index.state == "SPREAD"
-    real = build_module.make_shard
-
-    def killed_at_the_second(index_id):
-        made = []
-
-        def make(*args):
-            made.append(1)
-            if len(made) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args)
-
-        build_module.make_shard = make
-        make_parts(Index.objects.get(pk=index_id))
-
-    assert in_a_process(lambda: killed_at_the_second(index.pk)) == -signal.SIGKILL
-    assert "BUILDING" in states(index)
-    leases.sweep(at=timezone.now() + settings.WORK_LEASE + timedelta(seconds=1))
-    assert in_a_process(lambda: make_parts(index)) == 0
-    assert in_a_process(lambda: workers.build_index(index.pk)) == 0
-    index.refresh_from_db()
-    assert index.state == "READY", index.failure_reason
-    assert index.root == alone(world, settings)
