@@ -26,7 +26,7 @@ from bench import house, report
 from config.embedded import redis as embedded_redis
 from config.embedded.paths import REPOSITORY, free_port
 from config.embedded.temporary import temporary_folder
-from config.embedded.workers import POOLED, worker
+from config.embedded.workers import POOLED, web, worker
 
 FLOOD = 100
 WARM_SECONDS = 3.0
@@ -188,8 +188,7 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> tuple[str, l
 
     start("redis", *embedded_redis.command(folder, port=redis_port))
     embedded_redis.wait_until_ready(environment["REDIS_URL"])
-    web = (sys.executable, "-m", "uvicorn", "config.asgi:application", "--lifespan", "off")
-    start("web", *web, "--port", str(web_port), "--log-level", "warning")
+    start("web", *web(host="127.0.0.1", port=web_port))
     start("relay", sys.executable, "manage.py", "relay")
     start("generate", *worker("g", "generate.starter", pool="threads", slots=20))
     return f"http://127.0.0.1:{web_port}", _fill()
@@ -221,15 +220,16 @@ def _fill() -> list[str]:
 
     base = register_starter(at=timezone.now())
     _wait_for(lambda: live_workers(queue="generate.starter", at=timezone.now()).exists())
+    staff = User.objects.create_user("staff@bench.test", handle="staff", is_staff=True)
     secrets = []
     for name in ("flood", "other"):
-        user = User.objects.create_user(f"{name}@bench.test", handle=name, is_staff=True)
+        user = User.objects.create_user(f"{name}@bench.test", handle=name)
         fund(user, 1_000_000 * OPEN)
         _, secret = api_keys.create_key(
             user=user, name="bench", acting_user=user, at=timezone.now()
         )
         secrets.append(secret)
-    deploy(base_model=base, acting_user=user, at=timezone.now())
+    deploy(base_model=base, acting_user=staff, at=timezone.now())
     _wait_for(lambda: Deployment.objects.filter(state="LIVE").exists())
     return secrets
 
