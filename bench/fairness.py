@@ -30,6 +30,7 @@ from config.embedded.workers import POOLED, web, worker
 
 FLOOD = 100
 WARM_SECONDS = 3.0
+WARM_CONNECTIONS = 20
 
 
 def main() -> int:
@@ -43,7 +44,8 @@ def main() -> int:
     beside: list[float] = []
     answered = 0
     with temporary_folder() as folder, _product(folder) as (address, keys):
-        _first_tokens(address, keys[1], 5)
+        for _ in range(WARM_CONNECTIONS):  # each of the web's processes takes some of them
+            _first_tokens(address, keys[1], 1)
         for _ in range(options.rounds):
             alone += _first_tokens(address, keys[1], options.asked)
             with _flooded(address, keys[0], options.flood_tokens) as count:
@@ -84,6 +86,8 @@ def _flooded(address: str, key: str, tokens: int) -> Iterator[Any]:
     flood.start()
     try:
         yield count
+        if not flood.is_alive():
+            raise RuntimeError("The flood broke off, so what was measured beside it says nothing.")
     finally:
         flood.terminate()
         flood.join()
@@ -115,7 +119,9 @@ def _flood(address: str, key: str, tokens: int, count) -> None:
             else:
                 await reader.readuntil(b"\r\n0\r\n\r\n")
             if status == "429":
+                writer.close()  # the server closes one that idles for as long
                 await asyncio.sleep(float(headers["retry-after"]))
+                reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
             elif status == "200":
                 count.value += 1
             else:
@@ -183,7 +189,14 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> tuple[str, l
     def start(name: str, *command: str) -> None:
         with (folder / f"{name}.log").open("wb") as log:
             started.append(
-                subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+                subprocess.Popen(
+                    command,
+                    cwd=REPOSITORY,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # as the supervisor does: Linux shares cores by session
+                )
             )
 
     start("redis", *embedded_redis.command(folder, port=redis_port))
