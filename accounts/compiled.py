@@ -5,6 +5,7 @@ than PostgreSQL needs to answer it. A `Compiled` keeps what the compiler made of
 marker in the place of each value, and puts the values there when it is asked.
 
 The values stay parameters, which the driver sends beside the SQL; none is ever written into it.
+PostgreSQL keeps its plan for each connection (`accounts.prepared`).
 
 For queries of one shape alone, on the default database: values are UUIDs, texts and times, never
 None (IS NULL is another query), and there is no list of them. What `build` reads beside its values
@@ -25,6 +26,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
 from django.db.models.query import ModelIterable, ValuesListIterable
 
+from accounts import prepared
+
 M = TypeVar("M", bound=Model)
 Value = UUID | str | datetime
 
@@ -33,6 +36,7 @@ Value = UUID | str | datetime
 class _Made:
     compiler: Any
     sql: str
+    numbered: str  # the same with $1, $2, … in the places
     constants: tuple[Any, ...]
     places: tuple[tuple[int, str], ...]  # of a value among the parameters, and its name
     names: frozenset[str]
@@ -79,7 +83,11 @@ class Compiled(Generic[M]):
             parameters[place] = values[name]
         compiler = copy.copy(made.compiler)
         compiler.connection = connections[DEFAULT_DB_ALIAS]
-        compiler.as_sql = lambda: (made.sql, tuple(parameters))
+        if compiler.connection.queries_logged:
+            # Who looks at what is asked is shown it as any other query.
+            compiler.as_sql = lambda: (made.sql, tuple(parameters))
+        else:
+            compiler.execute_sql = lambda *_, **__: [prepared.fetch(made.numbered, parameters)]
         return compiler
 
     def _make(self, values: dict[str, Value]) -> _Made:
@@ -103,7 +111,9 @@ class Compiled(Generic[M]):
         if {name for _, name in places} != set(values):
             raise TypeError("A value of a compiled query does not stand among its parameters.")
         gives_rows = found._iterable_class is ValuesListIterable
-        return _Made(compiler, sql, tuple(parameters), places, frozenset(values), gives_rows)
+        return _Made(
+            compiler, sql, _numbered(sql), tuple(parameters), places, frozenset(values), gives_rows
+        )
 
 
 class _Asked:
@@ -118,6 +128,13 @@ class _Asked:
 
     def get_compiler(self, using: str) -> Any:
         return self._compiler
+
+
+def _numbered(sql: str) -> str:
+    """With PostgreSQL's own places; a percent sign of the SQL itself stands doubled in Django's."""
+    first, *rest = sql.replace("%%", "\0").split("%s")
+    text = first + "".join(f"${place}{part}" for place, part in enumerate(rest, start=1))
+    return text.replace("\0", "%")
 
 
 def _marker(number: int, value: Value) -> Value:

@@ -15,9 +15,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
 
-from accounts import audit
+from accounts import audit, prepared
 from accounts.models import WorkItem
 
 logger = logging.getLogger(__name__)
@@ -56,17 +55,31 @@ def claim(
     owner: str,
     at: datetime,
     lease: timedelta | None = None,
+    may_be_lost: bool = False,
 ) -> bool:
-    """Take the row if it still is in one of `from_states`; False means somebody else has it."""
-    rows = _rows(model).filter(pk=pk, state__in=list(from_states))
-    return bool(
-        rows.update(
-            state=to_state,
-            lease_owner=owner,
-            attempts=F("attempts") + 1,
-            lease_expires_at=at + (lease or settings.WORK_LEASE),
-        )
+    """Take the row if it still is in one of `from_states`; False means somebody else has it.
+
+    With `may_be_lost` nobody waits for the disk, where somebody waits for the work: a server that
+    crashes within the next moments may forget the claim. The row then is whose it was before, and
+    the worker, whose every later change looks at `lease_owner`, has lost its lease. Any change that
+    it commits durably makes the claim durable, too, since the log is written in its order. Not in a
+    transaction of the caller's, which would not wait, either.
+    """
+    ends = at + (lease or settings.WORK_LEASE)
+    statement = _CLAIM.format(
+        table=model._meta.db_table,
+        given="set_config('synchronous_commit', 'off', true)" if may_be_lost else "id",
     )
+    values = [str(to_state), owner, ends, pk, [str(one) for one in from_states]]
+    return bool(prepared.fetch(statement, values))
+
+
+_CLAIM = """
+UPDATE {table} SET
+    state = $1::varchar, lease_owner = $2::varchar, attempts = attempts + 1,
+    lease_expires_at = $3::timestamptz
+WHERE id = $4::uuid AND state = ANY ($5::varchar[]) RETURNING {given}
+"""
 
 
 def heartbeat(

@@ -19,6 +19,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest, Least
 from django.utils import timezone
 
+from accounts import prepared
 from accounts.copying import copy_rows
 from accounts.ids import uuid7
 from accounts.models import OutboxMessage
@@ -32,6 +33,18 @@ GIVEN_UP_AFTER = timedelta(days=30)
 Send = Callable[[str, list[Any], str, UUID], None]
 
 
+# PostgreSQL delivers a notification at commit, and folds equal ones of a transaction. Of a key that
+# waits already nothing is written.
+_ENQUEUE: Final[LiteralString] = f"""
+WITH made AS (
+    INSERT INTO accounts_outboxmessage (id, created_at, task, args, queue, key, available_at)
+    VALUES ($1::uuid, $2::timestamptz, $3::varchar, $4::jsonb, $5::varchar, $6::varchar,
+            $7::timestamptz)
+    ON CONFLICT DO NOTHING
+) SELECT pg_notify('{CHANNEL}', '')
+"""
+
+
 def enqueue(
     *,
     task: str,
@@ -42,19 +55,9 @@ def enqueue(
     key: str | None = None,
 ) -> None:
     """Queue `task(*args)`. With a `key`, a second unsent row of the same key is not written."""
-    OutboxMessage.objects.bulk_create(
-        [
-            OutboxMessage(
-                task=task,
-                args=list(args),
-                queue=queue,
-                key=key,
-                available_at=at + (delay or timedelta()),
-            )
-        ],
-        ignore_conflicts=key is not None,
-    )
-    _wake_the_relay()
+    due = at + (delay or timedelta())
+    values = [uuid7(), timezone.now(), task, json.dumps(list(args)), queue, key, due]
+    prepared.fetch(_ENQUEUE, values)
 
 
 def enqueue_many(*, task: str, args: Sequence[Sequence[Any]], queue: str, at: datetime) -> None:

@@ -5,6 +5,7 @@ balance and the key's cap stand in the database.
 """
 
 import logging
+import time
 from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
@@ -68,16 +69,52 @@ def take_request(key: ApiKey, now: float) -> Allowance:
         "tokens": key.tokens_per_minute or settings.KEY_TOKENS_PER_MINUTE,
     }
     try:
-        within = {
-            "requests": _limiter().hit(_item(quotas["requests"]), "requests", str(key.pk)),
-            "tokens": _limiter().test(_item(quotas["tokens"]), "tokens", str(key.pk)),
-        }
-        windows = tuple(_window(name, quota, key.pk, now) for name, quota in quotas.items())
+        counted = _count(key.pk)
     except redis.RedisError:
         logger.warning("rate limits are not counted: Redis does not answer", exc_info=True)
         return Allowance()
-    exceeded = [one for one in windows if not within[one.name]]
+    windows = tuple(
+        Window(
+            name,
+            quota,
+            max(0, quota - counted[name].count),
+            min(WINDOW_SECONDS, max(0, round(counted[name].ends - now))),
+        )
+        for name, quota in quotas.items()
+    )
+    # A request counts before it is looked at; tokens are those of the requests before it.
+    over = {"requests": quotas["requests"] + 1, "tokens": quotas["tokens"]}
+    exceeded = [one for one in windows if counted[one.name].count >= over[one.name]]
     return Allowance(windows, exceeded[0] if exceeded else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What was counted in a window, and when it ends (seconds of the epoch)."""
+
+    count: int
+    ends: float
+
+
+def _count(key_id: UUID) -> dict[str, _Counted]:
+    """Count a request, and look at both windows, in one round trip: somebody waits for it."""
+    storage = _limiter().storage
+    assert isinstance(storage, RedisStorage)
+    names = {
+        name: storage.prefixed_key(_item(1).key_for(name, str(key_id)))
+        for name in ("requests", "tokens")
+    }
+    with _client().pipeline(transaction=False) as pipe:
+        storage.lua_incr_expire([names["requests"]], [WINDOW_SECONDS, 1], client=pipe)
+        for one in names.values():
+            pipe.get(one)
+            pipe.pttl(one)
+        _, *told = pipe.execute()
+    now = time.time()
+    return {
+        name: _Counted(int(count or 0), now + max(0, left) / 1000)
+        for name, count, left in zip(names, told[::2], told[1::2], strict=True)
+    }
 
 
 def count_tokens(key_id: UUID, tokens: int) -> None:
@@ -88,17 +125,17 @@ def count_tokens(key_id: UUID, tokens: int) -> None:
         logger.warning("tokens are not counted: Redis does not answer", exc_info=True)
 
 
-def _window(name: str, quota: int, key_id: UUID, now: float) -> Window:
-    stats = _limiter().get_window_stats(_item(quota), name, str(key_id))
-    reset = min(WINDOW_SECONDS, max(0, round(stats.reset_time - now)))
-    return Window(name, quota, stats.remaining, reset)
+@cache
+def _client() -> redis.Redis:
+    client: redis.Redis = redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=1.0, socket_connect_timeout=1.0
+    )
+    return client
 
 
 @cache
 def _limiter() -> FixedWindowRateLimiter:
-    pool = redis.ConnectionPool.from_url(
-        settings.REDIS_URL, socket_timeout=1.0, socket_connect_timeout=1.0
-    )
+    pool = _client().connection_pool
     return FixedWindowRateLimiter(RedisStorage("redis://", connection_pool=pool))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from accounts.compiled import Compiled
@@ -67,9 +68,9 @@ _PARENTS = Compiled(
 
 def passing_of(model_id: UUID, parameters: Parameters) -> Passing:
     """What of the owner's part passes on to the owners of the models above, as it stands now."""
-    family = family_of(model_id)
-    if not family.parents:
+    if not _has_parents(model_id):
         return Passing()
+    family = family_of(model_id)
     whole, weights = weigh(
         model_id,
         family.parents,
@@ -81,6 +82,12 @@ def passing_of(model_id: UUID, parameters: Parameters) -> Passing:
         Royalty(family.owners[node], node, weight) for node, weight in sorted(weights.items())
     )
     return Passing(whole, tuple(royalties))
+
+
+@lru_cache(maxsize=4_096)
+def _has_parents(model_id: UUID) -> bool:
+    """Fixed when the run of a model begins."""
+    return RunParent.objects.filter(run__model=model_id).exists()
 
 
 def ancestry(model: Model, parameters: Parameters) -> list[Ancestor]:
@@ -124,6 +131,12 @@ def lineage_datanets(run_id: UUID) -> set[UUID]:
         seen |= above
         waiting += above
     return found
+
+
+@lru_cache(maxsize=4_096)
+def datanets_of_model(run_id: UUID) -> frozenset[UUID]:
+    """The same for the run of a model, whose lineage nobody changes any more."""
+    return frozenset(lineage_datanets(run_id))
 
 
 _DATANETS = Compiled(

@@ -66,7 +66,8 @@ def _carry(completion: Completion, owner: str, answering: Answering) -> None:
     completion_id = completion.pk
     writer = streams.Writer(completion_id)
     try:
-        writer.begin()
+        if completion.attempts > 1:
+            writer.begin()
         watched = Watched(Completion, completion_id, owner, completion.deadline)
         with watcher.watch(watched):
             answer = answering(completion, watched, writer)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datanets.lineage import passings
 from governance.selectors import Parameters
 from ledger.fees import Parent, Terms
-from modelfactory.lineage import lineage_datanets, passing_of
+from modelfactory.lineage import datanets_of_model, passing_of
 from modelfactory.models import Model
 
 
@@ -15,7 +15,7 @@ def terms_for(model: Model | None, parameters: Parameters) -> Terms:
     """By what a fee of the model, or of a bare base model, will be divided."""
     if model is None:
         return Terms.of_split(parameters.split)
-    datanets = lineage_datanets(model.run_id)
+    datanets = datanets_of_model(model.run_id)
     return Terms(
         split=parameters.split,
         model_owner=model.owner_id,
@@ -27,7 +27,7 @@ def terms_for(model: Model | None, parameters: Parameters) -> Terms:
 
 def terms_for_merge(parents: Sequence[tuple[Model, int]], parameters: Parameters) -> Terms:
     """The same for models that answer as one, each with its share in parts of 10**9."""
-    datanets = {one for model, _ in parents for one in lineage_datanets(model.run_id)}
+    datanets = {one for model, _ in parents for one in datanets_of_model(model.run_id)}
     return Terms(
         split=parameters.split,
         datanets=tuple(passings(datanets, parameters).items()),

@@ -201,10 +201,11 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
     watched.engine = engine
     shown = due = time.perf_counter()
     with engine.generate(request) as tokens:
+        # While the first token is computed, not after it: its note takes a write to the disk.
+        if tokens.is_about_to_begin() and not carrying.may_show(completion, watched.owner):
+            return None
         for token in tokens:
             if token.id is not None:
-                if not ids and not carrying.may_show(completion, watched.owner):
-                    return None
                 now = time.perf_counter()
                 (_reporter.between if ids else _reporter.first_token).add(now - shown)
                 shown = now

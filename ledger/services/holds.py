@@ -37,6 +37,7 @@ __all__ = [
     "IdempotencyConflict",
     "InsufficientFunds",
     "Refs",
+    "add_hold",
     "capture_hold",
     "capture_many",
     "open_hold",
@@ -49,8 +50,7 @@ logger = logging.getLogger(__name__)
 SWEEP = 200
 
 
-@transaction.atomic
-def open_hold(
+def add_hold(
     *,
     payer: User,
     amount: int,
@@ -69,8 +69,9 @@ def open_hold(
 
     The payer's rule for topping up from earnings is carried out first.
 
-    Raises InvalidAmount, HoldExpired (`expires_at` has passed), SpendingBlocked, InsufficientFunds,
-    BudgetReached and IdempotencyConflict (the cause has a hold with other values, or other terms).
+    In the caller's transaction, which is rolled back where this raises: InvalidAmount, HoldExpired
+    (`expires_at` has passed), SpendingBlocked, InsufficientFunds, BudgetReached and
+    IdempotencyConflict (the cause has a hold with other values, or other terms).
     """
     check_amount(amount)
     if expires_at <= at:
@@ -113,6 +114,10 @@ def open_hold(
     )
     audit.record_many([act], at=at)
     return hold
+
+
+# The same in a transaction of its own.
+open_hold = transaction.atomic(add_hold)
 
 
 # What a hold must look at before it: most people owe nothing and have made no rules.

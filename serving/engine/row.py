@@ -38,7 +38,9 @@ class Row:
         self.tokens = list(request.input_ids)
         self.cancelled = False
         self.prompt_logprobs: list[Logprob] = []
-        self.out: SimpleQueue[Token | EngineError] = SimpleQueue()
+        # None says that the step begins which draws the first token.
+        self.out: SimpleQueue[Token | EngineError | None] = SimpleQueue()
+        self.is_due = False
         self._prompt = len(request.input_ids)
         self._allowed = min(request.max_tokens, context - self._prompt)
         self._text = vocabulary.stream()
@@ -57,6 +59,12 @@ class Row:
     @property
     def prefilled(self) -> bool:
         return self.length >= self._prompt
+
+    def announce(self) -> None:
+        """Tell the caller, once, that the step begins which draws the first token."""
+        if not self.is_due:
+            self.is_due = True
+            self.out.put(None)
 
     def take(self, token: int, end_tokens: frozenset[int], logprob: Logprob | None = None) -> bool:
         """Hand a drawn token on; returns whether it was the last."""
@@ -96,6 +104,7 @@ class TokenStream(Iterator[Token]):
         self._row = row
         self._cancel = cancel
         self._ended = False
+        self._next: Token | EngineError | None = None
 
     @property
     def cached_tokens(self) -> int:
@@ -112,13 +121,21 @@ class TokenStream(Iterator[Token]):
         """Whether the next token is there already: its consumer is slower than the engine."""
         return not self._row.out.empty()
 
+    def is_about_to_begin(self) -> bool:
+        """Wait for the step that draws the first token, which is computed meanwhile; False where
+        the request has ended before it. For who has something to do before a token is shown."""
+        self._next = self._row.out.get()
+        return self._next is None
+
     def __iter__(self) -> TokenStream:
         return self
 
     def __next__(self) -> Token:
         if self._ended:
             raise StopIteration
-        item = self._row.out.get()
+        item, self._next = self._next, None
+        while item is None:
+            item = self._row.out.get()
         if isinstance(item, EngineError):
             self._ended = True
             raise item

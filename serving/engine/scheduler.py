@@ -128,6 +128,8 @@ class Scheduler:
                 break
             row.piece = min(budget, len(row.tokens) - row.length)
             budget -= row.piece
+            if row.length + row.piece == len(row.tokens):
+                row.announce()
             chosen.append(row)
         return chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from django.db import transaction
@@ -48,7 +49,8 @@ def start(
     merge = None
     if merge_wish is not None:
         merge = merges.resolve(wish=merge_wish, deployment=deployment, user=key.user, at=at)
-    with transaction.atomic():
+    # One alone is all or nothing by itself.
+    with transaction.atomic() if len(wished) > 1 else nullcontext():
         started = [
             start_completion(
                 deployment=deployment,

@@ -53,10 +53,8 @@ def openai_view(method: str) -> Callable[[View], View]:
                 if request.method != method:
                     raise WrongMethod(f"Use {method} here, not {request.method}.")
                 async with _starting.turn(_who(request)):
-                    key = await off_loop(_authenticate, request.headers.get("Authorization", ""))
-                    if method == "POST":
-                        allowance = await off_loop(_take_request, key)
-                        _check_within(allowance)
+                    key, allowance = await off_loop(_admit, _who(request), method == "POST")
+                    _check_within(allowance)
                 response = await view(request, key, *args, **kwargs)
             except Refusal as refusal:
                 response = shapes.refusal(refusal)
@@ -147,6 +145,11 @@ def _named(response: Response, completions: Sequence[Completion]) -> Response:
 def _who(request: HttpRequest) -> str:
     """Whoever sent this key, which is not known to be one yet."""
     return request.headers.get("Authorization", "")
+
+
+def _admit(header: str, is_counted: bool) -> tuple[ApiKey, Allowance]:
+    key = _authenticate(header)
+    return key, _take_request(key) if is_counted else Allowance()
 
 
 def _authenticate(header: str) -> ApiKey:

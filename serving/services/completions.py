@@ -20,7 +20,7 @@ from ledger import spending
 from ledger.errors import InsufficientFunds, LedgerError
 from ledger.fees import Terms
 from ledger.models import Hold
-from ledger.services.holds import open_hold, release_hold
+from ledger.services.holds import add_hold, release_hold
 from ledger.words import open_text
 from modelfactory.models import BaseModel
 from serving import splits
@@ -280,7 +280,7 @@ def _send(completion: Completion, queue: str, alive: Collection[str], at: dateti
 
 def _hold(completion: Completion, terms: Terms, acting_user: User, at: datetime) -> Hold:
     try:
-        return open_hold(
+        return add_hold(
             payer=completion.payer,
             amount=completion.highest_fee,
             cause_kind=CAUSE,

@@ -52,7 +52,10 @@ _CLAIMED = Compiled(
 
 
 def claim(*, completion_id: UUID, owner: str, at: datetime) -> Completion | None:
-    """Take a held completion; None where another worker has it or it has ended."""
+    """Take a held completion; None where another worker has it or it has ended.
+
+    The disk is not waited for: what is shown or charged is written durably after it.
+    """
     if not leases.claim(
         Completion,
         completion_id,
@@ -60,6 +63,7 @@ def claim(*, completion_id: UUID, owner: str, at: datetime) -> Completion | None
         to_state=CompletionState.RUNNING,
         owner=owner,
         at=at,
+        may_be_lost=True,
     ):
         return None
     return _CLAIMED.first(pk=completion_id)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
 from accounts import leases
@@ -49,6 +50,32 @@ def test_only_the_first_claim_holds(work: BaseModel) -> None:
     assert not claim(work, "two")
     work.refresh_from_db()
     assert (work.lease_owner, work.attempts) == ("one", 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_commits_after_a_claim_that_may_be_lost_waits_for_the_disk(
+    work: BaseModel,
+) -> None:
+    def take(owner: str) -> bool:
+        return leases.claim(
+            BaseModel, work.pk, from_states=["REQUESTED", "CHECKING"], to_state="CHECKING",
+            owner=owner, at=NOON, may_be_lost=True,
+        )  # fmt: skip
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO local")
+    assert take("one")
+    assert setting() == "local"
+    with transaction.atomic():
+        assert take("two")
+        assert setting() == "off"
+    assert setting() == "local"
+
+
+def setting() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        return str(cursor.fetchone()[0])
 
 
 def test_a_heartbeat_renews_the_owner_s_lease_only(work: BaseModel) -> None:

@@ -7,6 +7,9 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from serving.engine.adapters import WEIGHTS_FILE
 from serving.engine.engine import Engine
+from serving.engine.row import TokenStream
 from serving.engine.scheduler import Scheduler
 from serving.engine.types import BadRequest, EngineClosed, EngineError, Finish, UnknownAdapter
 from tests.serving.engine.conftest import CONTEXT, name_of, prompt_of, request, tokens_of
@@ -95,6 +99,24 @@ def test_a_cancelled_request_ends_and_leaves_its_lane_to_others(engine, oracle):
     assert len(rest) < 180
     prompt = prompt_of(9, seed=4)
     assert tokens_of(engine, request("after", prompt)) == oracle(prompt, 24)
+
+
+def test_it_tells_once_when_the_first_token_is_about_to_come(engine):
+    """Who has a note to write before it does so while the token is computed."""
+    with engine.generate(request("told", prompt_of(6), max_tokens=3)) as tokens:
+        assert tokens.is_about_to_begin()
+        assert len(list(tokens)) == 3
+    with engine.generate(request("gone", prompt_of(6), max_tokens=3)) as tokens:
+        assert len(list(tokens)) == 3  # nobody has to ask
+
+
+def test_a_request_that_fails_before_its_first_token_never_begins():
+    row: Any = SimpleNamespace(out=SimpleQueue())
+    row.out.put(EngineError("out of memory"))
+    tokens = TokenStream(row, lambda row: None)
+    assert not tokens.is_about_to_begin()
+    with pytest.raises(EngineError, match="out of memory"):
+        next(tokens)
 
 
 def test_leaving_the_loop_early_cancels(engine):

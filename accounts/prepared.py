@@ -1,0 +1,27 @@
+"""Statements that PostgreSQL reads and plans once for each connection, with values beside them.
+
+For what every request asks: of a query with a few joins planning takes longer than answering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from django.db import connection
+
+
+def fetch(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows that a statement with places `$1`, `$2`, … gives; none for one that gives none.
+
+    Django binds values itself, so this goes to psycopg directly. Behind a pooler that hands a
+    connection on after each transaction (`DATABASE_PREPARE=0`) nothing is prepared. Raises Django's
+    database errors.
+    """
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    raw = connection.connection
+    with connection.wrap_database_errors, psycopg.RawCursor(raw) as cursor:
+        cursor.execute(statement, values, prepare=raw.prepare_threshold is not None)
+        return cursor.fetchall() if cursor.description is not None else []
