@@ -161,6 +161,8 @@ def _collect(rows: dict[int, Row], played: list[Asked], now: float) -> None:
             token = row.out.get()
             if isinstance(token, EngineError):
                 raise token
+            if token is None:  # the step of the first token begins
+                continue
             played[place].times.append(now)
             if token.finish_reason is not None:
                 rows.pop(place, None)
