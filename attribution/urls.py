@@ -25,6 +25,7 @@ urlpatterns = [
     path("graph/over-time/<str:kind>/<uuid:pk>/", graph.over_time, name="over_time"),
     path("verify/file/", by_file.verify_by_file, name="verify_by_file"),
     path("indexes/of/<uuid:pk>/", indexes.of_model, name="index_of"),
+    path("indexes/of/<uuid:pk>/rebuild/", indexes.rebuild, name="index_rebuild"),
     path("indexes/<str:root>/", indexes.index, name="index"),
     path("indexes/<str:root>/proof/<str:name>.json", indexes.statement, name="index_statement"),
     path("indexes/<str:root>/<str:name>", indexes.file, name="index_file"),

@@ -7,6 +7,7 @@ Where a record is withdrawn, the model gets a new index without it; the one befo
 from django.db import models
 
 from accounts.models.base import Entity, WorkItem
+from attribution.influence.config import METHOD_VERSION
 from modelfactory.models import Model
 
 
@@ -58,6 +59,13 @@ class Index(WorkItem):
 
     def __str__(self) -> str:
         return f"index of {self.model_id}"
+
+    @property
+    def is_of_earlier_method(self) -> bool:
+        """Whether it is ready, and the method of today would make another."""
+        if self.state != self.State.READY:
+            return False
+        return int(self.manifest["header"]["version"]) < METHOD_VERSION
 
     @property
     def phase(self) -> "Index.State":

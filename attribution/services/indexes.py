@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q
 
@@ -69,6 +70,37 @@ def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> 
     return index
 
 
+def request_rebuild(*, model_id: UUID, acting_user: User, at: datetime) -> Index:
+    """Have a model's index made by the method of today, where it was made by an earlier one.
+
+    For the model's owner and staff. Answers wait for the new index; receipts keep the root that
+    they name. Asked again nothing happens. Raises PermissionDenied.
+    """
+    with transaction.atomic():
+        index = Index.objects.select_for_update(of=("self",)).select_related("model").get(
+            model=model_id
+        )  # fmt: skip
+        if acting_user != index.model.owner and not acting_user.is_staff:
+            raise PermissionDenied("Only the model's owner and staff can have its index rebuilt.")
+        if index.is_of_earlier_method:
+            _queue_again(index, at)
+            audit.record(
+                actor=acting_user,
+                verb="attribution.index_rebuild_requested",
+                target=index,
+                at=at,
+                data={"model": str(model_id), "root": index.root},
+            )
+    return index
+
+
+def _queue_again(index: Index, at: datetime) -> None:
+    index.state, index.attempts, index.done = Index.State.QUEUED, 0, 0
+    index.lease_expires_at = at + settings.WORK_LEASE
+    index.save(update_fields=["state", "attempts", "done", "lease_expires_at"])
+    enqueue(index.pk, at)
+
+
 def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
     """Have the indexes of all models that learnt from a withdrawn record made without it.
 
@@ -84,10 +116,7 @@ def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
             if index.state in READ:
                 _ask_again(record_id, index.pk, at)
             elif index.state == Index.State.READY:
-                index.state, index.attempts, index.done = Index.State.QUEUED, 0, 0
-                index.lease_expires_at = at + settings.WORK_LEASE
-                index.save(update_fields=["state", "attempts", "done", "lease_expires_at"])
-                enqueue(index.pk, at)
+                _queue_again(index, at)
                 audit.record(
                     actor=None,
                     verb="attribution.index_revision_requested",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from accounts.blobs import open_blob
+from accounts.models import User
 from attribution import passage_lines, selectors
 from attribution.influence.index import MANIFEST, IndexManifest
 from attribution.models import Index, IndexAudit, LogLeaf, PastIndex
 from attribution.services import log
-from attribution.services.indexes import statement_in_log, subject_of
+from attribution.services.indexes import request_rebuild, statement_in_log, subject_of
 from modelfactory.models import Model
 
 
@@ -51,11 +54,21 @@ def of_model(request: HttpRequest, pk: UUID) -> HttpResponse:
         "index": found,
         "parts": selectors.parts_of(found) if found else [],
         "made": selectors.counts_of_parts(found) if found else (0, 0),
-        "may_read_reason": request.user.is_staff or request.user == model.owner,
+        "is_in_charge": request.user.is_staff or request.user == model.owner,
     }
     is_part = request.headers.get("HX-Request") == "true"
     name = "attribution/index_state.html" if is_part else "attribution/index_of.html"
     return render(request, name, context)
+
+
+@require_POST
+@login_required
+def rebuild(request: HttpRequest, pk: UUID) -> HttpResponse:
+    model = get_object_or_404(Model.objects.visible_to(request.user), pk=pk)
+    get_object_or_404(Index, model=model)
+    assert isinstance(request.user, User)
+    request_rebuild(model_id=model.pk, acting_user=request.user, at=timezone.now())
+    return redirect("attribution:index_of", model.pk)
 
 
 @require_safe
