@@ -34,7 +34,12 @@ from attribution.influence.build import (
     in_order,
     work_folder,
 )
-from attribution.influence.errors import InfluenceError
+from attribution.influence.errors import (
+    AdapterMismatchError,
+    IndexFileError,
+    RecordError,
+    UnsupportedAdapterError,
+)
 from attribution.influence.examples import IndexedExample
 from attribution.influence.index import IndexManifest
 from attribution.influence.model import AdaptedModel
@@ -50,6 +55,8 @@ from modelfactory.training.devices import choose_device
 logger = logging.getLogger(__name__)
 
 THREADS = int(os.environ.get("ATTRIBUTE_THREADS", "1"))
+# What comes out the same with every worker.
+AT_FAULT = (RecordError, UnsupportedAdapterError, AdapterMismatchError)
 
 
 class Kept:
@@ -173,21 +180,21 @@ def _claim_and_build(index_id: UUID) -> None:
     part = index_parts.claim_next(index_id=index_id, owner=owner, at=timezone.now())
     if part is None:
         return
-    tidy_machine(at=timezone.now())
     try:
+        tidy_machine(at=timezone.now())
         with lifeline(IndexPart, part.pk, owner=owner):
             _build(part, owner)
     except LeaseLostError:
         logger.warning("%s: the lease was lost", part)
     except LostFileError as error:
         plan_again(index_id, owner, error)
-    except (InfluenceError, OSError, ValueError) as error:
+    except AT_FAULT as error:
         logger.warning("%s failed: %s", part, error)
         index_parts.fail(part.pk, str(error), timezone.now(), owner)
     except Exception as error:
+        # A full disk or a store that is away is this worker's own, and another may go on.
         logger.exception("%s failed", part)
-        reason = f"The worker failed ({type(error).__name__}). Look at its log, then try again."
-        index_parts.fail(part.pk, reason, timezone.now(), owner)
+        index_parts.try_again(part.pk, f"The worker failed: {error}", timezone.now(), owner)
     finally:
         if index_parts.is_any_left(index_id):
             _loaded.wait()
@@ -257,7 +264,11 @@ def _plan_of(row: Index, parts: Collection[int]) -> Plan:
     work = work_folder(index_files.build_folder(row), row.plan["fingerprint"], alone=False)
     files = row.plan["files"]
     part_files.fetch(row.pk, PLAN, files[PLAN], work)
-    planned = Plan.open(work)
+    try:
+        planned = Plan.open(work)
+    except IndexFileError as error:
+        # Of an earlier method, say: planned again by this one.
+        raise LostFileError(PLAN, str(error), [PLAN]) from error
     others = {part.records for part in planned.parts if part.number not in parts}
     for name in planned.files:
         if name not in others:

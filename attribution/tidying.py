@@ -6,6 +6,7 @@ made parts of an index which another put together; it may hold records that were
 
 from __future__ import annotations
 
+import logging
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from attribution import part_files
 from attribution.influence.build import WORK
 from attribution.influence.parts import PLAN
 from attribution.models import Index
+
+logger = logging.getLogger(__name__)
 
 # Nobody has written there for so long that nobody is at work: a shard takes minutes.
 QUIET = timedelta(hours=1)
@@ -36,11 +39,23 @@ def tidy_machine(*, at: datetime) -> None:
     read at its beginning and the store still has where it is not made."""
     before = (at - QUIET).timestamp()
     for folder in (Path(settings.DATA_DIR) / part_files.BUILDS).glob("*"):
-        for records in folder.glob(f"{WORK}/*/records-*.npz"):
-            if _written(records) < before:
-                records.unlink(missing_ok=True)
-        if _is_left(folder) and max(map(_written, folder.rglob("*")), default=0) < before:
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            _tidy(folder, before)
+        except OSError:
+            # Others work there, too; whoever has work to do goes on.
+            logger.warning("%s could not be tidied", folder, exc_info=True)
+
+
+def _tidy(folder: Path, before: float) -> None:
+    for records in folder.glob(f"{WORK}/*/records-*.npz"):
+        if _written(records) < before:
+            records.unlink(missing_ok=True)
+    # Of merges that died half-way, each as large as the index.
+    for made in [*folder.glob("whole-*"), *folder.glob("*/rows-*")]:
+        if max(map(_written, [made, *made.rglob("*")])) < before:
+            shutil.rmtree(made, ignore_errors=True)
+    if _is_left(folder) and max(map(_written, folder.rglob("*")), default=0) < before:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_left(folder: Path) -> bool:

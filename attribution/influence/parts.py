@@ -49,7 +49,7 @@ from attribution.influence.build import (
     work_folder,
 )
 from attribution.influence.commit import RecordEntry
-from attribution.influence.config import InfluenceConfig
+from attribution.influence.config import METHOD_VERSION, InfluenceConfig
 from attribution.influence.curvature import Factors
 from attribution.influence.errors import AdapterMismatchError, IndexFileError
 from attribution.influence.examples import IndexedExample, check_examples
@@ -109,6 +109,10 @@ class Plan:
             raise IndexFileError(path, f"it is no plan of a build ({error}).") from error
         if stated != FORMAT:
             raise IndexFileError(path, f"its format is {stated!r}, not {FORMAT!r}.")
+        version = plan.header.get("version")
+        if version != METHOD_VERSION:
+            # Shards of two methods make no index.
+            raise IndexFileError(path, f"it is of method version {version}.")
         return plan
 
     def save(self) -> None:

@@ -59,7 +59,8 @@ def spread(
         index.plan = {
             **planned,
             "seconds": before.get("seconds", 0) + seconds,
-            "mended": before.get("mended", 0),
+            # Counted on where the fit came out otherwise, or a store that loses all is never told.
+            "mended": index.plan.get("mended", 0) if index.plan else 0,
         }
         _wait(index, at)
         index.state, index.attempts = Index.State.SPREAD, 0
@@ -217,6 +218,21 @@ def fail(part_id: UUID, reason: str, at: datetime, owner: str) -> None:
         part.lease_owner, part.lease_expires_at = "", None
         part.save(update_fields=["state", "failure_reason", "lease_owner", "lease_expires_at"])
         indexes.fail(part.index_id, reason, at)
+
+
+def try_again(part_id: UUID, reason: str, at: datetime, owner: str) -> None:
+    """The worker is at fault and not the records: as often as where workers die, another goes on
+    after the last shard; then the build is given up."""
+    part = IndexPart.objects.get(pk=part_id)
+    if part.attempts >= settings.WORK_ATTEMPTS:
+        fail(part_id, reason, at, owner)
+        return
+    with transaction.atomic():
+        if _held(part_id, owner) is not None:
+            IndexPart.objects.filter(pk=part_id).update(
+                state=State.QUEUED, lease_owner="", lease_expires_at=None
+            )
+            indexes.enqueue_part(part.index_id, at)
 
 
 def give_up(part_id: UUID, reason: str, at: datetime) -> None:

@@ -113,7 +113,7 @@ def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
     asked = []
     with transaction.atomic():
         for index in Index.objects.select_for_update().filter(model__in=models).order_by("id"):
-            if index.state in READ:
+            if index.state in READ or (index.state == Index.State.QUEUED and index.plan):
                 _ask_again(record_id, index.pk, at)
             elif index.state == Index.State.READY:
                 _queue_again(index, at)

@@ -139,7 +139,7 @@ def _answers_tell(a: Folded, b: Folded, mine: Asking, other: Asking) -> bool:
     only_a, only_b = mine.names - other.names, other.names - mine.names
     both, either = said_a & said_b, said_a | said_b
     return any(
-        named <= both and not instead & either
+        named and named <= both and not instead & either
         for named, instead in ((only_a, only_b), (only_b, only_a))
     )
 

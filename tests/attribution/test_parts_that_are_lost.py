@@ -16,12 +16,14 @@ from django.utils import timezone
 from accounts import leases
 from attribution import averaging, part_files, part_workers, tidying, workers
 from attribution.influence import build as build_module
+from attribution.influence import parts
 from attribution.influence.config import InfluenceConfig
-from attribution.models import IndexPart
+from attribution.models import Index, IndexPart
 from attribution.services import index_parts, indexes
+from attribution.tasks import record_withheld
 from datanets.services.moderation import withdraw_record
 from tests.attribution.test_index_in_parts import alone, elsewhere, make_parts, states, stored
-from tests.attribution.world import NOON
+from tests.attribution.world import NOON, queued
 
 pytestmark = pytest.mark.django_db
 
@@ -298,3 +300,46 @@ def test_process_ids_do_not_tell_writers_apart(tmp_path, monkeypatch):
         one.write_bytes(b"1")
         other.write_bytes(b"1")
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_worker_whose_disk_is_full_leaves_its_part_to_another(spread, monkeypatch):
+    """As often as where workers die; then the build is given up with the reason."""
+
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(part_workers, "make_part", full)
+        part_workers.build_part(spread.pk)
+        part = spread.parts.get(number=0)
+        assert (part.state, part.attempts, part.lease_owner) == ("QUEUED", 1, "")
+    assert go_on(spread).state == "READY", spread.failure_reason
+
+
+def test_a_worker_that_fails_again_and_again_tells_why(spread, monkeypatch, settings):
+    settings.WORK_ATTEMPTS = 2
+
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(part_workers, "make_part", full)
+    for _ in range(2):
+        part_workers.build_part(spread.pk)
+    spread.refresh_from_db()
+    assert spread.state == "FAILED"
+    assert "No space left" in spread.failure_reason
+
+
+def test_a_plan_of_an_earlier_method_is_planned_again(spread, monkeypatch):
+    monkeypatch.setattr(parts, "METHOD_VERSION", parts.METHOD_VERSION + 1)
+    part_workers.build_part(spread.pk)
+    spread.refresh_from_db()
+    assert (spread.state, spread.plan["mended"]) == ("QUEUED", 1)
+
+
+def test_a_withdrawal_reaches_an_index_that_waits_to_be_planned_again(spread, world):
+    Index.objects.filter(pk=spread.pk).update(state="QUEUED")
+    record = world.records[5]
+    withdraw_record(record=record, acting_user=record.contributor, at=NOON)
+    record_withheld({"record_id": str(record.pk)})
+    assert queued("revise_indexes") == [[str(record.pk)]]

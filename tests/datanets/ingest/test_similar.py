@@ -57,7 +57,10 @@ COPIES = {
 }
 OTHERS = {
     "a name left out of question and answer": asked(QUESTION.replace(" Alport", "")),
-    "a name that the answer knows as well": asked(QUESTION.replace("Alport", "kidney"), NAMING),
+    "a name that the answer knows as well": asked(QUESTION.replace("Alport", "hearing"), NAMING),
+    "a name more that no answer has": asked(
+        QUESTION.replace("syndrome", "syndrome in dogs"), NAMING
+    ),
     "another type": asked(QUESTION.replace("syndrome", "syndrome type A"), NAMING),
     "another name": asked(QUESTION.replace("Alport", "Sjögren")),
     "a number": asked(QUESTION.replace("syndrome", "syndrome type 2")),
