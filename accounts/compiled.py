@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -25,6 +25,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
 from django.db.models.query import ModelIterable, ValuesListIterable
+from psycopg import sql as sql_of
 
 from accounts import prepared
 
@@ -36,7 +37,8 @@ Value = UUID | str | datetime
 class _Made:
     compiler: Any
     sql: str
-    numbered: str  # the same with $1, $2, … in the places
+    numbered: str  # the same with $1, $2, … in the places, and what never changes written out
+    asked: tuple[int, ...]  # which parameters those places are
     constants: tuple[Any, ...]
     places: tuple[tuple[int, str], ...]  # of a value among the parameters, and its name
     names: frozenset[str]
@@ -87,7 +89,8 @@ class Compiled(Generic[M]):
             # Who looks at what is asked is shown it as any other query.
             compiler.as_sql = lambda: (made.sql, tuple(parameters))
         else:
-            compiler.execute_sql = lambda *_, **__: [prepared.fetch(made.numbered, parameters)]
+            asked = [parameters[place] for place in made.asked]
+            compiler.execute_sql = lambda *_, **__: [prepared.fetch(made.numbered, asked)]
         return compiler
 
     def _make(self, values: dict[str, Value]) -> _Made:
@@ -111,8 +114,16 @@ class Compiled(Generic[M]):
         if {name for _, name in places} != set(values):
             raise TypeError("A value of a compiled query does not stand among its parameters.")
         gives_rows = found._iterable_class is ValuesListIterable
+        numbered, asked = _numbered(sql, parameters, {place for place, _ in places})
         return _Made(
-            compiler, sql, _numbered(sql), tuple(parameters), places, frozenset(values), gives_rows
+            compiler,
+            sql,
+            numbered,
+            asked,
+            tuple(parameters),
+            places,
+            frozenset(values),
+            gives_rows,
         )
 
 
@@ -130,11 +141,24 @@ class _Asked:
         return self._compiler
 
 
-def _numbered(sql: str) -> str:
-    """With PostgreSQL's own places; a percent sign of the SQL itself stands doubled in Django's."""
+def _numbered(
+    sql: str, parameters: Sequence[Any], values: Collection[int]
+) -> tuple[str, tuple[int, ...]]:
+    """With PostgreSQL's own places, and which parameters stand there.
+
+    Texts of our own code are written out: a plan that knows them can use a partial index. A percent
+    sign of the SQL itself stands doubled in Django's.
+    """
     first, *rest = sql.replace("%%", "\0").split("%s")
-    text = first + "".join(f"${place}{part}" for place, part in enumerate(rest, start=1))
-    return text.replace("\0", "%")
+    text, asked = first, []
+    for place, part in enumerate(rest):
+        value = parameters[place]
+        if place in values or not isinstance(value, str):
+            asked.append(place)
+            text += f"${len(asked)}{part}"
+        else:
+            text += sql_of.Literal(str(value)).as_string(None) + part
+    return text.replace("\0", "%"), tuple(asked)
 
 
 def _marker(number: int, value: Value) -> Value:

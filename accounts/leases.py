@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts import audit, prepared
 from accounts.models import WorkItem
@@ -62,13 +62,14 @@ def claim(
     With `may_be_lost` nobody waits for the disk, where somebody waits for the work: a server that
     crashes within the next moments may forget the claim. The row then is whose it was before, and
     the worker, whose every later change looks at `lease_owner`, has lost its lease. Any change that
-    it commits durably makes the claim durable, too, since the log is written in its order. Not in a
-    transaction of the caller's, which would not wait, either.
+    it commits durably makes the claim durable, too, since the log is written in its order. Within a
+    transaction of the caller's it means nothing: what else that one writes must not be lost.
     """
     ends = at + (lease or settings.WORK_LEASE)
+    waits = not may_be_lost or connection.in_atomic_block
     statement = _CLAIM.format(
         table=model._meta.db_table,
-        given="set_config('synchronous_commit', 'off', true)" if may_be_lost else "id",
+        given="id" if waits else "set_config('synchronous_commit', 'off', true)",
     )
     values = [str(to_state), owner, ends, pk, [str(one) for one in from_states]]
     return bool(prepared.fetch(statement, values))

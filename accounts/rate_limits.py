@@ -105,11 +105,13 @@ def _count(key_id: UUID) -> dict[str, _Counted]:
         for name in ("requests", "tokens")
     }
     with _client().pipeline(transaction=False) as pipe:
-        storage.lua_incr_expire([names["requests"]], [WINDOW_SECONDS, 1], client=pipe)
+        # As the library's script does it, which a pipeline would first ask Redis about.
+        pipe.set(names["requests"], 0, ex=WINDOW_SECONDS, nx=True)
+        pipe.incr(names["requests"])
         for one in names.values():
             pipe.get(one)
             pipe.pttl(one)
-        _, *told = pipe.execute()
+        _, _, *told = pipe.execute()
     now = time.time()
     return {
         name: _Counted(int(count or 0), now + max(0, left) / 1000)

@@ -29,9 +29,10 @@ export function makeMemory(owner) {
   // A browser that keeps nothing, or has no room, only loses the memory.
   function save(state) {
     try {
+      sessionStorage.removeItem(key);
       sessionStorage.setItem(key, JSON.stringify(state));
     } catch {
-      sessionStorage.removeItem(key);
+      // Nothing is remembered.
     }
   }
 

@@ -68,7 +68,7 @@ def test_whoever_commits_after_a_claim_that_may_be_lost_waits_for_the_disk(
     assert setting() == "local"
     with transaction.atomic():
         assert take("two")
-        assert setting() == "off"
+        assert setting() == "local"
     assert setting() == "local"
 
 

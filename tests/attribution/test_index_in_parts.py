@@ -198,6 +198,7 @@ def test_a_record_at_fault_is_named_and_the_rest_is_kept_for_another_try(spread,
 
 def test_a_full_store_names_the_file(spread, monkeypatch, settings):
     settings.WORK_ATTEMPTS = 1
+
     class Full:
         open = default_storage.open
 
