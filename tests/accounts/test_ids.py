@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from itertools import pairwise
 
 from accounts.ids import uuid7
 
@@ -26,3 +27,9 @@ def test_it_carries_the_time() -> None:
 
 def test_no_two_are_equal() -> None:
     assert len({uuid7() for _ in range(10_000)}) == 10_000
+
+
+def test_those_of_one_moment_have_the_order_of_their_making() -> None:
+    made = [uuid7() for _ in range(2_000)]
+    # A clock may be coarse, or be set back: at random it would be half of them.
+    assert sum(a > b for a, b in pairwise(made)) < 100
