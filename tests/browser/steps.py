@@ -177,12 +177,15 @@ def deploy(page: Any, name: str) -> None:
 
 
 def ask(page: Any, question: str) -> Any:
-    """Ask the tuned model beside its base; returns the last turn of the tuned one."""
+    """Ask the tuned model beside its base; returns the new turn of the tuned one, which stands
+    behind those that the page remembers."""
+    turns = page.locator(".pane").last.locator(".turn")
+    before = turns.count()
     page.locator("[name=max_tokens]").fill("24")
     page.locator("[name=question]").fill(question)
     page.get_by_text(re.compile("at most", re.IGNORECASE)).first.wait_for()
     page.get_by_role("button", name="Ask").click()
-    tuned = page.locator(".pane").last.locator(".turn").last
+    tuned = turns.nth(before)
     tuned.locator(".turn__cost", has_text="OPEN").wait_for(timeout=LONG_MS)
     return tuned
 
