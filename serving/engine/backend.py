@@ -92,6 +92,9 @@ class Backend(Protocol):
     def free(self, slot: int) -> None: ...
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Float logits on the CPU (outputs, vocabulary)."""
+        """Float logits on the CPU (outputs, vocabulary).
+
+        An EngineError is about a row of the batch, and told to whoever asked for it.
+        """
 
     def close(self) -> None: ...

@@ -158,7 +158,8 @@ class Scheduler:
                 return
             logger.exception("a row failed")
             self._end(rows[0], keep=False)
-            rows[0].fail(EngineError(f"The engine failed: {type(error).__name__}."))
+            told = EngineError(f"The engine failed: {type(error).__name__}.")
+            rows[0].fail(error if isinstance(error, EngineError) else told)
             return
         self.steps += 1
         self.step_rows += len(rows)

@@ -8,7 +8,9 @@ while nobody uses it.
 Two tiers: `warm` blobs are mapped and paged in, up to a budget in bytes, the longest unused ones go
 first and pinned ones never; all others wait on disk. Dropping a blob never hurts a row that reads
 it: its pages come back from the file. A pack that is deleted meanwhile stays readable to who has it
-mapped; to others its blobs are as if they had never been added, and can be added again.
+mapped; to others its blobs are as if they had never been added, and can be added again. A pack that
+was cut short in place is lost, too, and whoever reads a page that it had is ended (SIGBUS). So its
+length is asked for before a blob is handed out, and by who goes on reading one (`holds`).
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ RECORD = struct.Struct("<32sIIQQ8x")  # name, pack, zero, offset, size
 
 @dataclass(slots=True)
 class Warm:
-    """A blob in memory. `address` is valid as long as the store is open."""
+    """A blob in memory. `address` is valid as long as the store is open and `holds` it."""
 
     address: int
     size: int
     load_seconds: float
     hits: int = 0
     pinned: bool = False
+    pack: int = -1  # -1: none, it lies in memory of its own
+    end: int = 0  # in its pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,9 @@ class AdapterStore:
         self._refresh()
 
     def __contains__(self, name: str) -> bool:
-        with self._lock:
-            return self._place(name) is not None
+        with self._lock, contextlib.suppress(KeyError):
+            return bool(self._located(name))
+        return False
 
     def add(self, name: str, blob: bytes) -> None:
         """Write a blob under `name` (64 hexadecimal digits); nothing where it is there already."""
@@ -120,6 +125,9 @@ class AdapterStore:
         """The blob in memory, every page of it touched. Raises KeyError, or what `check` does."""
         with self._lock:
             found = self._warm.get(name)
+            if found is not None and not self._is_whole(found.pack):
+                self._forget(found.pack)
+                found = None
             if found is not None:
                 self._warm.move_to_end(name)
                 found.hits += 1
@@ -135,12 +143,21 @@ class AdapterStore:
         seconds = time.perf_counter() - started
         with self._lock:
             # Another thread may have been faster; one of the two records stays.
-            found = self._warm.setdefault(name, Warm(address, size, seconds))
+            warm = Warm(address, size, seconds, pack=pack, end=offset + size)
+            found = self._warm.setdefault(name, warm)
             if found.hits == 0:
                 self._warm_bytes += size
             found.hits += 1
             self._make_room(name)
             return found
+
+    def holds(self, blobs: Iterable[Warm]) -> bool:
+        """Whether all of them can be read still; for before each step, at a call for each pack."""
+        ends: dict[int, int] = {}
+        for one in blobs:
+            if one.pack >= 0:
+                ends[one.pack] = max(one.end, ends.get(one.pack, 0))
+        return all(self._maps[pack].size() >= end for pack, end in ends.items())
 
     def pin(self, name: str, pinned: bool = True) -> None:
         """Keep a blob warm whatever else is asked for, or no longer. Raises KeyError."""
@@ -167,6 +184,9 @@ class AdapterStore:
     def residents(self) -> dict[str, Warm]:
         """The warm blobs by name, the longest unused first."""
         with self._lock:
+            for pack in {one.pack for one in self._warm.values()}:
+                if not self._is_whole(pack):
+                    self._forget(pack)
             return dict(self._warm)
 
     def names(self) -> Iterator[str]:
@@ -228,21 +248,34 @@ class AdapterStore:
         while (place := self._place(name)) is not None:
             if self._map(place[0]):
                 return place
-            # What a lost pack held is forgotten; another process may have added it again.
-            for other in [key for key, rest in self._places.items() if _pack_of(rest) == place[0]]:
-                del self._places[other]
+            self._forget(place[0])
         raise KeyError(name)
+
+    def _forget(self, pack: int) -> None:
+        """What a lost pack held; another process may have added it again.
+
+        It stays mapped: rows that run may read what is left of it.
+        """
+        for key in [key for key, rest in self._places.items() if _pack_of(rest) == pack]:
+            del self._places[key]
+        for name in [name for name, one in self._warm.items() if one.pack == pack]:
+            self._warm_bytes -= self._warm.pop(name).size
+
+    def _is_whole(self, pack: int) -> bool:
+        """Whether a mapped pack's file is as long as it was made: one fstat of what mmap keeps."""
+        return self._maps[pack].size() >= PACK_BYTES
 
     def _map(self, pack: int) -> bool:
         """False where the file is gone, or too short."""
-        if pack not in self._maps:
-            try:
-                with self._pack(pack).open("rb") as file:
-                    found = mmap.mmap(file.fileno(), PACK_BYTES, access=mmap.ACCESS_READ)
-            except (FileNotFoundError, ValueError):
-                return False
-            self._maps[pack] = found
-            self._addresses[pack] = int(np.frombuffer(found, np.uint8).ctypes.data)
+        if pack in self._maps:
+            return self._is_whole(pack)
+        try:
+            with self._pack(pack).open("rb") as file:
+                found = mmap.mmap(file.fileno(), PACK_BYTES, access=mmap.ACCESS_READ)
+        except (FileNotFoundError, ValueError):
+            return False
+        self._maps[pack] = found
+        self._addresses[pack] = int(np.frombuffer(found, np.uint8).ctypes.data)
         return True
 
     def _ask_for(self, pack: int, offset: int, size: int) -> None:

@@ -20,8 +20,8 @@ from serving.engine.merging import merged
 from serving.engine.native.layout import MODULES, PAGE, Cache, Step, padded
 from serving.engine.native.merges import Merges
 from serving.engine.native.program import Program
-from serving.engine.store import AdapterStore
-from serving.engine.types import UnknownAdapter
+from serving.engine.store import AdapterStore, Warm
+from serving.engine.types import AdapterRejected, UnknownAdapter
 
 
 class NativeBackend:
@@ -67,6 +67,7 @@ class NativeBackend:
         self._cache = Cache(self._keys.data_ptr(), self._values.data_ptr(), pages)
         self._table = np.zeros((slots, -(-context // PAGE)), np.int32)
         self._adapters = np.zeros(slots, np.uint64)
+        self._placed: list[Warm | None] = [None] * slots
         self._linears = {
             name: Linear(inputs, outputs, partial(program.weight, name))
             for name, (_, outputs, inputs) in program.packed.items()
@@ -151,14 +152,22 @@ class NativeBackend:
 
     # Steps, from the scheduler's thread.
 
-    def place(self, slot: int, pages: list[int], adapter: object | None) -> None:
+    def place(self, slot: int, pages: list[int], adapter: Warm | None) -> None:
         self._table[slot, : len(pages)] = pages
-        self._adapters[slot] = 0 if adapter is None else adapter.address  # type: ignore[attr-defined]
+        self._placed[slot] = adapter
+        self._adapters[slot] = 0 if adapter is None else adapter.address
 
     def free(self, slot: int) -> None:
+        self._placed[slot] = None
         self._adapters[slot] = 0
 
     def forward(self, batch: Batch) -> torch.Tensor:
+        """Raises AdapterRejected where an adapter of the step was cut off on the disk."""
+        placed = (self._placed[slot] for slot in set(batch.slots.tolist()))
+        if not self._store.holds(one for one in placed if one is not None):
+            raise AdapterRejected(
+                "The packed adapter was cut off on the disk. You were not charged; ask again."
+            )
         wanted = len(batch.outputs)
         logits = torch.empty((wanted, padded(self.vocabulary_size)))
         # Rows of the base alone take the same way as if there were no adapters at all.

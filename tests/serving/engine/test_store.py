@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from serving.engine import store as module
+from serving.engine.backend import Batch
 from serving.engine.blob import ENTRY, HEADER, MAGIC, check_blob
 from serving.engine.engine import Engine
 from serving.engine.native.build import library
 from serving.engine.store import PAGE, RECORD, AdapterStore
-from serving.engine.types import AdapterRejected
+from serving.engine.types import AdapterRejected, UnknownAdapter
 from tests.serving.engine.conftest import prompt_of, request, tokens_of
 
 
@@ -69,6 +72,31 @@ def test_a_pack_that_was_deleted_is_read_on_and_packed_again(tmp_path: Path, mon
     late.add_all(made)
     # What another process wrote is found by name again, and nothing of before is mistaken for it.
     for again in (reader, late, AdapterStore(tmp_path)):
+        assert all(bytes(again.view(name)) == blob for name, blob in made)
+
+
+def test_what_lay_in_a_pack_that_was_cut_short_is_forgotten_and_packed_again(
+    tmp_path: Path,
+) -> None:
+    held = AdapterStore(tmp_path)
+    made = blobs(3, size=PAGE)
+    held.add_all(made)
+    first, last = held.warm(made[0][0]), held.warm(made[2][0])
+    held.pin(made[1][0])
+    os.truncate(tmp_path / "pack-000000", 2 * PAGE)
+    assert held.holds([first])  # its page is still there
+    assert not held.holds([first, last])
+    assert held.residents() == {}
+    assert held.tiers().warm_bytes == 0
+    for name, _ in made:
+        assert name not in held
+        for ask in (held.warm, held.view, held.pin):
+            with pytest.raises(KeyError):
+                ask(name)
+    held.add_all(made)
+    late = AdapterStore(tmp_path)
+    for again in (held, late):
+        assert all(again.holds([again.warm(name)]) for name, _ in made)
         assert all(bytes(again.view(name)) == blob for name, blob in made)
 
 
@@ -160,6 +188,46 @@ def test_packs_deleted_while_a_row_decodes_change_no_token_and_are_made_again(
         assert tokens_of(second, request("q", prompt, adapter=name)) == oracle(prompt, 24, folder)
     finally:
         second.close()
+
+
+def cut_before_a_step(engine: Engine, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = engine.backend.forward
+
+    def cut_then_step(batch: Batch) -> torch.Tensor:
+        os.truncate(pack, 0)
+        return step(batch)
+
+    monkeypatch.setattr(engine.backend, "forward", cut_then_step)
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+def test_a_pack_cut_short_fails_its_own_rows_alone_and_is_made_again(
+    base_folder, make_adapter, oracle, tmp_path, monkeypatch
+):
+    """Reading a page that a mapped file no longer has would end the process (SIGBUS)."""
+    name, folder = make_adapter(51)
+    prompt = prompt_of(7)
+    made = Engine(base_folder, backend="native", adapter_folder=tmp_path)
+    try:
+        made.ensure_adapter(name, folder)
+        with (
+            made.generate(request("base", prompt, max_tokens=150)) as base,
+            made.generate(request("tuned", prompt, adapter=name, max_tokens=150)) as tuned,
+        ):
+            got = [next(base).id]
+            next(tuned)
+            cut_before_a_step(made, tmp_path / "pack-000000", monkeypatch)
+            with pytest.raises(AdapterRejected, match="cut off on the disk"):
+                list(tuned)
+            got += [token.id for token in base]
+        assert got == oracle(prompt, 150)
+        monkeypatch.undo()
+        with pytest.raises(UnknownAdapter):
+            made.generate(request("late", prompt, adapter=name))
+        made.ensure_adapter(name, folder)
+        assert tokens_of(made, request("q", prompt, adapter=name)) == oracle(prompt, 24, folder)
+    finally:
+        made.close()
 
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
