@@ -31,6 +31,7 @@ GAUGES = {
     "adapter_bytes": ("adapter_bytes", "Bytes of adapters in memory."),
     "registered": ("adapters_registered", "Adapters packed on disk."),
     "cache_bytes": ("cache_bytes", "Bytes of keys and values of running requests."),
+    "graph_bytes": ("graph_bytes", "Bytes that captured steps (CUDA graphs) keep on the device."),
     "kept_bytes": ("cache_kept_bytes", "Bytes kept of prompts that may be asked again."),
 }
 COUNTERS = {
@@ -94,4 +95,4 @@ def _labels(report: EngineReport) -> tuple[str, str]:
 
 
 def _number(report: EngineReport, key: str) -> float:
-    return float(report.snapshot["engine"][key])
+    return float(report.snapshot["engine"].get(key, 0))  # a worker of before tells less

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_ACTIVE = int(os.environ.get("ENGINE_MAX_ACTIVE", "16"))
 THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
 INT8 = os.environ.get("ENGINE_INT8", "0") == "1"
+GRAPHS = os.environ.get("ENGINE_CUDA_GRAPHS", "1") == "1"
 # Cores that the engine keeps to itself where the rest of the process is bound to others.
 CPUS = frozenset(int(one) for one in os.environ.get("ENGINE_CPUS", "").split(",") if one.strip())
 
@@ -83,6 +84,7 @@ def engine_for(base: BaseModel) -> Engine:
                 adapter_folder=settings.DATA_DIR / "adapters" / base.weights_sha256[:32],
                 cpus=CPUS,
                 int8=INT8,
+                graphs=GRAPHS,
             )
             _engines[base.slug] = engine
             _reporter.start()

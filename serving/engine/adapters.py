@@ -76,7 +76,7 @@ class LoraWeights:
     rescale: torch.Tensor | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Adapter:
     """A validated adapter."""
 

@@ -57,6 +57,14 @@ class Residents:
     registered: int
 
 
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """Steps that a device replays (`graphs`), and the bytes of its memory that they keep."""
+
+    graphs: int = 0
+    bytes: int = 0
+
+
 class Backend(Protocol):
     """For the scheduler's thread, but for `load`, `has` and `residents`."""
 
@@ -85,6 +93,9 @@ class Backend(Protocol):
 
     def each(self) -> list[Resident]:
         """Those in memory, the longest unused first."""
+
+    @property
+    def captured(self) -> Captured: ...
 
     def place(self, slot: int, pages: list[int], adapter: Any) -> None:
         """Say which pages and which adapter (None: the base) the row in `slot` has."""

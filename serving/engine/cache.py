@@ -28,9 +28,13 @@ class PagedCache(Cache):
         self._length = 0
         self._beyond = torch.empty(0)
 
-    def select(self, table: torch.Tensor, positions: torch.Tensor) -> None:
-        """`table` (rows, columns) holds each row's pages, `positions` (rows, new tokens)."""
-        self._length = int(positions.max()) + 1
+    def select(self, table: torch.Tensor, positions: torch.Tensor, length: int) -> None:
+        """`table` (rows, columns) holds each row's pages, `positions` (rows, new tokens).
+
+        `length` is how many tokens of a row are read at most, above all positions. Nothing here
+        waits for the device, so that a step may be captured.
+        """
+        self._length = length
         columns = -(-self._length // self.page_size)
         self._table = table[:, :columns]
         page = self._table.gather(1, positions // self.page_size)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from serving.engine import quality
+from serving.engine import graph_trial, lora_triton, quality
 from serving.engine.backend import Backend, Batch
+from serving.engine.graphs import Capture, CudaCapture
 from serving.engine.module import PAGE, ModuleBackend, page_bytes
 from serving.engine.native.backend import NativeBackend
 from serving.engine.native.build import library
@@ -40,6 +41,7 @@ class Needs:
     base_sha256: str | None
     # The base's own evaluation; with it the weights are kept in 8 bits where that changes little.
     int8: Texts = ()
+    graphs: bool = True
 
     def pages(self, size: int) -> int:
         """Of `size` bytes: room for all slots, at most the budget, at least one whole row."""
@@ -52,6 +54,8 @@ def choose(model: Any, needs: Needs, wanted: str | None = None) -> Backend:
 
     Raises ValueError where "native" is wanted and cannot be had.
     """
+    weights = next(model.parameters())
+    device, dtype = weights.device, weights.dtype
     with torch.inference_mode():
         plain = ModuleBackend(
             model,
@@ -60,7 +64,10 @@ def choose(model: Any, needs: Needs, wanted: str | None = None) -> Backend:
             pages=needs.pages(page_bytes(model)),
             max_adapters=needs.max_adapters,
             base_sha256=needs.base_sha256,
+            kernel=lora_triton.chosen(device, dtype),
+            capture=capture_of(device) if needs.graphs else None,
         )
+        graph_trial.settle(plain)
         if wanted == "transformers":
             return plain
         try:
@@ -73,6 +80,10 @@ def choose(model: Any, needs: Needs, wanted: str | None = None) -> Backend:
         if not _is_better(native, plain, needs, wanted):
             return plain
         return _in_bytes(model, native, needs) if needs.int8 else native
+
+
+def capture_of(device: torch.device) -> Capture | None:
+    return CudaCapture(device) if device.type == "cuda" else None
 
 
 def _in_bytes(model: Any, native: NativeBackend, needs: Needs) -> NativeBackend:

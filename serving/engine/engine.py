@@ -46,7 +46,8 @@ class Residency:
     `adapters` and `adapter_bytes` are those in memory, `registered` all that are packed on disk;
     `cache_bytes` belongs to running rows, `kept_bytes` to prompts that may be asked again. The
     counters since the start: tokens of prompts and of them those that the cache had, tokens of
-    answers, steps and the rows that shared them.
+    answers, steps and the rows that shared them. `graphs` are steps that a device replays, which
+    keep `graph_bytes` of its memory.
     """
 
     adapters: int
@@ -63,6 +64,8 @@ class Residency:
     steps: int = 0
     step_rows: int = 0
     backend: str = ""
+    graphs: int = 0
+    graph_bytes: int = 0
 
 
 class Engine:
@@ -85,6 +88,7 @@ class Engine:
         adapter_bytes: int = 2 * GIB,
         cpus: frozenset[int] = frozenset(),
         int8: bool = False,
+        graphs: bool = True,
     ) -> None:
         """Load the base and start the scheduler's thread.
 
@@ -95,7 +99,8 @@ class Engine:
         (None: until the engine is closed), of which `adapter_bytes` stay in memory; without the
         native step `max_adapters` do. The steps are computed on `cpus`, where Linux binds
         threads; none leaves that to the system. With `int8` the base's weights are kept in 8 bits
-        where the base brings an evaluation and passes it (`quality`).
+        where the base brings an evaluation and passes it (`quality`). With `graphs` a CUDA device
+        captures steps and replays them, where that gives the same logits sooner.
         """
         if threads < 1 or max_active < 1 or max_adapters < 1:
             raise ValueError("threads, max_active and max_adapters are at least 1.")
@@ -122,6 +127,7 @@ class Engine:
             max_adapters=max_adapters,
             base_sha256=base_sha256,
             int8=evaluation_of(base_folder) if int8 else (),
+            graphs=graphs,
         )
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
@@ -196,7 +202,8 @@ class Engine:
                 self._scheduler.lock.notify()
 
     def residency(self) -> Residency:
-        held, scheduler = self.backend.residents(), self._scheduler
+        held, captured = self.backend.residents(), self.backend.captured
+        scheduler = self._scheduler
         with scheduler.lock:
             return Residency(
                 adapters=held.adapters,
@@ -213,6 +220,8 @@ class Engine:
                 steps=scheduler.steps,
                 step_rows=scheduler.step_rows,
                 backend=self.backend.kind,
+                graphs=captured.graphs,
+                graph_bytes=captured.bytes,
             )
 
     def adapters(self) -> list[Resident]:

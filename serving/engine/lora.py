@@ -4,11 +4,13 @@ Hooks on the base's linear layers add each row's own low-rank product. A layer t
 targets has no hook, and a step without adapters returns from the hook at once. Adapters of one
 step are stacked once and kept until the rows change, in one bucket for each rank, so that a row
 pays for its own rank alone: two batched products per layer and bucket. On a CUDA device a kernel
-that reads each row's matrices where they lie takes decoding rows, where it was found faster.
+that reads each row's matrices where they lie takes decoding rows, where it was found faster; a
+captured step (`graphs`) reads their addresses from tables that stay.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,7 @@ import torch
 from torch import nn
 
 from serving.engine.adapters import Adapter, LoraWeights
-from serving.engine.lora_triton import Table, TritonLora, add
+from serving.engine.lora_triton import Held, Table, TritonLora
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,58 @@ class RowAdapters:
         self._rows: tuple[Adapter | None, ...] = ()
         self._active = False
         self._buckets: dict[str, list[_Bucket]] = {}
+        self._held: Held | None = None
+        self._held_rows: tuple[Adapter | None, ...] = ()
+        self._held_rank: int | None = None
+
+    @property
+    def layers(self) -> int:
+        """How many linear layers adapters were on so far."""
+        return len(self._hooked)
+
+    @property
+    def holds(self) -> bool:
+        """Whether `hold` can take adapters."""
+        return self._held is not None
+
+    def hold_up_to(self, rows: int) -> None:
+        """Make room for `hold`."""
+        if self._kernel is not None:
+            self._held = Held(self._kernel, [*self._linears], rows)
+
+    def hold(self, rows: Sequence[Adapter | None]) -> int | None:
+        """Write the rows' adapters to the tables that stay; returns the highest rank, 0 of none.
+
+        None where they cannot be read from there. Same rows as before cost nothing.
+        """
+        if all(row is None for row in rows):
+            return 0
+        if self._held is None:
+            return None
+        if not _same(rows, self._held_rows):
+            self._held_rows = tuple(rows)
+            self._hook_all(rows)
+            self._held_rank = self._held.fill(rows)
+        return self._held_rank
+
+    def use_held(self, rows: int, rank: int) -> None:
+        """Let forwards read the first `rows` of what `hold` wrote, and writes; `rank` at most."""
+        self._rows, self._active = (), rank > 0
+        self._buckets, self._tables = {}, {}
+        if self._held is not None and rank:
+            self._tables = {name: self._held.table(name, rows, rank) for name in self._hooked}
 
     def select(self, rows: Sequence[Adapter | None]) -> None:
         """Set the adapters of the rows of the next forward; same rows as before cost nothing."""
-        chosen = tuple(rows)
-        if len(chosen) == len(self._rows) and all(
-            new is old for new, old in zip(chosen, self._rows, strict=True)
-        ):
+        if _same(rows, self._rows):
             return
-        self._rows = chosen
-        self._active = any(row is not None for row in chosen)
+        self._rows = tuple(rows)
+        self._active = any(row is not None for row in rows)
         self._buckets, self._tables = {}, {}
-        for row in chosen:
+        self._hook_all(rows)
+
+    def _hook_all(self, rows: Sequence[Adapter | None]) -> None:
+        for row in rows:
             for name in row.layers if row is not None else ():
                 self._hook(name)
 
@@ -73,7 +115,7 @@ class RowAdapters:
         if self._kernel is not None and inputs.shape[1] == 1:
             table = self._table(name, self._kernel)
             if table is not None:
-                return add(inputs[:, 0], output[:, 0], table)[:, None]
+                return self._kernel.add(inputs[:, 0], output[:, 0], table)[:, None]
         if name not in self._buckets:
             self._buckets[name] = self._stacked(name)
         plain = output
@@ -129,3 +171,7 @@ class RowAdapters:
             stack([one.up.T.float() * one.scaling for one in layers]),
             rescale,
         )
+
+
+def _same(rows: Sequence[Adapter | None], others: Sequence[Adapter | None]) -> bool:
+    return len(rows) == len(others) and all(map(operator.is_, rows, others))

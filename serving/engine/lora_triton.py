@@ -14,11 +14,15 @@ import weakref
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from serving.engine.adapters import LoraWeights
+from serving.engine.adapters import Adapter, LoraWeights
 
 logger = logging.getLogger(__name__)
+
+Numbers = npt.NDArray[np.int64]
 
 BLOCK = 128  # inputs, or outputs, of one read
 ROWS, WIDTH, RANK = 32, 2048, 8  # of the trial
@@ -73,7 +77,7 @@ class TritonLora:
     """For one device and one thread. Keeps adapters on the device for as long as they live."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self._device, self._dtype = device, dtype
+        self.device, self._dtype = device, dtype
         self._held: weakref.WeakKeyDictionary[LoraWeights, tuple[torch.Tensor, torch.Tensor]] = (
             weakref.WeakKeyDictionary()
         )
@@ -83,7 +87,7 @@ class TritonLora:
         pairs = [None if one is None else self._on_device(one) for one in rows]
 
         def column(values: list[int], dtype: torch.dtype) -> torch.Tensor:
-            return torch.tensor(values, dtype=dtype, device=self._device)
+            return torch.tensor(values, dtype=dtype, device=self.device)
 
         ranks = [0 if pair is None else len(pair[0]) for pair in pairs]
         return Table(
@@ -99,9 +103,66 @@ class TritonLora:
         if found is None:
             # The scaling is in `up`, as where torch multiplies.
             up = weights.up.T.float() * weights.scaling
-            down = weights.down.to(self._device, self._dtype).contiguous()
-            found = self._held[weights] = down, up.to(self._device, self._dtype).contiguous()
+            down = weights.down.to(self.device, self._dtype).contiguous()
+            found = self._held[weights] = down, up.to(self.device, self._dtype).contiguous()
         return found
+
+    def add(self, inputs: torch.Tensor, output: torch.Tensor, table: Table) -> torch.Tensor:
+        """(rows, inputs), (rows, outputs) -> output with each row's own product added."""
+        return add(inputs, output, table)
+
+    def column(self, adapter: Adapter, names: Sequence[str]) -> Numbers | None:
+        """(3, layers): addresses of down and up and the rank, zeros where it is not on a layer.
+
+        None where it has magnitudes (DoRA), which the kernel does not know.
+        """
+        column = np.zeros((3, len(names)), np.int64)
+        for place, name in enumerate(names):
+            weights = adapter.layers.get(name)
+            if weights is None:
+                continue
+            if weights.rescale is not None:
+                return None
+            down, up = self._on_device(weights)
+            column[:, place] = down.data_ptr(), up.data_ptr(), len(down)
+        return column
+
+
+class Held:
+    """The tables of all layers at addresses that stay, so that a captured step may read them."""
+
+    def __init__(self, kernel: TritonLora, names: Sequence[str], rows: int) -> None:
+        self._kernel, self._names = kernel, list(names)
+        self._place = {name: place for place, name in enumerate(self._names)}
+        # An even number of rows: Triton compiles once more for addresses that 16 does not divide.
+        shape = (3, len(self._names), rows + rows % 2)
+        self._numbers = torch.zeros(shape, dtype=torch.int64, device=kernel.device)
+        self._columns: weakref.WeakKeyDictionary[Adapter, Numbers | None] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def fill(self, rows: Sequence[Adapter | None]) -> int | None:
+        """Set the adapters of the first rows, none for the others; returns the highest rank.
+
+        None where one has magnitudes; nothing is set then. Adapters must be kept while they are
+        read: their matrices go with them.
+        """
+        numbers = np.zeros(self._numbers.shape, np.int64)
+        for place, adapter in enumerate(rows):
+            if adapter is None:
+                continue
+            if adapter not in self._columns:
+                self._columns[adapter] = self._kernel.column(adapter, self._names)
+            column = self._columns[adapter]
+            if column is None:
+                return None
+            numbers[:, :, place] = column
+        self._numbers.copy_(torch.from_numpy(numbers))
+        return int(numbers[2].max())
+
+    def table(self, name: str, rows: int, most: int) -> Table:
+        downs, ups, ranks = self._numbers[:, self._place[name], :rows]
+        return Table(downs, ups, ranks, most, [])
 
 
 class Table:

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from serving.engine import lora_triton
 from serving.engine.adapters import Adapter, Linear, read_adapter
-from serving.engine.backend import Batch, Resident, Residents
+from serving.engine.backend import Batch, Captured, Resident, Residents
 from serving.engine.cache import PagedCache
+from serving.engine.graphs import Capture, Graphs
 from serving.engine.lora import RowAdapters
+from serving.engine.lora_triton import TritonLora
 from serving.engine.merges import Merge
 from serving.engine.merging import merged
 from serving.engine.types import UnknownAdapter
@@ -41,19 +42,36 @@ class ModuleBackend:
         pages: int,
         max_adapters: int = 64,
         base_sha256: str | None = None,
+        kernel: TritonLora | None = None,
+        capture: Capture | None = None,
     ) -> None:
+        """With `capture` steps of decoding rows are captured and replayed (`graphs`)."""
         self._model, self._base_sha256 = model, base_sha256
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
-        self.page_count = pages
+        self.slots, self.page_count = slots, pages
         self.page_bytes = page_bytes(model)
         self.device = next(model.parameters()).device
         self.dtype = next(model.parameters()).dtype
-        self._cache = PagedCache(pages, PAGE)
+        self._cache = PagedCache(pages + 1, PAGE)  # the last one takes what padding writes
         self._table = np.zeros((slots, -(-context // PAGE)), np.int64)
         self._placed: list[Adapter | None] = [None] * slots
         modules = adaptable(model)
-        self._lora = RowAdapters(modules, lora_triton.chosen(self.device, self.dtype))
-        self._linears = {
+        self._lora = RowAdapters(modules, kernel)
+        self.graphs: Graphs | None = None
+        if capture is not None:
+            self._lora.hold_up_to(slots)
+            self.graphs = Graphs(
+                capture,
+                self._step,
+                self._lora,
+                rows=slots,
+                pages=self._table.shape[1],
+                page_size=PAGE,
+                spare_page=pages,
+                vocabulary=self.vocabulary_size,
+                device=self.device,
+            )
+        self.linears = {
             name: Linear(
                 module.in_features, module.out_features, partial(getattr, module, "weight")
             )
@@ -82,7 +100,7 @@ class ModuleBackend:
                 return
             started = time.perf_counter()
             folder = source if isinstance(source, Path) else source()
-            adapter = read_adapter(name, folder, self._linears, base_sha256=self._base_sha256)
+            adapter = read_adapter(name, folder, self.linears, base_sha256=self._base_sha256)
             self._add(adapter, time.perf_counter() - started)
 
     def merge(self, merge: Merge) -> None:
@@ -91,7 +109,7 @@ class ModuleBackend:
                 return
             started = time.perf_counter()
             parents = [self._parent(name) for name, _ in merge.parents]
-            self._add(merged(merge, parents, [*self._linears]), time.perf_counter() - started)
+            self._add(merged(merge, parents, [*self.linears]), time.perf_counter() - started)
 
     def _parent(self, name: str) -> Adapter:
         with self._lock:
@@ -144,6 +162,14 @@ class ModuleBackend:
                 for name, one in self._adapters.items()
             ]
 
+    @property
+    def replays_adapters(self) -> bool:
+        return self.graphs is not None and self._lora.holds
+
+    @property
+    def captured(self) -> Captured:
+        return Captured() if self.graphs is None else self.graphs.captured
+
     # Steps, from the scheduler's thread.
 
     def place(self, slot: int, pages: list[int], adapter: Any) -> None:
@@ -177,17 +203,43 @@ class ModuleBackend:
     ) -> torch.Tensor:
         """`group` is (rows x new) tokens; float logits of the chosen ones (chosen, vocabulary)."""
         slots = batch.slots[group].reshape(rows, -1)[:, 0]
-        ids = self._tensor(batch.ids[group]).view(rows, -1)
-        positions = self._tensor(batch.positions[group]).view(rows, -1)
-        self._cache.select(self._tensor(self._table[slots]), positions)
-        self._lora.select([self._placed[slot] for slot in slots])
-        length = int(batch.positions[group].max()) + 1
-        reach = torch.arange(length, device=self.device) <= positions[:, None, :, None]
-        mask = torch.zeros(reach.shape, device=self.device, dtype=self.dtype)
-        mask.masked_fill_(~reach, torch.finfo(self.dtype).min)  # (rows, 1, new, length)
+        adapters = [self._placed[slot] for slot in slots]
+        if self.graphs is not None and rows == len(group):
+            replayed = self.graphs.run(
+                batch.ids[group], batch.positions[group], self._table[slots], adapters
+            )
+            if replayed is not None:
+                return replayed[chosen]
+        self._lora.select(adapters)
         keep: Any = 1
         if rows == 1 and chosen != [len(group) - 1]:
             keep = torch.tensor(chosen, dtype=torch.long, device=self.device)
+        logits = self._step(
+            self._tensor(batch.ids[group]).view(rows, -1),
+            self._tensor(batch.positions[group]).view(rows, -1),
+            self._tensor(self._table[slots]),
+            int(batch.positions[group].max()) + 1,
+            keep,
+        )
+        logits = logits.float().cpu().flatten(0, 1)
+        return logits if rows == 1 else logits[chosen]
+
+    def _step(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        table: torch.Tensor,
+        length: int,
+        keep: Any = 1,
+    ) -> torch.Tensor:
+        """ids and positions (rows, new), table (rows, pages) -> logits (rows, kept, vocabulary).
+
+        `length` is above all positions. It may be captured, so nothing here waits for the device.
+        """
+        self._cache.select(table, positions, length)
+        reach = torch.arange(length, device=self.device) <= positions[:, None, :, None]
+        mask = torch.zeros(reach.shape, device=self.device, dtype=self.dtype)
+        mask.masked_fill_(~reach, torch.finfo(self.dtype).min)  # (rows, 1, new, length)
         result = self._model(
             input_ids=ids,
             position_ids=positions,
@@ -196,8 +248,8 @@ class ModuleBackend:
             use_cache=True,
             logits_to_keep=keep,
         )
-        logits: torch.Tensor = result.logits.float().cpu().flatten(0, 1)
-        return logits if rows == 1 else logits[chosen]
+        logits: torch.Tensor = result.logits
+        return logits
 
     def _tensor(self, values: Any) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(self.device)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from serving.engine.adapters import Adapter, Linear, read_adapter
-from serving.engine.backend import Batch, Resident, Residents
+from serving.engine.backend import Batch, Captured, Resident, Residents
 from serving.engine.blob import check_blob, pack_adapter, unpack_adapter
 from serving.engine.merges import Merge
 from serving.engine.merging import merged
@@ -28,6 +28,7 @@ class NativeBackend:
     """See `backend.Backend`."""
 
     page_size = PAGE
+    captured = Captured()
 
     def __init__(
         self,
