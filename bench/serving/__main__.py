@@ -11,38 +11,35 @@ base's weights are bytes; whether they may be is judged on the starter, never on
 
 from __future__ import annotations
 
-import statistics
-import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from bench import report
-from bench.serving import arrivals, http, memory
-from bench.serving.peers import Ours, Peer, Transformers, mixed_peft, prompts_of
+from bench.serving import arrivals, http, memory, peers
+from bench.serving.peers import (
+    ADAPTED,
+    BASE,
+    HUGGING,
+    PEFT,
+    Ours,
+    Peer,
+    Transformers,
+    mixed_peft,
+    prompts_of,
+)
 from bench.serving.shape import make_adapter, make_base
 from config.embedded.paths import REPOSITORY
 from serving.engine.adapters import adapter_name, file_sha256, read_config
-from serving.engine.backend import Batch
 from serving.engine.base import load_base
 from serving.engine.choosing import Needs, choose, native_of
 from serving.engine.native.backend import NativeBackend
 from serving.engine.quality import compare, evaluation_of
 
 PARTS = ("steps", "int8", "long", "resident", "one", "memory", "arrivals", "http")
-STEPS = 8  # of a peer's turn
 STARTER = REPOSITORY / "modelfactory" / "starter"
-BASE, ADAPTED, BYTES, HUGGING, PEFT = (
-    "engine, base",
-    "engine, adapters",
-    "engine, adapters, int8",
-    "transformers, base",
-    "PEFT mixed",
-)
+BYTES = "engine, adapters, int8"
 
 
 class House:
@@ -134,33 +131,20 @@ def decode(
 ) -> None:
     """Rates of all peers at one batch, and the ratios that the bars speak of."""
     rows = house.grow(batch)
-    peers: dict[str, Peer] = {
+    adapted = house.ours("packed", batch)
+    each_peer: dict[str, Peer] = {
         BASE: house.ours("packed", 0),
-        ADAPTED: house.ours("packed", batch),
+        ADAPTED: adapted,
         HUGGING: Transformers(house.model),
     }
     if bars:
         separate, _ = load_base(house.folder / "base", device="cpu", dtype="float32")
-        peers[PEFT] = mixed_peft(separate, [folder for _, folder in rows])
-        off = _off(peers[ADAPTED], peers[PEFT], batch)
+        peft = mixed_peft(separate, [folder for _, folder in rows])
+        off = peers.off(adapted, peft, prompts_of(batch, 40))
+        each_peer[PEFT] = peft
         result.add(f"batch {batch}: logits off PEFT's", off, "of the largest", at_most=1e-5)
-    seconds = _rounds(peers, batch, context, rounds)
-    place = f"batch {batch}, context {context}"
-    for name, each in seconds.items():
-        rate = batch * STEPS / statistics.median(each)
-        result.add(f"{place}: {name}", rate, "tokens/s")
-    limits: dict[tuple[str, str], float | None] = {
-        (BASE, HUGGING): 1.45 if batch == 8 else 1.35,
-        (ADAPTED, BASE): 0.90 if batch == 8 else 0.85,
-        (ADAPTED, HUGGING): None if batch == 8 else 1.2,
-        (ADAPTED, PEFT): None if batch == 8 else 6.0,
-    }
-    for (ours, peer), bar in limits.items():
-        if peer in seconds:
-            ratio = statistics.median(
-                b / a for a, b in zip(seconds[ours], seconds[peer], strict=True)
-            )
-            result.add(f"{place}: {ours} / {peer}", ratio, "x", at_least=bar if bars else None)
+    seconds = peers.take_turns(each_peer, prompts_of(batch, context), rounds)
+    peers.tell(result, f"batch {batch}, context {context}", batch, seconds, bars=bars)
 
 
 def in_bytes(result: report.Report, house: House, rounds: int) -> None:
@@ -179,52 +163,16 @@ def in_bytes(result: report.Report, house: House, rounds: int) -> None:
     result.add("starter: the same best token", told.agreement, "of tokens", at_least=0.98)
     rows = house.grow(32)
     separate, _ = load_base(house.folder / "base", device="cpu", dtype="float32")
-    peers: dict[str, Peer] = {
+    each_peer: dict[str, Peer] = {
         BYTES: house.ours("packed", 32, int8=True),
         ADAPTED: house.ours("packed", 32),
         HUGGING: Transformers(house.model),
         PEFT: mixed_peft(separate, [folder for _, folder in rows]),
     }
-    seconds = _rounds(peers, 32, 32, rounds)
+    seconds = peers.take_turns(each_peer, prompts_of(32, 32), rounds)
     for peer, bar in ((ADAPTED, None), (HUGGING, 1.7), (PEFT, 9.0)):
-        pairs = zip(seconds[BYTES], seconds[peer], strict=True)
-        ratio = statistics.median(theirs / ours for ours, theirs in pairs)
+        ratio = peers.faster(seconds, BYTES, peer)
         result.add(f"batch 32, context 32: {BYTES} / {peer}", ratio, "x", at_least=bar)
-
-
-def _rounds(
-    peers: dict[str, Peer], batch: int, context: int, rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of STEPS steps, round by round; every peer starts again after 64 tokens."""
-    found: dict[str, list[float]] = {name: [] for name in peers}
-    prompts = prompts_of(batch, context)
-    for number in range(rounds):
-        if number % (64 // STEPS) == 0:
-            for peer in peers.values():
-                peer.begin(prompts, 64 + 2)
-        order = list(peers) if number % 2 == 0 else list(reversed(list(peers)))
-        for name in order:
-            found[name].append(peers[name].steps(STEPS))
-        _say(f"batch {batch} from {context}: round {number + 1}/{rounds}")
-    return found
-
-
-def _off(ours: Any, peft: Any, batch: int) -> float:
-    """The largest difference of the first logits, as a part of the largest logit."""
-    seen: list[torch.Tensor] = []
-    plain = ours.backend.forward
-
-    def watched(given: Batch) -> torch.Tensor:
-        seen.append(plain(given))
-        return seen[-1]
-
-    ours.backend.forward = watched
-    try:
-        ours.begin(prompts_of(batch, 40), 2)
-    finally:
-        del ours.backend.forward
-    peft.begin(prompts_of(batch, 40), 2)
-    return float((seen[0] - peft.logits).abs().max() / peft.logits.abs().max())
 
 
 def resident(result: report.Report, house: House, pairs: int) -> None:
@@ -232,45 +180,14 @@ def resident(result: report.Report, house: House, pairs: int) -> None:
     off, on = house.ours("none", 0), house.ours("packed", 64)
     on.adapters = []
     on.backend.always_adapt = True
-    prompts = prompts_of(32, 32)
-    ratios = []
-    for pair in range(pairs):
-        if pair % 20 == 0:
-            off.begin(prompts, 64)
-            on.begin(prompts, 64)
-        if pair % 2:
-            there, without = on.steps(2), off.steps(2)
-        else:
-            without, there = off.steps(2), on.steps(2)
-        ratios.append(without / there)
-    random = np.random.default_rng(1)
-    drawn = np.median(random.choice(ratios, (2_000, len(ratios))), axis=1)
-    name = "base rows, 64 adapters resident / feature off"
-    result.add(name, statistics.median(ratios), "x", at_least=0.99)
-    result.add(f"{name}, lower end", float(np.quantile(drawn, 0.025)), "x", at_least=0.97)
+    peers.resident(result, off, on, pairs)
 
 
 def alone(result: report.Report, house: House, rounds: int) -> None:
     """One row against what the machine's memory gives a matrix times a vector."""
     engine = house.ours("none", 0)
     read = house.backend("none").weight_bytes
-    matrix, vector = torch.ones((read // 4 // 4096, 4096)), torch.ones(4096)
-    ratios, speeds = [], []
-    for number in range(rounds):
-        if number % 8 == 0:
-            engine.begin(prompts_of(1, 32), 66)
-        began = time.perf_counter()
-        for _ in range(STEPS):
-            torch.mv(matrix, vector)
-        plain = matrix.nbytes * STEPS / (time.perf_counter() - began)
-        ratios.append(read * STEPS / engine.steps(STEPS) / plain)
-        speeds.append(plain)
-    result.add("memory to a matrix times a vector", statistics.median(speeds) / 1e9, "GB/s")
-    result.add("batch 1 / that", statistics.median(ratios), "x", at_least=0.65)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"  {text}\n")
+    peers.alone(result, engine, read, torch.ones((read // 4 // 4096, 4096)), rounds)
 
 
 if __name__ == "__main__":

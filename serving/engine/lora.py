@@ -45,6 +45,7 @@ class RowAdapters:
         self._rows: tuple[Adapter | None, ...] = ()
         self._active = False
         self._buckets: dict[str, list[_Bucket]] = {}
+        self.always_adapt = False  # for measurements: base rows too ask for their adapter
         self._held: Held | None = None
         self._held_rows: tuple[Adapter | None, ...] = ()
         self._held_rank: int | None = None
@@ -69,7 +70,7 @@ class RowAdapters:
 
         None where they cannot be read from there. Same rows as before cost nothing.
         """
-        if all(row is None for row in rows):
+        if not self._adapts(rows):
             return 0
         if self._held is None:
             return None
@@ -77,7 +78,7 @@ class RowAdapters:
             self._held_rows = tuple(rows)
             self._hook_all(rows)
             self._held_rank = self._held.fill(rows)
-        return self._held_rank
+        return 1 if self._held_rank == 0 else self._held_rank
 
     def use_held(self, rows: int, rank: int) -> None:
         """Let forwards read the first `rows` of what `hold` wrote, and writes; `rank` at most."""
@@ -91,9 +92,12 @@ class RowAdapters:
         if _same(rows, self._rows):
             return
         self._rows = tuple(rows)
-        self._active = any(row is not None for row in rows)
+        self._active = self._adapts(rows)
         self._buckets, self._tables = {}, {}
         self._hook_all(rows)
+
+    def _adapts(self, rows: Sequence[Adapter | None]) -> bool:
+        return self.always_adapt or any(row is not None for row in rows)
 
     def _hook_all(self, rows: Sequence[Adapter | None]) -> None:
         for row in rows:

@@ -56,14 +56,14 @@ class ModuleBackend:
         self._table = np.zeros((slots, -(-context // PAGE)), np.int64)
         self._placed: list[Adapter | None] = [None] * slots
         modules = adaptable(model)
-        self._lora = RowAdapters(modules, kernel)
+        self.lora = RowAdapters(modules, kernel)
         self.graphs: Graphs | None = None
         if capture is not None:
-            self._lora.hold_up_to(slots)
+            self.lora.hold_up_to(slots)
             self.graphs = Graphs(
                 capture,
                 self._step,
-                self._lora,
+                self.lora,
                 rows=slots,
                 pages=self._table.shape[1],
                 page_size=PAGE,
@@ -164,7 +164,7 @@ class ModuleBackend:
 
     @property
     def replays_adapters(self) -> bool:
-        return self.graphs is not None and self._lora.holds
+        return self.graphs is not None and self.lora.holds
 
     @property
     def captured(self) -> Captured:
@@ -210,7 +210,7 @@ class ModuleBackend:
             )
             if replayed is not None:
                 return replayed[chosen]
-        self._lora.select(adapters)
+        self.lora.select(adapters)
         keep: Any = 1
         if rows == 1 and chosen != [len(group) - 1]:
             keep = torch.tensor(chosen, dtype=torch.long, device=self.device)
