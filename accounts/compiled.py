@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -36,11 +36,8 @@ Value = UUID | str | datetime
 @dataclass(frozen=True, slots=True)
 class _Made:
     compiler: Any
-    sql: str
-    numbered: str  # the same with $1, $2, … in the places, and what never changes written out
-    asked: tuple[int, ...]  # which parameters those places are
-    constants: tuple[Any, ...]
-    places: tuple[tuple[int, str], ...]  # of a value among the parameters, and its name
+    sql: str  # with $1, $2, … in the places of what is asked
+    asked: tuple[tuple[str | None, Any], ...]  # a value's name, or None and a constant
     names: frozenset[str]
     gives_rows: bool
 
@@ -80,17 +77,10 @@ class Compiled(Generic[M]):
             raise TypeError(f"A compiled query needs a value for each of {sorted(made.names)}.")
         if rows is not made.gives_rows:
             raise TypeError("A compiled query gives rows where it has values_list, else objects.")
-        parameters = list(made.constants)
-        for place, name in made.places:
-            parameters[place] = values[name]
+        asked = [constant if name is None else values[name] for name, constant in made.asked]
         compiler = copy.copy(made.compiler)
         compiler.connection = connections[DEFAULT_DB_ALIAS]
-        if compiler.connection.queries_logged:
-            # Who looks at what is asked is shown it as any other query.
-            compiler.as_sql = lambda: (made.sql, tuple(parameters))
-        else:
-            asked = [parameters[place] for place in made.asked]
-            compiler.execute_sql = lambda *_, **__: [prepared.fetch(made.numbered, asked)]
+        compiler.execute_sql = lambda *_, **__: [prepared.fetch(made.sql, asked)]
         return compiler
 
     def _make(self, values: dict[str, Value]) -> _Made:
@@ -105,26 +95,11 @@ class Compiled(Generic[M]):
         compiler = found.query.get_compiler(DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
         compiler.connection = None  # of the thread that made it
-        names = {marker: name for name, marker in markers.items()}
-        places = tuple(
-            (place, names[value])
-            for place, value in enumerate(parameters)
-            if isinstance(value, Value) and value in names
-        )
-        if {name for _, name in places} != set(values):
+        sql, asked = _numbered(sql, parameters, {one: name for name, one in markers.items()})
+        if {name for name, _ in asked if name is not None} != set(values):
             raise TypeError("A value of a compiled query does not stand among its parameters.")
         gives_rows = found._iterable_class is ValuesListIterable
-        numbered, asked = _numbered(sql, parameters, {place for place, _ in places})
-        return _Made(
-            compiler,
-            sql,
-            numbered,
-            asked,
-            tuple(parameters),
-            places,
-            frozenset(values),
-            gives_rows,
-        )
+        return _Made(compiler, sql, asked, frozenset(values), gives_rows)
 
 
 class _Asked:
@@ -142,22 +117,22 @@ class _Asked:
 
 
 def _numbered(
-    sql: str, parameters: Sequence[Any], values: Collection[int]
-) -> tuple[str, tuple[int, ...]]:
-    """With PostgreSQL's own places, and which parameters stand there.
+    sql: str, parameters: Sequence[Any], names: Mapping[Value, str]
+) -> tuple[str, tuple[tuple[str | None, Any], ...]]:
+    """With PostgreSQL's own places, and what is asked there: the value of a name, or a constant.
 
     Texts of our own code are written out: a plan that knows them can use a partial index. A percent
     sign of the SQL itself stands doubled in Django's.
     """
     first, *rest = sql.replace("%%", "\0").split("%s")
     text, asked = first, []
-    for place, part in enumerate(rest):
-        value = parameters[place]
-        if place in values or not isinstance(value, str):
-            asked.append(place)
-            text += f"${len(asked)}{part}"
+    for parameter, part in zip(parameters, rest, strict=True):
+        name = names.get(parameter) if isinstance(parameter, Value) else None
+        if name is None and isinstance(parameter, str):
+            text += sql_of.Literal(str(parameter)).as_string(None) + part
         else:
-            text += sql_of.Literal(str(value)).as_string(None) + part
+            asked.append((name, parameter))
+            text += f"${len(asked)}{part}"
     return text.replace("\0", "%"), tuple(asked)
 
 

@@ -38,7 +38,6 @@ def main() -> int:
 
 def _peers(world: object) -> list[tuple[str, int, Callable[[], int], int]]:
     """Name, calls, what is called, and the server's process that it uses."""
-    import psycopg
     from django.db import connection
 
     from bench.ledger import captures, peers
@@ -46,7 +45,7 @@ def _peers(world: object) -> list[tuple[str, int, Callable[[], int], int]]:
 
     assert isinstance(world, peers.World)
     chance = random.Random(1)
-    raw = psycopg.connect(**peers._address(), autocommit=True)
+    raw = peers.connected()
 
     def plain() -> int:
         values = peers.raw_parameters([world._seven(chance, hot=False)])

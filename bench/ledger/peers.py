@@ -136,7 +136,7 @@ class World:
 
     def _raw(self, client: int, statement: LiteralString, *, hot: bool = False) -> Write:
         """The statement prepared on the server, each in a transaction of its own."""
-        raw = psycopg.connect(**_address(), autocommit=True)
+        raw = connected()
         chance = random.Random(f"{client} {timezone.now()}")
 
         def write() -> int:
@@ -185,7 +185,7 @@ class World:
     def _raw_settlement(self, client: int) -> Write:
         """The same statement with a batch of entries out of suspense, planned for its size."""
         batches = self._batches(self.suspended[client])
-        raw = psycopg.connect(**_address(), autocommit=True, cursor_factory=psycopg.ClientCursor)
+        raw = connected()
         chance = random.Random(client)
 
         def write() -> int:
@@ -193,7 +193,7 @@ class World:
                 [(suspense, -sum(_sixths())), *zip(self._six(chance), _sixths(), strict=True)]
                 for suspense, _ in next(batches)
             ]
-            return len(raw.execute(writing.POST, raw_parameters(rows)).fetchall())
+            return len(raw.execute(writing.POST, raw_parameters(rows), prepare=False).fetchall())
 
         return write
 
@@ -220,7 +220,7 @@ class World:
 
     def _raw_batch(self, client: int, statement: LiteralString) -> Write:
         """The copies of the tables know no suspense; a person pays instead."""
-        raw = psycopg.connect(**_address(), autocommit=True, cursor_factory=psycopg.ClientCursor)
+        raw = connected()
         chance = random.Random(client)
 
         def write() -> int:
@@ -228,7 +228,7 @@ class World:
                 list(zip(chance.sample(self.paid, LEGS), _amounts(), strict=True))
                 for _ in range(self.batch)
             ]
-            return len(raw.execute(statement, raw_parameters(rows)).fetchall())
+            return len(raw.execute(statement, raw_parameters(rows), prepare=False).fetchall())
 
         return write
 
@@ -278,7 +278,6 @@ def raw_parameters(rows: list[list[tuple[UUID, int]]]) -> list[str]:
         nothing,
         "{" + ",".join(one for one, _ in legs) + "}",
         now,
-        now,
     ]
 
 
@@ -298,6 +297,10 @@ def _fund(gateway: Account, accounts: list[Account], amount: int) -> None:
     legs = [Leg(gateway, -amount * len(accounts)), *(Leg(one, amount) for one in accounts)]
     draft = Draft(Entry.Kind.DEPOSIT, f"bench:{uuid7()}", legs, timezone.now())
     post_entries([draft])[0].get()
+
+
+def connected() -> psycopg.Connection[Any]:
+    return psycopg.connect(**_address(), autocommit=True, cursor_factory=psycopg.RawCursor)
 
 
 def _address() -> dict[str, Any]:

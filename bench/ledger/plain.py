@@ -25,7 +25,7 @@ SELECT id::text FROM entry
 def _statement(prefix: LiteralString, amount: LiteralString) -> LiteralString:
     changed = WITH_TRIGGERS.replace(")\nSELECT id::text FROM entry\n", BALANCES.lstrip("\n"))
     assert changed != WITH_TRIGGERS
-    return changed.replace("ledger_", f"{prefix}_").replace("%s::numeric[]", f"%s::{amount}[]")
+    return changed.replace("ledger_", f"{prefix}_").replace("::numeric[]", f"::{amount}[]")
 
 
 POST = _statement("plain", "numeric")

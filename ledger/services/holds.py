@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts import audit
+from accounts import audit, prepared
 from accounts.models import User
 from ledger import fees
 from ledger.errors import (
@@ -23,7 +23,6 @@ from ledger.errors import (
 )
 from ledger.fees import Portion, Terms
 from ledger.models import Account, Entry, Hold
-from ledger.services import writing
 from ledger.services.budgets import check_budget, note_spending
 from ledger.services.opening import Wanted, account_for, legs_of_many, open_accounts
 from ledger.services.posting import Cause, Draft, Leg, Refs, check_amount, post_entries, post_entry
@@ -123,18 +122,17 @@ open_hold = transaction.atomic(add_hold)
 # What a hold must look at before it: most people owe nothing and have made no rules.
 CARE: Final[LiteralString] = """
 SELECT
-    EXISTS (SELECT FROM ledger_hold WHERE cause_kind = %s AND cause_id = %s::uuid),
-    EXISTS (SELECT FROM ledger_account WHERE kind = 'RECEIVABLE' AND owner_id = %s::uuid),
-    EXISTS (SELECT FROM ledger_budget WHERE user_id = %s::uuid AND hard_stop),
-    EXISTS (SELECT FROM ledger_topuprule WHERE user_id = %s::uuid AND is_on)
+    EXISTS (SELECT FROM ledger_hold WHERE cause_kind = $1::varchar AND cause_id = $2::uuid),
+    EXISTS (SELECT FROM ledger_account WHERE kind = 'RECEIVABLE' AND owner_id = $3::uuid),
+    EXISTS (SELECT FROM ledger_budget WHERE user_id = $3::uuid AND hard_stop),
+    EXISTS (SELECT FROM ledger_topuprule WHERE user_id = $3::uuid AND is_on)
 """
 
 
 def _prepare(payer: User, amount: int, cause_kind: str, cause_id: UUID, at: datetime) -> None:
     """Check the payer's debts and budget and carry out their rule; nothing for a known cause."""
-    who = payer.pk.hex
-    found = writing.fetch(CARE, [cause_kind, cause_id.hex, who, who, who], prepare=True)
-    is_known, owes, has_budget, has_rule = found[0]
+    asked = prepared.fetch(CARE, [cause_kind, cause_id, payer.pk])
+    is_known, owes, has_budget, has_rule = asked[0]
     if is_known:
         return
     if owes:

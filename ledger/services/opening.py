@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from accounts import prepared
 from ledger.fees import Portion
 from ledger.models import Account
 from ledger.services import writing
@@ -96,7 +97,7 @@ def _opened(places: set[Place]) -> dict[Place, Account]:
 # Each place by the unique index of accounts; what stands for OPEN of the house has no owner.
 FIND: Final[LiteralString] = """
 WITH wanted AS MATERIALIZED (
-    SELECT * FROM unnest(%s::varchar[], %s::uuid[], %s::int[]) AS w (kind, owner_id, shard)
+    SELECT * FROM unnest($1::varchar[], $2::uuid[], $3::int[]) AS w (kind, owner_id, shard)
 )
 SELECT a.id, a.created_at, a.kind, a.owner_id, a.shard, a.overdraft, a.balance
 FROM wanted w JOIN ledger_account a
@@ -120,7 +121,7 @@ def _find(places: set[Place]) -> dict[Place, Account]:
         writing.array(shard for _, _, shard in wanted),
     ]
     found = {}
-    for *known, balance in writing.fetch(FIND, values, prepare=True):
+    for *known, balance in prepared.fetch(FIND, values):
         row = Account.from_db(connection.alias, COLUMNS, (*known, int(balance)))
         found[row.kind, row.owner_id, row.shard] = row
     return found

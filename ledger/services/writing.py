@@ -7,13 +7,13 @@ so that a connection prepares the statement once and not once for each mixture o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 from uuid import UUID
 
-import psycopg
 from django.db import connection
 from django.utils import timezone
 
+from accounts import prepared
 from accounts.ids import uuid7
 from ledger.models import Account, Entry
 
@@ -38,8 +38,8 @@ class Row:
 POST: Final[LiteralString] = """
 WITH draft AS MATERIALIZED (
     SELECT * FROM unnest(
-        %s::uuid[], %s::varchar[], %s::varchar[], %s::varchar[], %s::int[], %s::varchar[],
-        %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::timestamptz[]
+        $1::uuid[], $2::varchar[], $3::varchar[], $4::varchar[], $5::int[], $6::varchar[],
+        $7::uuid[], $8::int[], $9::uuid[], $10::uuid[], $11::timestamptz[]
     ) WITH ORDINALITY AS d (
         id, kind, idempotency_key, body_hash, legs, cause_kind,
         cause_id, parameter_version, reverses_id, actor_id, effective_at, place
@@ -50,7 +50,7 @@ WITH draft AS MATERIALIZED (
     ) IS NULL
 ), leg AS MATERIALIZED (
     SELECT l.*, f.place FROM unnest(
-        %s::uuid[], %s::uuid[], %s::uuid[], %s::numeric[], %s::uuid[], %s::uuid[], %s::uuid[]
+        $12::uuid[], $13::uuid[], $14::uuid[], $15::numeric[], $16::uuid[], $17::uuid[], $18::uuid[]
     ) AS l (id, entry_id, account_id, amount, datanet_id, model_id, completion_id)
     JOIN fresh f ON f.id = l.entry_id
 ), locked AS MATERIALIZED (
@@ -70,7 +70,7 @@ WITH draft AS MATERIALIZED (
         id, created_at, kind, idempotency_key, body_hash, legs, cause_kind,
         cause_id, parameter_version, reverses_id, actor_id, effective_at
     )
-    SELECT id, %s::timestamptz, kind, idempotency_key, body_hash, legs, cause_kind,
+    SELECT id, $19::timestamptz, kind, idempotency_key, body_hash, legs, cause_kind,
         cause_id, parameter_version, reverses_id, actor_id, effective_at
     FROM fresh WHERE NOT EXISTS (SELECT FROM short)
     ORDER BY idempotency_key
@@ -80,7 +80,7 @@ WITH draft AS MATERIALIZED (
     INSERT INTO ledger_posting (
         id, created_at, entry_id, account_id, amount, datanet_id, model_id, completion_id
     )
-    SELECT l.id, %s::timestamptz, l.entry_id, l.account_id, l.amount,
+    SELECT l.id, $19::timestamptz, l.entry_id, l.account_id, l.amount,
         l.datanet_id, l.model_id, l.completion_id
     FROM leg l JOIN entry e ON e.id = l.entry_id
     ORDER BY l.id
@@ -97,7 +97,8 @@ def write(rows: Sequence[Row]) -> set[UUID]:
     """
     if not rows:
         return set()
-    written = {UUID(found) for (found,) in fetch(POST, parameters(rows), prepare=len(rows) == 1)}
+    found = prepared.fetch(POST, parameters(rows), prepare=len(rows) == 1)
+    written = {UUID(pk) for (pk,) in found}
     for row in rows:
         if row.entry.pk in written:
             row.entry._state.adding = False
@@ -109,7 +110,6 @@ def parameters(rows: Sequence[Row]) -> list[str]:
     """The statement's arrays: a column each of the entries, then a column each of their legs."""
     entries = [row.entry for row in rows]
     legs = [(uuid7(), leg) for row in rows for leg in row.legs]
-    now = timezone.now().isoformat()
     return [
         ids(entry.pk for entry in entries),
         array(entry.kind for entry in entries),
@@ -129,8 +129,7 @@ def parameters(rows: Sequence[Row]) -> list[str]:
         ids(leg[2] for _, leg in legs),
         ids(leg[3] for _, leg in legs),
         ids(leg[4] for _, leg in legs),
-        now,
-        now,
+        timezone.now().isoformat(),
     ]
 
 
@@ -146,15 +145,3 @@ def ids(values: Iterable[UUID | None]) -> str:
 def _texts(values: Iterable[str]) -> str:
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
     return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
-
-
-def fetch(statement: LiteralString, values: Sequence[str], *, prepare: bool) -> list[Any]:
-    """Run it. Django binds parameters itself; what is to be prepared goes to psycopg directly."""
-    with connection.cursor() as cursor:
-        if not prepare or connection.connection.prepare_threshold is None:
-            cursor.execute(statement, values)
-            return list(cursor.fetchall())
-        connection.validate_no_broken_transaction()
-        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as prepared:
-            prepared.execute(statement, values, prepare=True)
-            return prepared.fetchall()
