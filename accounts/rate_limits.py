@@ -1,20 +1,17 @@
 """How many requests and tokens a key may ask for in a minute.
 
-Counted in Redis by the library `limits`; where Redis does not answer nobody is refused, since the
-balance and the key's cap stand in the database.
+Counted in Redis, in a window that begins with the first that is counted in it. Where Redis does not
+answer nobody is refused, since the balance and the key's cap stand in the database.
 """
 
 import logging
-import time
 from dataclasses import dataclass
 from functools import cache
 from uuid import UUID
 
 import redis
 from django.conf import settings
-from limits import RateLimitItemPerMinute
-from limits.storage import RedisStorage
-from limits.strategies import FixedWindowRateLimiter
+from redis.client import Pipeline
 
 from accounts.models import ApiKey
 
@@ -62,8 +59,8 @@ class Allowance:
         return found
 
 
-def take_request(key: ApiKey, now: float) -> Allowance:
-    """Count one request at `now` (seconds of the epoch) and tell how the limits stand."""
+def take_request(key: ApiKey) -> Allowance:
+    """Count one request and tell how the limits stand."""
     quotas = {
         "requests": key.requests_per_minute or settings.KEY_REQUESTS_PER_MINUTE,
         "tokens": key.tokens_per_minute or settings.KEY_TOKENS_PER_MINUTE,
@@ -74,12 +71,7 @@ def take_request(key: ApiKey, now: float) -> Allowance:
         logger.warning("rate limits are not counted: Redis does not answer", exc_info=True)
         return Allowance()
     windows = tuple(
-        Window(
-            name,
-            quota,
-            max(0, quota - counted[name].count),
-            min(WINDOW_SECONDS, max(0, round(counted[name].ends - now))),
-        )
+        Window(name, quota, max(0, quota - counted[name].count), counted[name].reset)
         for name, quota in quotas.items()
     )
     # A request counts before it is looked at; tokens are those of the requests before it.
@@ -90,31 +82,23 @@ def take_request(key: ApiKey, now: float) -> Allowance:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """What was counted in a window, and when it ends (seconds of the epoch)."""
+    """What was counted in a window, and the seconds until it ends."""
 
     count: int
-    ends: float
+    reset: int
 
 
 def _count(key_id: UUID) -> dict[str, _Counted]:
     """Count a request, and look at both windows, in one round trip: somebody waits for it."""
-    storage = _limiter().storage
-    assert isinstance(storage, RedisStorage)
-    names = {
-        name: storage.prefixed_key(_item(1).key_for(name, str(key_id)))
-        for name in ("requests", "tokens")
-    }
-    with _client().pipeline(transaction=False) as pipe:
-        # As the library's script does it, which a pipeline would first ask Redis about.
-        pipe.set(names["requests"], 0, ex=WINDOW_SECONDS, nx=True)
-        pipe.incr(names["requests"])
-        for one in names.values():
-            pipe.get(one)
-            pipe.pttl(one)
+    names = ("requests", "tokens")
+    with _client().pipeline() as pipe:
+        _add(pipe, key_id, "requests", 1)
+        for name in names:
+            pipe.get(_place(key_id, name))
+            pipe.pttl(_place(key_id, name))
         _, _, *told = pipe.execute()
-    now = time.time()
     return {
-        name: _Counted(int(count or 0), now + max(0, left) / 1000)
+        name: _Counted(int(count or 0), round(max(0, left) / 1000))
         for name, count, left in zip(names, told[::2], told[1::2], strict=True)
     }
 
@@ -122,9 +106,22 @@ def _count(key_id: UUID) -> dict[str, _Counted]:
 def count_tokens(key_id: UUID, tokens: int) -> None:
     """Count tokens that were read or written; a request that began is answered whole."""
     try:
-        _limiter().hit(_item(settings.KEY_TOKENS_PER_MINUTE), "tokens", str(key_id), cost=tokens)
+        with _client().pipeline() as pipe:
+            _add(pipe, key_id, "tokens", tokens)
+            pipe.execute()
     except redis.RedisError:
         logger.warning("tokens are not counted: Redis does not answer", exc_info=True)
+
+
+def _add(pipe: Pipeline, key_id: UUID, name: str, amount: int) -> None:
+    """Begin a window where there is none, and count in it. The pipeline is a transaction, in which
+    the clock stands: a window that ended between the two would be counted in for ever."""
+    pipe.set(_place(key_id, name), 0, ex=WINDOW_SECONDS, nx=True)
+    pipe.incrby(_place(key_id, name), amount)
+
+
+def _place(key_id: UUID, name: str) -> str:
+    return f"key-limit/{name}/{key_id}"
 
 
 @cache
@@ -133,20 +130,3 @@ def _client() -> redis.Redis:
         settings.REDIS_URL, socket_timeout=1.0, socket_connect_timeout=1.0
     )
     return client
-
-
-@cache
-def _limiter() -> FixedWindowRateLimiter:
-    pool = _client().connection_pool
-    return FixedWindowRateLimiter(RedisStorage("redis://", connection_pool=pool))
-
-
-class _Item(RateLimitItemPerMinute):
-    """Keyed by whom it counts alone, so that a changed quota goes on with the same count."""
-
-    def key_for(self, *identifiers: bytes | str | int | float) -> str:
-        return "/".join(("key-limit", *map(str, identifiers)))
-
-
-def _item(quota: int) -> RateLimitItemPerMinute:
-    return _Item(quota)

@@ -149,7 +149,7 @@ def _who(request: HttpRequest) -> str:
 
 def _admit(header: str, is_counted: bool) -> tuple[ApiKey, Allowance]:
     key = _authenticate(header)
-    return key, _take_request(key) if is_counted else Allowance()
+    return key, rate_limits.take_request(key) if is_counted else Allowance()
 
 
 def _authenticate(header: str) -> ApiKey:
@@ -165,10 +165,6 @@ def _authenticate(header: str) -> ApiKey:
             "(/people/me/keys/)."
         )
     return key
-
-
-def _take_request(key: ApiKey) -> Allowance:
-    return rate_limits.take_request(key, timezone.now().timestamp())
 
 
 def _check_within(allowance: Allowance) -> None:

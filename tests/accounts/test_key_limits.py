@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
 from django.db import transaction
 from rest_framework.test import APIClient
 
@@ -86,8 +88,7 @@ def test_a_cap_that_is_raised_holds_at_once(ada):
 
 def test_requests_over_the_limit_wait_for_the_next_minute(ada):
     key, _ = key_of(ada, requests_per_minute=2)
-    now = datetime.now(UTC).timestamp()
-    first, second, third = (rate_limits.take_request(key, now) for _ in range(3))
+    first, second, third = (rate_limits.take_request(key) for _ in range(3))
     assert first.exceeded is None
     assert second.exceeded is None
     assert third.exceeded is not None
@@ -100,14 +101,41 @@ def test_requests_over_the_limit_wait_for_the_next_minute(ada):
 
 def test_tokens_over_the_limit_stop_the_next_request(ada):
     key, _ = key_of(ada, tokens_per_minute=100)
-    now = datetime.now(UTC).timestamp()
-    assert rate_limits.take_request(key, now).exceeded is None
+    assert rate_limits.take_request(key).exceeded is None
     rate_limits.count_tokens(key.pk, 100)
-    over = rate_limits.take_request(key, now).exceeded
+    over = rate_limits.take_request(key).exceeded
     assert over is not None
     assert (over.name, over.left) == ("tokens", 0)
     other, _ = key_of(ada, tokens_per_minute=100)
-    assert rate_limits.take_request(other, now).exceeded is None
+    assert rate_limits.take_request(other).exceeded is None
+
+
+def test_a_window_ends_a_minute_after_its_first_request(ada):
+    key, _ = key_of(ada, requests_per_minute=1, tokens_per_minute=10)
+    rate_limits.count_tokens(key.pk, 10)
+    refused = [rate_limits.take_request(key) for _ in range(2)][1]
+    assert [one.reset for one in refused.windows] == [60, 60]
+    for name in ("requests", "tokens"):
+        # Told by Redis alone, whose clock a test does not move.
+        assert rate_limits._client().pexpire(rate_limits._place(key.pk, name), 1)
+    time.sleep(0.01)
+    assert [one.left for one in rate_limits.take_request(key).windows] == [0, 10]
+    assert rate_limits.take_request(key).exceeded is not None
+
+
+def test_both_limits_are_one_round_trip(ada, monkeypatch):
+    key, _ = key_of(ada)
+    sent = []
+    send = redis.Connection.send_packed_command
+    monkeypatch.setattr(
+        redis.Connection,
+        "send_packed_command",
+        lambda self, command, **how: (sent.append(command), send(self, command, **how))[1],
+    )
+    rate_limits.take_request(key)
+    assert len(sent) == 1
+    rate_limits.count_tokens(key.pk, 5)
+    assert len(sent) == 2
 
 
 def test_without_redis_nobody_is_refused(ada, settings):
@@ -116,7 +144,7 @@ def test_without_redis_nobody_is_refused(ada, settings):
     forget_clients()
     try:
         for _ in range(3):
-            assert rate_limits.take_request(key, 0.0) == rate_limits.Allowance()
+            assert rate_limits.take_request(key) == rate_limits.Allowance()
         rate_limits.count_tokens(key.pk, 5)
     finally:
         forget_clients()
@@ -124,7 +152,6 @@ def test_without_redis_nobody_is_refused(ada, settings):
 
 def forget_clients() -> None:
     rate_limits._client.cache_clear()
-    rate_limits._limiter.cache_clear()
 
 
 def test_a_person_makes_limits_and_changes_a_key(ada, client):
