@@ -81,9 +81,9 @@ def _claim_and_build(index_id: UUID) -> None:
     state = indexes.claim(index_id=index_id, owner=owner, at=at)
     if state is None:
         return
-    tidy_machine(at=at)
-    index = Index.objects.select_related("model__base_model", "model__run").get(pk=index_id)
     try:
+        tidy_machine(at=at)
+        index = Index.objects.select_related("model__base_model", "model__run").get(pk=index_id)
         # Loading a base model tells nothing of its progress, and takes longer than a lease.
         with lifeline(Index, index_id, owner=owner):
             _build(index, owner, state)

@@ -211,6 +211,16 @@ def test_the_plan_of_a_failed_index_goes_with_a_record_that_is_withdrawn(
     assert not folder.exists()
 
 
+def test_a_worker_that_cannot_tidy_says_so_of_the_index_and_goes_on(world, monkeypatch):
+    def broken(*, at):
+        raise PermissionError("builds is somebody else's")
+
+    monkeypatch.setattr(workers, "tidy_machine", broken)
+    index = world.build_index()
+    assert (index.state, index.failure_reason) == ("FAILED", "builds is somebody else's")
+    assert index.lease_owner == ""
+
+
 def test_what_nobody_goes_on_with_is_tidied_out_of_the_store(spread):
     default_storage.save(f"builds/{spread.pk}/{'0' * 64}", io.BytesIO(b"of a killed worker"))
     tidying.tidy_store()
