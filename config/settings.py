@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 import environ
 
+from config import lending
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
@@ -61,6 +63,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # Requests to the OpenAI-compatible API go no further than this; all others pass it by.
+    "config.middleware.ShortWayForApi",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -101,7 +105,7 @@ DATABASES = {
 _database = DATABASES["default"]
 if "host" in _database.get("OPTIONS", {}):
     _database["HOST"] = _database["OPTIONS"].pop("host")
-# Only statements that ask for it are prepared (ledger.services.writing). Behind a pooler that hands
+# Only statements that ask for it are prepared (accounts.prepared). Behind a pooler that hands
 # a connection to another client after each transaction, set DATABASE_PREPARE to 0.
 if env.bool("DATABASE_PREPARE", default=True):
     _database.setdefault("OPTIONS", {})["prepare_threshold"] = 5
@@ -112,7 +116,13 @@ _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=0)
 # worker that forks: a child cannot use its parent's.
 if _pooled := env.int("DATABASE_POOL", default=0):
     _database["CONN_MAX_AGE"] = 0
-    _database.setdefault("OPTIONS", {})["pool"] = {"min_size": 2, "max_size": _pooled}
+    # The pool looks at what it lends, where Django would ask the server each time.
+    _database["CONN_HEALTH_CHECKS"] = False
+    _database.setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 2,
+        "max_size": _pooled,
+        "check": lending.check,
+    }
 
 REDIS_URL = env("REDIS_URL", default="redis://localhost:6379/0")
 CACHES = {
@@ -331,5 +341,10 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
-    "loggers": {"httpx": {"level": "WARNING"}, "web3": {"level": "WARNING"}},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "web3": {"level": "WARNING"},
+        # Two lines each time that a connection is lent.
+        "psycopg.pool": {"level": "WARNING"},
+    },
 }
