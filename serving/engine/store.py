@@ -9,8 +9,9 @@ Two tiers: `warm` blobs are mapped and paged in, up to a budget in bytes, the lo
 first and pinned ones never; all others wait on disk. Dropping a blob never hurts a row that reads
 it: its pages come back from the file. A pack that is deleted meanwhile stays readable to who has it
 mapped; to others its blobs are as if they had never been added, and can be added again. A pack that
-was cut short in place is lost, too, and whoever reads a page that it had is ended (SIGBUS). So its
-length is asked for before a blob is handed out, and by who goes on reading one (`holds`).
+was cut short in place is lost, too: its length is asked for when a blob is handed out, and by who
+goes on reading one (`holds`). Who reads a page that it no longer has is ended (SIGBUS), unless the
+mapping is guarded, as the native step does; then it reads zeros, and asks afterwards, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import os
 import struct
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -68,9 +70,13 @@ class AdapterStore:
         *,
         warm_bytes: int = 2 << 30,
         check: Callable[[memoryview], None] | None = None,
+        guard: Callable[[int, int], Callable[[], object]] | None = None,
     ) -> None:
-        """`check` looks at each blob before it is used for the first time; may raise."""
-        self._check = check
+        """`check` looks at each blob before it is used for the first time; may raise.
+
+        `guard` takes the address and size of each mapping and returns what ends its care.
+        """
+        self._check, self._guard = check, guard
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._budget = folder, warm_bytes
         self._index = folder / "index"
@@ -137,9 +143,13 @@ class AdapterStore:
             view = memoryview(self._maps[pack])[offset : offset + size]
         started = time.perf_counter()
         self._ask_for(pack, offset, size)
-        if self._check is not None:
-            self._check(view)
-        _touch(address, size)
+        try:
+            _touch(address, size)
+            if self._check is not None:
+                self._check(view)
+        finally:  # whatever was found in a pack that was cut short meanwhile says nothing
+            with self._lock:
+                self._still_whole(pack, name)
         seconds = time.perf_counter() - started
         with self._lock:
             # Another thread may have been faster; one of the two records stays.
@@ -152,7 +162,7 @@ class AdapterStore:
             return found
 
     def holds(self, blobs: Iterable[Warm]) -> bool:
-        """Whether all of them can be read still; for before each step, at a call for each pack."""
+        """Whether all of them were there to be read; for after a step, one call for each pack."""
         ends: dict[int, int] = {}
         for one in blobs:
             if one.pack >= 0:
@@ -261,6 +271,12 @@ class AdapterStore:
         for name in [name for name, one in self._warm.items() if one.pack == pack]:
             self._warm_bytes -= self._warm.pop(name).size
 
+    def _still_whole(self, pack: int, name: str) -> None:
+        """For who has just read a blob. Raises KeyError."""
+        if not self._is_whole(pack):
+            self._forget(pack)
+            raise KeyError(name)
+
     def _is_whole(self, pack: int) -> bool:
         """Whether a mapped pack's file is as long as it was made: one fstat of what mmap keeps."""
         return self._maps[pack].size() >= PACK_BYTES
@@ -276,6 +292,8 @@ class AdapterStore:
             return False
         self._maps[pack] = found
         self._addresses[pack] = int(np.frombuffer(found, np.uint8).ctypes.data)
+        if self._guard is not None:
+            weakref.finalize(self, self._guard(self._addresses[pack], PACK_BYTES))
         return True
 
     def _ask_for(self, pack: int, offset: int, size: int) -> None:

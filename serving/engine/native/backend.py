@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from serving.engine.native.merges import Merges
 from serving.engine.native.program import Program
 from serving.engine.store import AdapterStore, Warm
 from serving.engine.types import AdapterRejected, UnknownAdapter
+
+logger = logging.getLogger(__name__)
 
 
 class NativeBackend:
@@ -83,7 +86,10 @@ class NativeBackend:
         }
         shapes = dict(self._shapes.values())
         self._store = AdapterStore(
-            folder, warm_bytes=warm_bytes, check=partial(check_blob, shapes=shapes)
+            folder,
+            warm_bytes=warm_bytes,
+            check=partial(check_blob, shapes=shapes),
+            guard=partial(_guarded, library),
         )
         self._merges = Merges(at_least=slots)
         self._loading: dict[str, threading.Lock] = {}
@@ -119,7 +125,9 @@ class NativeBackend:
     def _parent(self, name: str) -> Adapter:
         try:
             self._store.warm(name)  # checked
-            return unpack_adapter(name, self._store.view(name), self._shapes)
+            found = unpack_adapter(name, self._store.view(name), self._shapes)
+            self._store.warm(name)  # and still there when it was read
+            return found
         except KeyError:
             raise UnknownAdapter(f"The adapter {name[:12]}… is not loaded.") from None
 
@@ -164,11 +172,6 @@ class NativeBackend:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Raises AdapterRejected where an adapter of the step was cut off on the disk."""
-        placed = (self._placed[slot] for slot in set(batch.slots.tolist()))
-        if not self._store.holds(one for one in placed if one is not None):
-            raise AdapterRejected(
-                "The packed adapter was cut off on the disk. You were not charged; ask again."
-            )
         wanted = len(batch.outputs)
         logits = torch.empty((wanted, padded(self.vocabulary_size)))
         # Rows of the base alone take the same way as if there were no adapters at all.
@@ -194,9 +197,21 @@ class NativeBackend:
         )
         if failed:
             raise MemoryError("There is no memory for a step.")
+        placed = (self._placed[slot] for slot in set(batch.slots.tolist()))
+        if not self._store.holds(one for one in placed if one is not None):
+            raise AdapterRejected(
+                "The packed adapter was cut off on the disk. You were not charged; ask again."
+            )
         return logits[:, : self.vocabulary_size]
 
     def close(self) -> None:
         if self._handle:
             self._library.openledger_close(self._handle)
             self._handle = None
+
+
+def _guarded(library: ctypes.CDLL, address: int, size: int) -> Callable[[], object]:
+    """Lets reads of a mapping outlive its file; returns what ends that."""
+    if library.openledger_guard(address, size):
+        logger.warning("a mapping of adapters is not guarded against a file that is cut short")
+    return partial(library.openledger_unguard, address)

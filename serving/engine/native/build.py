@@ -64,6 +64,9 @@ def library() -> ctypes.CDLL | None:
     found.openledger_engine.restype = ctypes.c_void_p
     found.openledger_close.argtypes = [ctypes.c_void_p]
     found.openledger_close.restype = None
+    found.openledger_guard.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    found.openledger_unguard.argtypes = [ctypes.c_void_p]
+    found.openledger_unguard.restype = None
     found.openledger_step.argtypes = [ctypes.c_void_p] * 4
     return found if found.openledger_version() == VERSION else None
 

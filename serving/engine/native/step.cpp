@@ -11,6 +11,7 @@
 
 #include "adapters.h"
 #include "attention.h"
+#include "guard.h"
 #include "products.h"
 #include "quantised.h"
 
@@ -285,6 +286,11 @@ static void run(const Model &model, const Cache &cache, const Step &step, Buffer
 extern "C" {
 
 void *openledger_engine() { return new (std::nothrow) Engine; }
+
+// Reads of mapped files that are cut short meanwhile find zeros. 0 where the range is guarded now.
+int openledger_guard(const void *address, size_t bytes) { return !guard::add(address, bytes); }
+
+void openledger_unguard(const void *address) { guard::remove(address); }
 
 void openledger_close(void *engine) { delete static_cast<Engine *>(engine); }
 

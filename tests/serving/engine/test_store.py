@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
-import torch
 
 from serving.engine import store as module
-from serving.engine.backend import Batch
 from serving.engine.blob import ENTRY, HEADER, MAGIC, check_blob
 from serving.engine.engine import Engine
 from serving.engine.native.build import library
@@ -190,21 +191,12 @@ def test_packs_deleted_while_a_row_decodes_change_no_token_and_are_made_again(
         second.close()
 
 
-def cut_before_a_step(engine: Engine, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = engine.backend.forward
-
-    def cut_then_step(batch: Batch) -> torch.Tensor:
-        os.truncate(pack, 0)
-        return step(batch)
-
-    monkeypatch.setattr(engine.backend, "forward", cut_then_step)
-
-
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("left", [0, PAGE, 5 * PAGE])
 def test_a_pack_cut_short_fails_its_own_rows_alone_and_is_made_again(
-    base_folder, make_adapter, oracle, tmp_path, monkeypatch
+    base_folder, make_adapter, oracle, tmp_path, left
 ):
-    """Reading a page that a mapped file no longer has would end the process (SIGBUS)."""
+    """Whenever it happens: mostly while a step reads it."""
     name, folder = make_adapter(51)
     prompt = prompt_of(7)
     made = Engine(base_folder, backend="native", adapter_folder=tmp_path)
@@ -216,18 +208,64 @@ def test_a_pack_cut_short_fails_its_own_rows_alone_and_is_made_again(
         ):
             got = [next(base).id]
             next(tuned)
-            cut_before_a_step(made, tmp_path / "pack-000000", monkeypatch)
+            os.truncate(tmp_path / "pack-000000", left)
             with pytest.raises(AdapterRejected, match="cut off on the disk"):
                 list(tuned)
             got += [token.id for token in base]
         assert got == oracle(prompt, 150)
-        monkeypatch.undo()
         with pytest.raises(UnknownAdapter):
             made.generate(request("late", prompt, adapter=name))
         made.ensure_adapter(name, folder)
         assert tokens_of(made, request("q", prompt, adapter=name)) == oracle(prompt, 24, folder)
     finally:
         made.close()
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+def test_an_adapter_that_is_cut_while_it_is_read_in_is_packed_again(
+    base_folder, make_adapter, oracle, tmp_path, monkeypatch
+):
+    name, folder = make_adapter(51)
+    prompt = prompt_of(7)
+    first = Engine(base_folder, backend="native", adapter_folder=tmp_path)
+    first.ensure_adapter(name, folder)
+    first.close()
+    touch = module._touch
+
+    def cut_then_touch(address: int, size: int) -> None:
+        monkeypatch.undo()
+        os.truncate(tmp_path / "pack-000000", 0)
+        touch(address, size)
+
+    monkeypatch.setattr(module, "_touch", cut_then_touch)
+    second = Engine(base_folder, backend="native", adapter_folder=tmp_path)
+    try:
+        second.ensure_adapter(name, folder)
+        assert tokens_of(second, request("q", prompt, adapter=name)) == oracle(prompt, 24, folder)
+        assert (tmp_path / "pack-000001").is_file()
+    finally:
+        second.close()
+
+
+UNGUARDED = """
+import mmap, sys
+import numpy as np
+from serving.engine.native.build import library
+
+file = open(sys.argv[1], "w+b")
+file.truncate(mmap.PAGESIZE)
+mapped, other = mmap.mmap(file.fileno(), mmap.PAGESIZE), mmap.mmap(-1, mmap.PAGESIZE)
+address = np.frombuffer(other, np.uint8).ctypes.data
+assert library().openledger_guard(address, mmap.PAGESIZE) == 0
+file.truncate(0)
+mapped[0]
+"""
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+def test_a_lost_page_that_nobody_guards_ends_a_process_as_ever(tmp_path):
+    done = subprocess.run([sys.executable, "-c", UNGUARDED, tmp_path / "file"], check=False)
+    assert done.returncode == -signal.SIGBUS
 
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
