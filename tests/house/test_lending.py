@@ -45,6 +45,7 @@ def lent(pool: ConnectionPool) -> list[int]:
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(found) == 2
     return sorted(found)
 
 
