@@ -116,13 +116,7 @@ _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=0)
 # worker that forks: a child cannot use its parent's.
 if _pooled := env.int("DATABASE_POOL", default=0):
     _database["CONN_MAX_AGE"] = 0
-    # The pool looks at what it lends, where Django would ask the server each time.
-    _database["CONN_HEALTH_CHECKS"] = False
-    _database.setdefault("OPTIONS", {})["pool"] = {
-        "min_size": 2,
-        "max_size": _pooled,
-        "check": lending.check,
-    }
+    _database.setdefault("OPTIONS", {})["pool"] = lending.options(_pooled)
 
 REDIS_URL = env("REDIS_URL", default="redis://localhost:6379/0")
 CACHES = {
