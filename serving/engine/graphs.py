@@ -124,11 +124,7 @@ class Graphs:
         self._inputs = torch.tensor(self._padding, device=device)
         self._logits = torch.zeros((rows, vocabulary), device=device)
         self._replays: OrderedDict[Shape, Work | None] = OrderedDict()
-
-    @property
-    def captured(self) -> Captured:
-        made = sum(replay is not None for replay in self._replays.values())
-        return Captured(made, self._capture.bytes)
+        self.captured = Captured()  # for all threads
 
     def run(
         self, ids: Numbers, positions: Numbers, table: Numbers, adapters: Sequence[Adapter | None]
@@ -169,6 +165,8 @@ class Graphs:
         if len(self._replays) >= MOST:
             self._replays.popitem(last=False)
         self._replays[shape] = self._made(shape)
+        made = sum(replay is not None for replay in self._replays.values())
+        self.captured = Captured(made, self._capture.bytes)
         return self._replays[shape]
 
     def _made(self, shape: Shape) -> Work | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from serving.engine.adapters import Adapter, LoraWeights
 from serving.engine.lora_triton import Held, Table, TritonLora
@@ -41,7 +42,7 @@ class RowAdapters:
     def __init__(self, linears: Mapping[str, nn.Linear], kernel: TritonLora | None = None) -> None:
         self._linears, self._kernel = linears, kernel
         self._tables: dict[str, Table | None] = {}
-        self._hooked: set[str] = set()
+        self._hooked: dict[str, RemovableHandle] = {}
         self._rows: tuple[Adapter | None, ...] = ()
         self._active = False
         self._buckets: dict[str, list[_Bucket]] = {}
@@ -81,7 +82,7 @@ class RowAdapters:
         return 1 if self._held_rank == 0 else self._held_rank
 
     def use_held(self, rows: int, rank: int) -> None:
-        """Let forwards read the first `rows` of what `hold` wrote, and writes; `rank` at most."""
+        """Let forwards read the first `rows` of what `hold` writes, of `rank` at most."""
         self._rows, self._active = (), rank > 0
         self._buckets, self._tables = {}, {}
         if self._held is not None and rank:
@@ -95,6 +96,14 @@ class RowAdapters:
         self._active = self._adapts(rows)
         self._buckets, self._tables = {}, {}
         self._hook_all(rows)
+
+    def forget(self) -> None:
+        """As if there had been no adapter yet: none is kept, and no layer asks for one."""
+        for handle in self._hooked.values():
+            handle.remove()
+        self._hooked.clear()
+        self._rows, self._active, self._held_rows = (), False, ()
+        self._buckets, self._tables = {}, {}
 
     def _adapts(self, rows: Sequence[Adapter | None]) -> bool:
         return self.always_adapt or any(row is not None for row in rows)
@@ -111,8 +120,7 @@ class RowAdapters:
         def add(module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
             return self._apply(name, inputs[0], output) if self._active else output
 
-        self._linears[name].register_forward_hook(add)
-        self._hooked.add(name)
+        self._hooked[name] = self._linears[name].register_forward_hook(add)
 
     def _apply(self, name: str, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """inputs (rows, tokens, inputs), output (rows, tokens, outputs) -> the same, adapted."""

@@ -246,22 +246,38 @@ class Stale(Tape):
         return lambda: None
 
 
+class NoNumbers(Tape):
+    logits: torch.Tensor
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        replay = super().capture(work)
+
+        def spoilt() -> None:
+            replay()
+            self.logits.fill_(float("nan"))
+
+        return spoilt
+
+
 @pytest.mark.parametrize("kernel", [ByAddress(), None], ids=["adapters", "base"])
 @pytest.mark.parametrize(
     ("capture", "seconds", "stays"),
     [(Tape, (1.0, 2.0), True), (Stale, (1.0, 2.0), False), (Tape, (2.0, 1.0), False),
-     (Refusing, (1.0, 2.0), False)],
-    ids=["right", "wrong", "slower", "none"],
+     (NoNumbers, (1.0, 2.0), False), (Refusing, (1.0, 2.0), False)],
+    ids=["right", "wrong", "slower", "no-numbers", "none"],
 )  # fmt: skip
 def test_an_engine_keeps_graphs_that_are_right_and_faster(
     base_folder, monkeypatch, kernel, capture, seconds, stays
 ):
-    backend = backend_of(base_folder, capture(), kernel)
+    made = capture()
+    backend = backend_of(base_folder, made, kernel)
+    made.logits = backend.graphs._logits
     times = iter(seconds)
     monkeypatch.setattr(graph_trial, "_seconds", lambda *_: next(times))
     with torch.inference_mode():
         graph_trial.settle(backend)
     assert (backend.graphs is not None) is stays
+    assert backend.lora.layers == 0  # nothing is left of the trial's adapters
 
 
 def test_a_step_that_waits_for_the_device_is_not_captured():
