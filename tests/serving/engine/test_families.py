@@ -21,8 +21,12 @@ from transformers import (
     SmolLM3Config,
 )
 
+from bench.serving.tape import ByAddress, Tape
+from serving.engine import graph_trial
 from serving.engine.backend import Batch
+from serving.engine.base import load_base
 from serving.engine.engine import Engine
+from serving.engine.module import ModuleBackend
 from serving.engine.native.build import library
 from serving.engine.types import Request
 from tests.serving.engine.conftest import build_tokenizer, name_of, prompt_of, rounded
@@ -129,6 +133,20 @@ def test_a_family_answers_as_in_peft(family: Any) -> None:
                 assert _off(made, each, prompt + answer, logits) <= OFF
     finally:
         made.close()
+
+
+def test_a_family_is_captured_and_replayed(family: Any) -> None:
+    """Nothing in its forward waits for the device or holds what changes from step to step."""
+    model, base = load_base(family[0], device="cpu", dtype="float32")
+    tape = Tape()
+    with torch.inference_mode():
+        backend = ModuleBackend(
+            model, slots=3, context=base.context, pages=36, kernel=ByAddress(), capture=tape
+        )
+        off, _, _ = graph_trial.trial(backend)
+    assert off <= OFF
+    assert tape.captures == 1
+    assert tape.replays > 2
 
 
 def _base_alone(tuned: Any, wanted: bool) -> Any:
