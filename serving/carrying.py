@@ -16,6 +16,7 @@ from accounts import leases
 from accounts.ids import uuid7
 from serving import streams
 from serving.engine.types import EngineError
+from serving.giving_way import GivingWay
 from serving.models import Completion
 from serving.services import running
 from serving.services.running import Answer, Ended
@@ -35,18 +36,28 @@ _charge: Together[Ended, Completion | None] = Together(
 )
 
 
-def carry_in_turn(completion_id: UUID, answering: Answering, turns: Turns) -> None:
+def carry_in_turn(
+    completion_id: UUID, answering: Answering, turns: Turns, way: GivingWay | None = None
+) -> None:
     """Answer what is next when the message of this completion came, and so on while there is more.
 
-    Which one that is `turns` says; a message is no promise to the request that it names.
+    Which one that is `turns` says; a message is no promise to the request that it names. What
+    can wait does while its asker gives way.
     """
     chosen = turns.first(completion_id)
     while chosen is not None:
-        carry(chosen, answering, turns)
+        carry(chosen, answering, turns, way)
+        if way is not None:
+            way.wait()
         chosen = turns.following(completion_id)
 
 
-def carry(completion_id: UUID, answering: Answering, turns: Turns | None = None) -> None:
+def carry(
+    completion_id: UUID,
+    answering: Answering,
+    turns: Turns | None = None,
+    way: GivingWay | None = None,
+) -> None:
     """Claim, answer, charge. Called once for each message; only the claim's winner works."""
     owner = f"{leases.worker_name()}:{uuid7()}"
     completion = None
@@ -59,10 +70,10 @@ def carry(completion_id: UUID, answering: Answering, turns: Turns | None = None)
     if completion is None:
         return
     with turns.taken(completion) if turns is not None else nullcontext():
-        _carry(completion, owner, answering)
+        _carry(completion, owner, answering, way)
 
 
-def _carry(completion: Completion, owner: str, answering: Answering) -> None:
+def _carry(completion: Completion, owner: str, answering: Answering, way: GivingWay | None) -> None:
     completion_id = completion.pk
     writer = streams.Writer(completion_id)
     try:
@@ -72,6 +83,8 @@ def _carry(completion: Completion, owner: str, answering: Answering) -> None:
         with watcher.watch(watched):
             answer = answering(completion, watched, writer)
         if answer is not None:
+            if way is not None:
+                way.wait(completion.payer_id)
             # What costs nothing gives its hold back, which touches accounts in an order of its own.
             settle = _charge if answer.ids else _settle_alone
             settle(Ended(completion_id, owner, answer))

@@ -8,7 +8,6 @@ Entries: `text` (a piece of the answer) with its place `at`, and `end` as the la
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -19,12 +18,12 @@ from typing import Any
 from uuid import UUID
 
 import redis
-import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from serving.following import Entry, following
 from serving.limits import HOLD_SLACK
 from serving.models import Completion, CompletionState
 from serving.prompts import storable
@@ -122,18 +121,13 @@ def which_are_cancelled(completion_ids: list[str]) -> list[str]:
 async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
     """Pieces of the answer as they come, then its end; not longer than its hold lasts.
 
-    Cost: one Redis connection while it waits; one query for the end, and one for each
-    PATIENCE_SECONDS without a token.
+    Cost: one query for the end, and one for each PATIENCE_SECONDS without a token.
     """
-    shown, last = 0, "0"
-    client = _reader()
-    try:
+    shown = 0
+    with following().follow(key_of(completion_id)) as follower:
         while True:
-            entries = await _next_entries(client, key_of(completion_id), last)
-            _be_cancelled()
+            entries = await follower.next(PATIENCE_SECONDS)
             ended = not entries or any(b"end" in fields for _, fields in entries)
-            if entries:
-                last = entries[-1][0]
             for piece in _pieces(entries, shown):
                 shown += len(piece.text)
                 yield piece
@@ -149,37 +143,18 @@ async def read(completion_id: UUID | str) -> AsyncIterator[Piece | End]:
                     yield Piece(completion.answer[shown:])
                 yield End(completion)
                 return
-    finally:
-        await client.aclose()
 
 
 async def wait_for_end(identifier: UUID | str, is_final: Callable[[], Awaitable[bool]]) -> None:
     """Wait until a stream's end was written and the database says so too, or it alone does."""
-    client = _reader()
-    last = "0"
-    try:
+    with following().follow(key_of(identifier)) as follower:
         while True:
-            for entry, _ in await _next_entries(client, key_of(identifier), last):
-                last = entry
-            _be_cancelled()
+            await follower.next(PATIENCE_SECONDS)
             if await is_final():
                 return
-    finally:
-        await client.aclose()
 
 
-def _reader() -> redis.asyncio.Redis:
-    """A client for one reader: a reader that blocks keeps its connection, and a cancelled one may
-    leave a reply in it, so none is handed on. It says no more than it must when it connects:
-    version 3's greeting and what the client tells of itself take a processor 2 ms.
-    """
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        settings.REDIS_URL, protocol=2, driver_info=None
-    )
-    return client
-
-
-def _pieces(entries: list[tuple[str, dict[bytes, bytes]]], shown: int) -> list[Piece]:
+def _pieces(entries: list[Entry], shown: int) -> list[Piece]:
     """What the entries add to the answer; those that came together are one piece.
 
     So a process that falls behind has less to do for each token. After a gap nothing more is taken
@@ -200,26 +175,6 @@ def _pieces(entries: list[tuple[str, dict[bytes, bytes]]], shown: int) -> list[P
 
 def _told(fields: dict[bytes, bytes]) -> tuple[Any, ...]:
     return (json.loads(fields[b"logprob"]),) if b"logprob" in fields else ()
-
-
-async def _next_entries(
-    client: redis.asyncio.Redis, key: str, last: str
-) -> list[tuple[str, dict[bytes, bytes]]]:
-    """The next entries of the stream, none where nothing came or Redis does not answer."""
-    try:
-        found: Any = await client.xread({key: last}, block=int(PATIENCE_SECONDS * 1000), count=100)
-    except redis.RedisError:
-        # Paused like a stream that is silent: the database is asked, but not without end.
-        await asyncio.sleep(PATIENCE_SECONDS)
-        return []
-    return [(identifier, fields) for _, entries in found or [] for identifier, fields in entries]
-
-
-def _be_cancelled() -> None:
-    """The Redis client swallows about one cancellation in ten; nobody must read on after one."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def wait_for(completion_id: UUID | str, *, seconds: float) -> Completion:

@@ -59,6 +59,18 @@ class Turns:
     def running(self) -> int:
         return self._total
 
+    def has(self, payer: UUID) -> bool:
+        """Whether one of theirs is being answered."""
+        return payer in self._of_payer
+
+    def most_of(self, fewest: int) -> UUID | None:
+        """Who has half of what is being answered, or more, and at least `fewest`."""
+        with self._lock:
+            for payer, count in self._of_payer.most_common(1):
+                if count >= fewest and 2 * count >= self._total:
+                    return payer
+        return None
+
     def first(self, completion_id: UUID) -> UUID | None:
         """What to claim when the message of this completion came; None for nothing now."""
         with self._lock:

@@ -28,6 +28,7 @@ from serving import carrying, logprobs, merges, pinning, streams
 from serving.engine.engine import Engine
 from serving.engine.names import adapter_name
 from serving.engine.types import EngineError, Finish, Request
+from serving.giving_way import GivingWay
 from serving.models import Completion, Deployment
 from serving.reporting import Reporter
 from serving.services import deployments
@@ -45,9 +46,10 @@ GRAPHS = os.environ.get("ENGINE_CUDA_GRAPHS", "1") == "1"
 CPUS = frozenset(int(one) for one in os.environ.get("ENGINE_CPUS", "").split(",") if one.strip())
 
 SWITCH_SECONDS = 0.001
-# Between two pieces of an answer, for each other one that is written: 500 pieces a second or less,
-# whatever the engine gives. With 20 answers a piece comes every 38 ms.
-PIECE_SECONDS = 0.002
+# Between two pieces of an answer, for each other one that is written: 250 pieces a second or less,
+# whatever the engine gives. With 20 answers a piece comes every 76 ms.
+PIECE_SECONDS = 0.004
+LONGEST_PIECE_SECONDS = 0.12
 # Places beside those that one key may have, so that another's request begins at once.
 RESERVED = max(1, MAX_ACTIVE // 4)
 
@@ -59,6 +61,7 @@ _reporter = Reporter(
     lambda base, engine: pinning.keep(engine, base, ensure_adapter, at=timezone.now()),
 )
 _turns = Turns(most=MAX_ACTIVE)
+_way = GivingWay(_turns, lambda: list(_engines.values()))
 _waker = Waker(_turns, lambda: list(_engines))
 
 
@@ -89,6 +92,8 @@ def engine_for(base: BaseModel) -> Engine:
             _engines[base.slug] = engine
             _reporter.start()
             _waker.start()
+            if device == "cpu":
+                _way.start()
             logger.info(
                 "engine for %s (%s) on %s (%s), %d threads, loaded in %.1f s",
                 base.slug,
@@ -169,7 +174,7 @@ def _adapter_of(completion: Completion, engine: Engine) -> str | None:
 
 def run_completion(completion_id: UUID) -> None:
     """Answer with this process's engine: this completion, or whatever is next in turn."""
-    carrying.carry_in_turn(completion_id, _generate, _turns)
+    carrying.carry_in_turn(completion_id, _generate, _turns, _way)
 
 
 def _generate(completion: Completion, watched: Watched, writer: streams.Writer) -> Answer | None:
@@ -201,16 +206,15 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
     finish = unseen = ""
     streams.close_idle_connection()
     watched.engine = engine
-    shown = due = time.perf_counter()
+    shown = time.perf_counter()
     with engine.generate(request) as tokens:
         # While the first token is computed, not after it: its note takes a write to the disk.
         if tokens.is_about_to_begin() and not carrying.may_show(completion, watched.owner):
             return None
         for token in tokens:
             if token.id is not None:
-                now = time.perf_counter()
-                (_reporter.between if ids else _reporter.first_token).add(now - shown)
-                shown = now
+                (_reporter.between if ids else _reporter.first_token).add(token.at - shown)
+                shown = token.at
                 ids.append(token.id)
             place = logprobs.place(token.logprob) if token.logprob else None
             if place is not None:
@@ -223,11 +227,12 @@ def _generate(completion: Completion, watched: Watched, writer: streams.Writer) 
             # What came while the last piece was written goes out as one, and the more answers are
             # written at a time the larger are the pieces: those who only begin must not wait for
             # a process that is busy with others' tokens. One answer alone shows each as it comes.
-            is_due = not tokens.has_more and time.perf_counter() >= due
-            if place is not None or (unseen and (finish or is_due)):
+            if place is not None or (unseen and (finish or not tokens.has_more)):
                 writer.text(unseen, place)
                 unseen = ""
-                due = time.perf_counter() + PIECE_SECONDS * (_turns.running - 1)
+                _way.begun(completion.payer_id)
+                if others := _turns.running - 1:
+                    tokens.gather(min(PIECE_SECONDS * others, LONGEST_PIECE_SECONDS))
         prompt = [logprobs.place(one) for one in tokens.prompt_logprobs]
         return Answer(
             ids,

@@ -127,7 +127,7 @@ def _fill(house: House) -> tuple[str, list[str]]:
     from serving.services import deployments
     from tests.ledger.books import OPEN, fund
 
-    base = _base(house.folder / "base")
+    ready = base(house.folder / "base")
     builder = User.objects.create_user("builder@bench.test", handle="builder")
     client = User.objects.create_user("client@bench.test", handle="client")
     fund(client, 1_000_000 * OPEN)
@@ -139,7 +139,7 @@ def _fill(house: House) -> tuple[str, list[str]]:
     )
     names = []
     for number, (_, source) in enumerate(house.grow(STREAMS)):
-        model = _model(base, builder, source, number)
+        model = _model(ready, builder, source, number)
         deployed = deployments.deploy(model=model, acting_user=builder, at=timezone.now())
         names.append(deployed.name)
     _wait_for(
@@ -149,7 +149,8 @@ def _fill(house: House) -> tuple[str, list[str]]:
     return secret, names
 
 
-def _base(folder: Path) -> BaseModel:
+def base(folder: Path) -> BaseModel:
+    """The base in `folder`, ready."""
     from modelfactory.models import BaseModel
     from modelfactory.services.bases import columns
     from modelfactory.training.bases import inspect

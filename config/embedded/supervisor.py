@@ -26,6 +26,8 @@ LONGEST_PAUSE = 30.0
 HEALTHY_AFTER = 60.0
 LOG_BYTES = 10_000_000
 POLL_SECONDS = 0.2
+# The nice value of what yields.
+YIELDING = 10
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Service:
 
     `user` is the system user to run as (root only), `echo` shows its standard output on the
     terminal, `once` marks a command that ends by itself and is repeated only when it fails.
+    `yields`: it computes for long, so others go first where processors are short.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Service:
     grace: float = 10.0
     echo: bool = False
     once: bool = False
+    yields: bool = False
 
 
 class Child:
@@ -77,6 +81,8 @@ class Child:
             start_new_session=True,
             **as_user,
         )
+        if service.yields:
+            let_others_first(self.process.pid)
         self._started = time.monotonic()
         assert self.process is not None
         assert self.process.stdout is not None
@@ -267,6 +273,27 @@ class Supervisor:
 
 
 FOUNDATIONS = frozenset({"postgres", "redis", "anvil"})
+
+
+def let_others_first(pid: int) -> None:
+    """Give the session that `pid` leads a tenth of a weight where processors are short.
+
+    Linux shares them among sessions first (sched(7), autogroup), so a process's own nice value
+    would count within its session alone. Where there is no such file it is all there is.
+    """
+    share = Path(f"/proc/{pid}/autogroup")
+    for _ in range(5):
+        try:
+            share.write_text(f"{YIELDING}\n")
+            return
+        except BlockingIOError:
+            time.sleep(0.1)  # Linux takes one such change in a tenth of a second
+        except FileNotFoundError:
+            break
+        except OSError:
+            return
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, YIELDING)
 
 
 def kill_group(pid: int) -> None:

@@ -17,6 +17,8 @@ STARTER = "starter"
 # Connections to PostgreSQL that a process of many threads lends among them; see DATABASE_POOL.
 POOLED = {"web": "24", "generate": "20"}
 WEB_WORKERS = 2
+# What computes for long: whoever waits for a page or a first token goes before it.
+COMPUTE = frozenset({"generate", "attribute", "train"})
 TRUE = ("1", "true", "yes", "on")
 # A run takes long to end by itself; its lease and its checkpoint bring it back instead.
 GRACE_SECONDS = 6.0
@@ -77,6 +79,7 @@ def services(*, host: str, port: int, environment: Mapping[str, str]) -> list[Se
             environment={**_pool_of(name), **environment},
             folder=REPOSITORY,
             grace=GRACE_SECONDS,
+            yields=name in COMPUTE,
             # The web process prints nothing but the e-mails of the console backend.
             echo=name == "web",
         )

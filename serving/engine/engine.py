@@ -201,6 +201,17 @@ class Engine:
                 row.cancelled = True
                 self._scheduler.lock.notify()
 
+    def hold(self, owner: str, seconds: float) -> None:
+        """Let the rows of `owner` stand still for so long, or until `go_on`."""
+        with self._scheduler.lock:
+            self._scheduler.hold(owner, seconds)
+
+    def go_on(self) -> None:
+        """Nobody's rows stand still any more."""
+        with self._scheduler.lock:
+            self._scheduler.go_on()
+            self._scheduler.lock.notify()
+
     def residency(self) -> Residency:
         held, captured = self.backend.residents(), self.backend.captured
         scheduler = self._scheduler
@@ -283,5 +294,5 @@ class Engine:
     def _wait_for_work(self) -> bool:
         with self._scheduler.lock:
             while not (self._closed or self._scheduler.has_work()):
-                self._scheduler.lock.wait()
+                self._scheduler.lock.wait(self._scheduler.patience())
             return not self._closed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -40,6 +42,7 @@ class Row:
         self.prompt_logprobs: list[Logprob] = []
         # None says that the step begins which draws the first token.
         self.out: SimpleQueue[Token | EngineError | None] = SimpleQueue()
+        self.ended = threading.Event()
         self.is_due = False
         self._prompt = len(request.input_ids)
         self._allowed = min(request.max_tokens, context - self._prompt)
@@ -74,7 +77,7 @@ class Row:
             return True
         text, stopped = self._stops.push(self._text.push(token))
         if stopped:
-            self.out.put(Token(token, text, Finish.STOP, logprob))
+            self._put(token, text, Finish.STOP, logprob)
             return True
         if self.sampler.complete:
             self.finish(token, Finish.STOP, text, logprob)
@@ -82,7 +85,7 @@ class Row:
         if len(self.tokens) - self._prompt >= self._allowed:
             self.finish(token, Finish.LENGTH, text, logprob)
             return True
-        self.out.put(Token(token, text, None, logprob))
+        self._put(token, text, None, logprob)
         return False
 
     def finish(
@@ -91,10 +94,18 @@ class Row:
         """The last token, with all text that was held back up to a stop string."""
         rest, stopped = self._stops.push(self._text.flush())
         text += rest if stopped else rest + self._stops.flush()
-        self.out.put(Token(token, text, Finish.STOP if stopped else reason, logprob))
+        self._put(token, text, Finish.STOP if stopped else reason, logprob)
 
     def fail(self, error: EngineError) -> None:
         self.out.put(error)
+        self.ended.set()
+
+    def _put(
+        self, token: int | None, text: str, reason: Finish | None, logprob: Logprob | None
+    ) -> None:
+        self.out.put(Token(token, text, reason, logprob, time.perf_counter()))
+        if reason is not None:
+            self.ended.set()
 
 
 class TokenStream(Iterator[Token]):
@@ -120,6 +131,11 @@ class TokenStream(Iterator[Token]):
     def has_more(self) -> bool:
         """Whether the next token is there already: its consumer is slower than the engine."""
         return not self._row.out.empty()
+
+    def gather(self, seconds: float) -> None:
+        """Let tokens gather for so long, or until the last one is there. Meanwhile this thread is
+        not woken for each, which takes the interpreter's lock from the scheduler's."""
+        self._row.ended.wait(seconds)
 
     def is_about_to_begin(self) -> bool:
         """Wait for the step that draws the first token, which is computed meanwhile; False where

@@ -31,6 +31,7 @@ PREFILL_BESIDE = 64
 PREFILL_ALONE = 256
 # An answer's token against one of a prompt, which shares its step with many.
 ANSWER_COST = 2.0
+LONGEST_PATIENCE = 0.05
 
 
 class Scheduler:
@@ -45,6 +46,7 @@ class Scheduler:
         self.decoding: list[Row] = []
         self.prefilling: list[Row] = []
         self.steps = self.step_rows = self.answered = 0  # since the start
+        self._held: tuple[str, float] | None = None  # whose rows stand still, and until when
         self._slots = list(range(max_active - 1, -1, -1))
 
     @property
@@ -52,16 +54,41 @@ class Scheduler:
         return len(self.decoding) + len(self.prefilling)
 
     def has_work(self) -> bool:
-        return bool(self.active or len(self.waiting))
+        return bool(len(self.waiting) or self._going(self.decoding) or self._going(self.prefilling))
+
+    def hold(self, owner: str, seconds: float) -> None:
+        """Let the rows of `owner` stand still for so long; one owner's at a time."""
+        self._held = owner, time.monotonic() + seconds
+
+    def go_on(self) -> None:
+        self._held = None
+
+    def patience(self) -> float | None:
+        """Seconds to wait for rows that stand still, or until one's deadline is looked at; None
+        where none does."""
+        held = self._held
+        if held is None or not self.active:
+            return None
+        return min(LONGEST_PATIENCE, max(0.0, held[1] - time.monotonic()))
+
+    def _going(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those that do not stand still; one that is over goes on to its end."""
+        held, now = self._held, time.monotonic()
+        if held is None or now >= held[1]:
+            return rows
+        return [row for row in rows if row.request.owner != held[0] or row.is_over(now)]
 
     def turn(self) -> None:
         """One step. Whatever happens in it, the thread lives on for the next requests."""
         try:
             self._drop_cancelled()
             self._let_in()
-            rows = self.decoding + self._pieces()
+            rows = [*self._going(self.decoding), *self._pieces()]
             if rows:
                 self._step(rows)
+            elif self.active:
+                with self.lock:
+                    self.lock.wait(self.patience())
         except Exception as error:
             logger.exception("engine step failed")
             self.fail_all(EngineError(f"The engine failed: {type(error).__name__}."), waiting=False)
@@ -123,7 +150,7 @@ class Scheduler:
         """Rows of which a piece of the prompt is computed now; sets how much in `row.piece`."""
         budget = PREFILL_BESIDE if self.decoding else PREFILL_ALONE
         chosen = []
-        for row in self._by_owner():
+        for row in self._going(self._by_owner()):
             if budget <= 0:
                 break
             row.piece = min(budget, len(row.tokens) - row.length)

@@ -94,13 +94,14 @@ class Token:
 
     `text` may be empty: a token can hold half a character, or text that may yet turn out to be
     a stop string. The last one has a `finish_reason`; its `id` is None where no token was drawn
-    for it (cancelled).
+    for it (cancelled). `at` is when it was there, by `time.perf_counter()`.
     """
 
     id: int | None
     text: str
     finish_reason: Finish | None = None
     logprob: Logprob | None = None
+    at: float = 0.0
 
 
 class EngineError(Exception):

@@ -52,11 +52,15 @@ def openai_view(method: str) -> Callable[[View], View]:
             try:
                 if request.method != method:
                     raise WrongMethod(f"Use {method} here, not {request.method}.")
-                async with _starting.turn(_who(request)):
-                    key, allowance = await off_loop(_admit, _who(request), method == "POST")
-                    _check_within(allowance)
-                response = await view(request, key, *args, **kwargs)
+                with _starting.coming(_who(request)):
+                    async with _starting.turn(_who(request)):
+                        key, allowance = await off_loop(_admit, _who(request), method == "POST")
+                        _starting.known(_who(request), key.user_id)
+                        _check_within(allowance)
+                    response = await view(request, key, *args, **kwargs)
             except Refusal as refusal:
+                if isinstance(refusal, UnknownKey):
+                    _starting.known(_who(request), None)
                 response = shapes.refusal(refusal)
                 if isinstance(refusal, WrongMethod):
                     response["Allow"] = method

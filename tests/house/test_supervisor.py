@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from config.embedded.supervisor import Service, Supervisor
+from config.embedded.supervisor import YIELDING, Service, Supervisor
+from config.embedded.workers import services
 
 LIVES = "import time\nprint('alive', flush=True)\ntime.sleep(600)"
 IGNORES_SIGTERM = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{LIVES}"
@@ -115,3 +116,23 @@ def test_a_step_that_fails_shows_the_end_of_its_log(
     code = supervisor.run((sys.executable, "-c", script), name="migrate", environment={})
     assert code == 4
     assert "no such table" in said[0]
+
+
+def test_what_computes_for_long_lets_the_others_go_first(supervisor: Supervisor) -> None:
+    supervisor.start(python("web", LIVES))
+    supervisor.start(python("train", LIVES, yields=True))
+    supervisor.start(python("generate", LIVES, yields=True))
+    pids = supervisor.pids()
+
+    def yields(name: str) -> bool:
+        share = Path(f"/proc/{pids[name]}/autogroup")
+        if share.exists():
+            return share.read_text().split()[-1] == str(YIELDING)
+        return os.getpriority(os.PRIO_PROCESS, pids[name]) == YIELDING
+
+    assert [yields(name) for name in ("web", "train", "generate")] == [False, True, True]
+
+
+def test_engines_training_and_attribution_are_what_computes_for_long() -> None:
+    found = services(host="127.0.0.1", port=1, environment={"CHAIN_RPC_URL": "http://127.0.0.1:2"})
+    assert {one.name for one in found if one.yields} == {"generate", "attribute", "train"}
