@@ -256,8 +256,8 @@ def confidence_part(found: Confidence | None) -> dict[str, Any] | None:
         return None
     return {
         "method": confidence.METHOD,
-        "version": confidence.VERSION,
-        "level_ppm": confidence.LEVEL,
+        "version": found.version,
+        "level_ppm": found.level,
         "threshold": found.threshold,
         "clear": found.clear,
         "groups": found.scores,

@@ -11,8 +11,9 @@ from attribution.influence.trellis import GENERATORS, code_bytes, rate_of, twice
 
 METHOD = "ekfac-lora"
 # 1: covariances of 64 records, sketches clipped as sums are. 2: sketches not turned.
-# 3: a bit tells one coordinate. 4: each coordinate has one sign.
-METHOD_VERSION = 5
+# 3: a bit tells one coordinate. 4: each coordinate has one sign. 5: answers were judged together
+# with what all text has in common (`confidence.py`).
+METHOD_VERSION = 6
 
 
 def _option(default: Any, help_text: str) -> Any:

@@ -9,7 +9,7 @@
     coordinates.npy   (width,) int64, which coordinates of the whitened eigenbasis, strongest first
     weights.npy       (sketch width,) uint8, how much each sketched coordinate counts
     factors.npz       the curvature: eigenvectors and inverse roots of each block
-    null.npy          (records, 2) int64, what foreign records score; where there were any
+    null.npy          (records, 2 or more) int64, what foreign records score; where there were any
 
 Opening reads the manifest and checks the files; scoring touches only sums and sketches.
 """
@@ -252,7 +252,7 @@ class Index:
             "coordinates": (width,),
             "weights": (sketch_width,),
         }
-        if self.null is not None and self.null.records.shape != (count, 2):
+        if self.null is not None and not is_null(self.null.records.shape, count):
             raise IndexFileError(self.folder / NULL, f"its shape is {self.null.records.shape}.")
         for name, shape in wanted.items():
             found = getattr(self, name).shape
@@ -278,6 +278,11 @@ def check_null(path: Path, stated: Mapping[str, Any]) -> None:
     """That the null is the one under the root; the list of files is not. Raises IndexFileError."""
     if file_sha256(path) != stated["null_sha256"]:
         raise IndexFileError(path, "it was altered: its hash is not the one under the root.")
+
+
+def is_null(shape: tuple[int, ...], count: int) -> bool:
+    """Whether it is of so many records: two moments, or three and the directions."""
+    return len(shape) == 2 and shape[0] == count and (shape[1] == 2 or shape[1] > 3)
 
 
 def file_sha256(path: Path) -> str:

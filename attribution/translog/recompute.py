@@ -37,6 +37,8 @@ SEGMENT = 128  # bytes of a code, of which each begins with nothing before it
 # Where a bit tells several coordinates: which bits each parity adds, the newest first.
 PARITIES = {2: ("101110001", "111101011"), 3: ("101101111", "110110011", "111001001")}
 UNIT = 1_000  # thousandths of a deviation
+# As in a null: units of a direction, and thousandths that nothing is further than.
+SCALE, FURTHEST = 2**20, 1_000_000
 
 
 def recompute(
@@ -330,7 +332,7 @@ def check_certainty(receipt: Mapping[str, Any], index: Files, answer: Answer) ->
     width = int(index.manifest["header"]["sketch_width"])
     length = max(1, math.isqrt(sum(code * code for code in answer.codes[:width])))
     u = [score // length for score in record_scores(index, answer)]
-    z = [_z(value, *moments.row(row)) for row, value in enumerate(u)]
+    z = _above(u, [moments.row(row) for row in range(len(u))])
     rows = _rows(index.manifest["groups"])
     scores = {
         name: _z(_top(z[mine], int(null["top"])), *null["groups"][place])
@@ -341,6 +343,23 @@ def check_certainty(receipt: Mapping[str, Any], index: Files, answer: Answer) ->
     if stated["apart"] != _apart(u, rows):
         raise BundleError("how far the groups stand apart is not what their records give")
     return f"{max(scores.values())} thousandths of a deviation at most"
+
+
+def _above(u: Sequence[int], null: Sequence[Sequence[int]]) -> list[int]:
+    """How far each record is above its null, without its part along the null's directions."""
+    z = [_z(value, *row[:2]) for value, row in zip(u, null, strict=True)]
+    if len(null[0]) == 2:
+        return z
+    z = [max(-FURTHEST, min(FURTHEST, value)) for value in z]
+    parts = [
+        sum(value * row[at] for value, row in zip(z, null, strict=True)) // SCALE
+        for at in range(3, len(null[0]))
+    ]
+    left = [
+        value - sum(part * along for part, along in zip(parts, row[3:], strict=True)) // SCALE
+        for value, row in zip(z, null, strict=True)
+    ]
+    return [value * UNIT // row[2] for value, row in zip(left, null, strict=True)]
 
 
 def _z(value: int, mean: int, deviation: int) -> int:

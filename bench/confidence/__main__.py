@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument(
         "--fresh", type=int, metavar="SEED", help="on a draw that nothing was chosen on"
     )
+    parser.add_argument("--develop", action="store_true", help="choose the rule, write the log")
     parser.add_argument("--generate", action="store_true", help="also what the model answers")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -52,6 +53,10 @@ def main() -> int:
         from bench.confidence import fresh
 
         return fresh.main(result, options.medquad, options.unrelated, options.fresh)
+    if options.develop:
+        from bench.confidence import develop
+
+        return develop.main(options.medquad, options.unrelated)
     world = runs.prepare(options.medquad)
     null = foreign.examples(load_tokenizer(task.STARTER), task.CUTOFF)
     with tempfile.TemporaryDirectory(prefix="bench-confidence-") as folder:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def main(result: report.Report, medquad: Path, unrelated: Path, seed: int) -> in
     tokenizer = load_tokenizer(task.STARTER)
     network = training.train(made.records, seed)
     texts = _texts(made, tokenizer, seed)
-    asked = [*texts, *_answers(network, texts, seed)]
+    asked = [*texts, *answers(network, texts, seed)]
     null = foreign.examples(tokenizer, task.CUTOFF)
     model = adapt(network, device="cpu")
     with tempfile.TemporaryDirectory(prefix="bench-confidence-") as folder:
@@ -91,6 +92,18 @@ def _texts(made: task.Task, tokenizer: PromptTokenizer, seed: int) -> list[Index
     """Of each contributor's kind some that neither learns from nor were asked before."""
     chance = np.random.default_rng(seed)
     found: list[list[IndexedExample]] = []
+    for usable in _usable(made, tokenizer):
+        rest = usable[SEEN:]
+        found.append([rest[int(at)] for at in chance.permutation(len(rest))[:QUERIES]])
+    return [example for turn in zip(*found, strict=True) for example in turn]
+
+
+def seen(made: task.Task, tokenizer: PromptTokenizer) -> list[list[IndexedExample]]:
+    """Of each contributor's kind those that were looked at in development."""
+    return [usable[:SEEN] for usable in _usable(made, tokenizer)]
+
+
+def _usable(made: task.Task, tokenizer: PromptTokenizer) -> Iterator[list[IndexedExample]]:
     for group, (source, kind) in task.CONTRIBUTORS.items():
         usable: dict[str, IndexedExample] = {}
         for text in sorted(made.rest, key=lambda text: text.sha256):
@@ -98,12 +111,10 @@ def _texts(made: task.Task, tokenizer: PromptTokenizer, seed: int) -> list[Index
                 example = task.example_of(text, tokenizer, group)
                 if sum(example.loss_mask) >= task.ANSWER_MIN:
                     usable[text.question] = example
-        rest = list(usable.values())[SEEN:]
-        found.append([rest[int(at)] for at in chance.permutation(len(rest))[:QUERIES]])
-    return [example for turn in zip(*found, strict=True) for example in turn]
+        yield list(usable.values())
 
 
-def _answers(
+def answers(
     network: torch.nn.Module, texts: list[IndexedExample], seed: int
 ) -> list[IndexedExample]:
     """What the model answers to the questions of the first texts, drawn as the benchmark's are."""
@@ -124,9 +135,22 @@ def _answers(
 
 def _unrelated(path: Path, tokenizer: PromptTokenizer, seed: int) -> list[IndexedExample]:
     """Questions without an input after those that were used, and any with one, in a drawn order."""
-    plain: list[IndexedExample] = []
-    other: list[IndexedExample] = []
+    unseen = [*plain(path, tokenizer)[SEEN_UNRELATED:], *_questions(path, tokenizer, True)]
+    order = np.random.default_rng(seed).permutation(len(unseen))
+    return [unseen[int(at)] for at in order[:UNRELATED]]
+
+
+def plain(path: Path, tokenizer: PromptTokenizer) -> list[IndexedExample]:
+    """The questions without an input that have an answer of some length."""
+    return _questions(path, tokenizer, False)
+
+
+def _questions(path: Path, tokenizer: PromptTokenizer, given: bool) -> list[IndexedExample]:
+    """Those with an input or those without one."""
+    found: list[IndexedExample] = []
     for number, row in enumerate(json.loads(path.read_text("utf-8"))):
+        if bool(row.get("input")) != given:
+            continue
         asked = "\n".join(filter(None, (row["instruction"], row.get("input"))))
         said = [
             {"role": "user", "content": asked},
@@ -134,11 +158,8 @@ def _unrelated(path: Path, tokenizer: PromptTokenizer, seed: int) -> list[Indexe
         ]
         made = render_example({"messages": said}, tokenizer, task.CUTOFF)
         if sum(made.loss_mask[1:]) >= SHORTEST:
-            example = IndexedExample(f"u{number}", "u", made.input_ids, made.loss_mask)
-            (other if row.get("input") else plain).append(example)
-    unseen = [*plain[SEEN_UNRELATED:], *other]
-    order = np.random.default_rng(seed).permutation(len(unseen))
-    return [unseen[int(at)] for at in order[:UNRELATED]]
+            found.append(IndexedExample(f"u{number}", "u", made.input_ids, made.loss_mask))
+    return found
 
 
 def _effects(made: task.Task, asked: list[IndexedExample]) -> NDArray[np.float64]:

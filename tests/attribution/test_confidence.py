@@ -95,6 +95,17 @@ def test_a_receipt_says_how_sure_it_is_and_verifies(indexed, client):
     assert "deviations above what unrelated text" in page
 
 
+def test_a_receipt_names_the_rule_of_its_index_not_that_of_today(indexed, monkeypatch):
+    real = confidence.judge
+
+    def judge(null, *arguments):
+        return real(replace(null, version=1, level=12_345), *arguments)
+
+    monkeypatch.setattr(confidence, "judge", judge)
+    stated = indexed.receipt().public["confidence"]
+    assert (stated["version"], stated["level_ppm"]) == (1, 12_345)
+
+
 def test_the_offline_verifier_sees_a_verdict_that_does_not_follow(indexed, client):
     receipt = indexed.receipt()
     bundle = client.get(reverse("attribution:proof", args=[receipt.pk])).json()

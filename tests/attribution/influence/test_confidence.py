@@ -1,6 +1,7 @@
 """Clear influence is told from what any text has: nulls of foreign records and of labels."""
 
 import math
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -11,6 +12,7 @@ from attribution.influence.confidence import Null
 from attribution.influence.errors import IndexFileError
 from attribution.influence.index import NULL, Index
 from attribution.influence.quantise import quantise_query, sketch
+from attribution.translog import recompute
 
 WIDTH, GROUPS, EACH = 1024, 4, 12
 ROWS = {f"g{n}": slice(n * EACH, (n + 1) * EACH) for n in range(GROUPS)}
@@ -65,6 +67,62 @@ def test_a_loud_answer_is_no_clearer_than_a_quiet_one(sketched, null):
     assert one == loud
 
 
+def common_text(count: int, seed: int, alike: float = 6.0):
+    """What records get of texts: noise, and along one line shared by all of them, in some more."""
+    draw = np.random.default_rng(seed)
+    line = np.random.default_rng(100).standard_normal(GROUPS * EACH)
+    found = draw.standard_normal((count, GROUPS * EACH)) + alike * np.outer(
+        draw.standard_normal(count), line
+    )
+    return np.rint(found * 10_000).astype(np.int64)
+
+
+def test_what_texts_have_in_common_is_taken_out():
+    rows = list(ROWS.values())
+    with_it = confidence.fit_to(common_text(120, 1), rows, "")
+    without = confidence.fit_to(common_text(120, 1), rows, "", directions=0)
+    leaning = common_text(200, 2)
+    leaning[:, ROWS["g1"]] += 15_000  # a quarter of the deviation of what is common
+    found = [
+        np.mean([confidence.heights(null, u, rows).max() > null.threshold for u in leaning])
+        for null in (with_it, without)
+    ]
+    assert found[0] > 0.9
+    assert found[1] < 0.15
+    null_text = [confidence.heights(with_it, u, rows).max() for u in common_text(300, 3)]
+    assert np.mean(np.array(null_text) > with_it.threshold) <= 0.06
+
+
+def test_directions_are_whole_numbers_of_length_one_and_at_right_angles():
+    records = confidence.fit_to(common_text(120, 1), list(ROWS.values()), "").records
+    directions = records[:, 3:].T / confidence.SCALE
+    assert directions.shape == (3, GROUPS * EACH)
+    assert np.allclose(directions @ directions.T, np.eye(3), atol=1e-5)
+
+
+def test_a_null_of_before_judges_as_it_did(sketched, null):
+    """Version 1: no directions, the ten largest; an index keeps what its header states."""
+    before = Null.read(
+        null.published("") | {"version": 1, "level_ppm": 10_000, "top": 2, "threshold": 3_000},
+        np.array([[1_000, 10]] * GROUPS * EACH, dtype=np.int64),
+    )
+    before = replace(before, groups=np.array([[500, 1_000]] * GROUPS, dtype=np.int64))
+    u = np.arange(GROUPS * EACH, dtype=np.int64) + 1_000
+    found = confidence.heights(before, u, list(ROWS.values()))
+    assert found.tolist() == [550, 1_750, 2_950, 4_150]  # (1000 * 10.5 / 10 - 500), and so on
+    assert before.published("")["level_ppm"] == 10_000
+
+
+@pytest.mark.parametrize("directions", [0, 1, 3])
+def test_the_offline_verifier_comes_to_the_same_heights_of_records(directions):
+    foreign = common_text(80, 4)
+    foreign[:, 5] = 7  # a record that all texts leave alike
+    records = confidence.fit_to(foreign, list(ROWS.values()), "", directions=directions).records
+    for u in [*common_text(20, 5), np.full(GROUPS * EACH, 10**12, dtype=np.int64)]:
+        theirs = recompute._above(u.tolist(), records.tolist())
+        assert theirs == confidence._above(u, records).tolist()
+
+
 def test_deviations_from_permuted_labels_are_those_of_every_permutation():
     values = np.array([7, -3, 12, 5, 0, 9], dtype=np.int64) * 10**6
     rows = {"a": slice(0, 2), "b": slice(2, 6)}
@@ -87,8 +145,6 @@ def test_too_few_foreign_records_make_no_null(sketched):
 
 
 def foreign_examples():
-    from dataclasses import replace
-
     from tests.attribution.influence.conftest import tiny_examples
 
     made = tiny_examples(60, seed=9)
@@ -142,8 +198,6 @@ def test_an_altered_null_is_found_by_the_root_alone(built, tmp_path):
 
 
 def test_an_appended_index_has_a_null_of_its_own_groups(built, tmp_path):
-    from dataclasses import replace
-
     from attribution.influence.revise import append
     from tests.attribution.influence.conftest import tiny_examples
 
@@ -155,7 +209,7 @@ def test_an_appended_index_has_a_null_of_its_own_groups(built, tmp_path):
     append(model, Index.open(folder), config, more, tmp_path / "two", foreign=foreign_examples())
     longer = Index.open(tmp_path / "two")
     assert longer.null is not None
-    assert longer.null.records.shape == (28, 2)
+    assert longer.null.records.shape == (28, 4)  # with one direction, since 16 have one
     assert len(longer.null.groups) == 4
     append(model, Index.open(folder), config, more, tmp_path / "three")
     assert Index.open(tmp_path / "three").null is None
