@@ -7,11 +7,13 @@ several models that answered as one, each by its own index.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from accounts.blobs import read_bytes
 from attribution import bodies, index_files, selectors
+from attribution.influence.confidence import Confidence
 from attribution.influence.errors import InfluenceError
 from attribution.influence.index import Index
 from attribution.influence.recompute import differences, recompute
@@ -100,7 +102,7 @@ def _check_influences(receipt: Receipt | Rescoring) -> str | None:
         claimed = whole(one.public["influence"]["groups"])
         refuse(differences(claimed, found.groups, "influence"))
         refuse(differences(one.public["shares"], found.shares, "share"))
-        if one.public.get("confidence") != bodies.confidence_part(found.confidence):
+        if not _follows(one.public.get("confidence"), found.confidence):
             raise BundleError("the confidence is not the one that the index's null gives")
         if dict(one.public["influence"]["records"]) != index.manifest.counts:
             raise BundleError("the numbers of records are not those of the index")
@@ -108,6 +110,15 @@ def _check_influences(receipt: Receipt | Rescoring) -> str | None:
             f"{len(found.groups)} influences and {len(found.shares)} shares, to the last unit"
         )
     return "; ".join(told) or None
+
+
+def _follows(stated: Mapping[str, Any] | None, found: Confidence | None) -> bool:
+    """Whether it is what the index's null gives. Of version 1 the level, which decides nothing, was
+    that of the day and not the index's."""
+    made = bodies.confidence_part(found)
+    if stated and made and made["version"] == 1:
+        made["level_ppm"] = stated["level_ppm"]
+    return stated == made
 
 
 def _check_records(receipt: Receipt | Rescoring) -> str | None:

@@ -244,7 +244,8 @@ def _directions(z: Whole, count: int) -> Whole:
     turned = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     scaled = np.rint(found * (np.sign(turned) * SCALE / np.maximum(lengths, 1)))
-    return scaled.astype(np.int64)
+    whole: Whole = scaled.astype(np.int64)
+    return whole
 
 
 def _above(u: Whole, records: Whole) -> Whole:

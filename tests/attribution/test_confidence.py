@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from django.urls import reverse
 
-from attribution import workers
+from attribution import bodies, workers
 from attribution.influence import confidence
 from attribution.influence.index import Index
 from attribution.translog.verify import verify
@@ -104,6 +104,21 @@ def test_a_receipt_names_the_rule_of_its_index_not_that_of_today(indexed, monkey
     monkeypatch.setattr(confidence, "judge", judge)
     stated = indexed.receipt().public["confidence"]
     assert (stated["version"], stated["level_ppm"]) == (1, 12_345)
+
+
+def test_a_receipt_of_before_that_named_the_days_level_still_verifies(indexed, monkeypatch):
+    real, part = confidence.judge, bodies.confidence_part
+
+    def judge(null, *arguments):
+        return real(replace(null, version=1, level=20_000), *arguments)
+
+    monkeypatch.setattr(confidence, "judge", judge)
+    with monkeypatch.context() as then:
+        then.setattr(bodies, "confidence_part", lambda found: part(found) | {"level_ppm": 10_000})
+        receipt = indexed.receipt()
+    assert receipt.public["confidence"]["level_ppm"] == 10_000
+    report = verify_receipt(receipt)
+    assert report.holds, report.checks
 
 
 def test_the_offline_verifier_sees_a_verdict_that_does_not_follow(indexed, client):
