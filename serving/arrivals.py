@@ -9,12 +9,17 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
+from serving.following import Name, following
+
 KEY = "arrivals"
 KEEP = 64
 # How long others give way to one who came.
 LONGEST_SECONDS = 0.1
 
-Name = tuple[int, int]
+
+def tell(payer: UUID) -> None:
+    """On an event loop: somebody's request has just come."""
+    following().tell(KEY, entry(payer), keep=KEEP)
 
 
 def entry(payer: UUID) -> dict[str, str]:

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -152,7 +151,7 @@ class Following:
                 follower.hand(entries, places[key])
 
 
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Following] = WeakKeyDictionary()
+_of_loop: dict[asyncio.AbstractEventLoop, Following] = {}
 
 
 def following() -> Following:
@@ -160,6 +159,9 @@ def following() -> Following:
     loop = asyncio.get_running_loop()
     found = _of_loop.get(loop)
     if found is None:
+        # What it holds of its loop keeps the loop alive, so ended ones are forgotten here.
+        for ended in [one for one in _of_loop if one.is_closed()]:
+            del _of_loop[ended]
         found = _of_loop[loop] = Following()
     return found
 

@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
-import redis
-
 from serving import arrivals, streams
 from serving.arrivals import LONGEST_SECONDS
 from serving.turns import Turns
@@ -29,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 FEWEST = 3  # answers of one person that may be too many
 PAUSE_SECONDS = 1.0
-BLOCK_SECONDS = 5
+BLOCK_SECONDS = 2  # less than the client waits for a reply
 
 
 class Holds(Protocol):
@@ -99,8 +97,9 @@ class GivingWay:
         while True:
             try:
                 self._listen()
-            except redis.RedisError:
-                logger.warning("nobody is given way: Redis does not answer", exc_info=True)
+            except Exception:
+                # Redis may be away for a moment; the next round tries again.
+                logger.warning("nobody is given way", exc_info=True)
             time.sleep(PAUSE_SECONDS)
 
     def _listen(self) -> None:

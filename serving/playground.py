@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.models import User
 from ledger.selectors import balance
 from ledger.words import open_text
-from serving import selectors
+from serving import arrivals, selectors
 from serving.answering import answer_of, off_loop
 from serving.errors import InvalidRequest, Refusal
 from serving.forms import price_text
@@ -115,6 +115,7 @@ async def quote(request: HttpRequest, user: User) -> HttpResponse:
 @person_view
 async def ask(request: HttpRequest, user: User) -> StreamingHttpResponse:
     """Start a completion and stream its events: start, piece, end or error."""
+    arrivals.tell(user.pk)
     body = _body(request)
 
     def start() -> Completion:

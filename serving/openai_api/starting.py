@@ -95,7 +95,7 @@ class Starting:
 
     def _announce(self, name: int) -> None:
         if (payer := self._payers.get(name)) is not None:
-            following().tell(arrivals.KEY, arrivals.entry(payer), keep=arrivals.KEEP)
+            arrivals.tell(payer)
 
     async def _give_way(self, name: int) -> None:
         until = self._clock() + LONGEST_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from accounts.models import User
 from serving import arrivals
 from serving.arrivals import LONGEST_SECONDS
 from serving.giving_way import GivingWay
@@ -134,3 +136,14 @@ def test_a_worker_hears_of_who_came_to_the_web(world):
         connection_of_this_process().xadd(arrivals.KEY, arrivals.entry(OTHER), maxlen=64)
         time.sleep(0.05)
     assert world.engine.events[0] == "flood"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_question_in_the_playground_is_told_of_too(async_client):
+    client = connection_of_this_process()
+    asker = await User.objects.acreate(email="asker@example.test", handle="asker")
+    await async_client.aforce_login(asker)
+    await async_client.post("/playground/ask/", {"model": "none"}, "application/json")
+    await asyncio.sleep(0.2)
+    entries = client.xrevrange(arrivals.KEY, count=arrivals.KEEP)
+    assert asker.pk in [arrivals.payer_of(fields) for _, fields in entries]
