@@ -86,6 +86,8 @@ class Evidence:
     sketch_bits: int = 8
     sketch_step: float = 1.0
     has_answer: bool = True
+    # Whether the index could be built. One that is not needed, since no records are left, could.
+    has_index: bool = True
     # How sure the influences are; None where the index has no null.
     confidence: Confidence | None = None
     # One signed weight for each token of the prompt; the payer's alone.

@@ -21,8 +21,17 @@ CREDITED = "CREDITED"
 NO_POSITIVE_INFLUENCE = "NO_POSITIVE_INFLUENCE"
 NO_CLEAR_INFLUENCE = "NO_CLEAR_INFLUENCE"
 NO_ANSWER = "NO_ANSWER"
+# Of one of several models that answered as one: its index could not be built in time.
+NO_INDEX = "NO_INDEX"
 NO_CONTRIBUTORS = "NO_CONTRIBUTORS"
-BEST_FIRST = (CREDITED, NO_CLEAR_INFLUENCE, NO_POSITIVE_INFLUENCE, NO_ANSWER, NO_CONTRIBUTORS)
+BEST_FIRST = (
+    CREDITED,
+    NO_CLEAR_INFLUENCE,
+    NO_POSITIVE_INFLUENCE,
+    NO_INDEX,
+    NO_ANSWER,
+    NO_CONTRIBUTORS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,13 @@ def credit(
     model_id: UUID | None,
     has_answer: bool = True,
     is_clear: bool = True,
+    has_index: bool = True,
 ) -> Crediting:
     """Who is credited, given every group's influence and how many records it has.
 
-    Where nobody's records helped, or no more than they would any text, the contributors' part goes
-    to the treasuries of the Datanets, by their number of records. Without a model there are no
-    contributors.
+    Where nobody's records helped, or no more than they would any text, or there is no index to say
+    so, the contributors' part goes to the treasuries of the Datanets, by their number of records.
+    Without a model there are no contributors.
     """
     if model_id is None:
         return Crediting(NO_CONTRIBUTORS, {}, ())
@@ -58,6 +68,7 @@ def credit(
     if earned and is_clear:
         return Crediting(CREDITED, earned, credit_of_shares(earned, model_id))
     outcome = NO_CLEAR_INFLUENCE if earned else NO_POSITIVE_INFLUENCE
+    outcome = outcome if has_index else NO_INDEX
     outcome = outcome if has_answer else NO_ANSWER
     return Crediting(outcome, {}, _treasuries(counts, model_id))
 
@@ -71,6 +82,7 @@ def of_body(public: Mapping[str, Any]) -> Crediting:
         model_id=UUID(public["model"]["id"]) if public["model"] else None,
         has_answer=public["outcome"] != NO_ANSWER,
         is_clear=(public.get("confidence") or {}).get("clear", True),
+        has_index=public["outcome"] != NO_INDEX,
     )
 
 

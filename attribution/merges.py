@@ -59,6 +59,7 @@ def credited(evidence: Evidence, model_id: UUID | None) -> Crediting:
         model_id=model_id,
         has_answer=evidence.has_answer,
         is_clear=evidence.confidence is None or evidence.confidence.clear,
+        has_index=evidence.has_index,
     )
 
 

@@ -12,6 +12,12 @@ SCHEDULE: dict[str, dict[str, object]] = {
         "schedule": 300.0,
         "options": {"queue": "default", "expires": 300},
     },
+    # Answers of several models, of which one's index failed; a look, where there are none.
+    "release-blends": {
+        "task": "attribution.tasks.release_blends",
+        "schedule": 600.0,
+        "options": {"queue": "default", "expires": 600},
+    },
     # What a build leaves goes with it; this is for those that were killed.
     "tidy-builds": {
         "task": "attribution.tasks.tidy_builds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,7 @@ BRIEF_SHARES = 6
 BRIEF_RECORDS = 5
 SNIPPET = 200
 PARTS_SHOWN = 50
+LOOKED_BACK = timedelta(days=30)
 
 
 def grouped_training_records(
@@ -175,6 +177,11 @@ class ReceiptView:
     def passed_total(self) -> int:
         return sum(one.amount for one in self.passed_on)
 
+    @property
+    def lacks_index(self) -> bool:
+        """Whether one of several models had no index to say whose records shaped the answer."""
+        return any(one.parent.without_index for one in self.parents)
+
 
 def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Receipt]:
     """Newest first. `mine` is "paid" or "earned"; `model` is a slug."""
@@ -191,6 +198,12 @@ def receipts_for(user: Any, *, mine: str = "", model: str = "") -> QuerySet[Rece
         found = found.filter(Q(model__in=named) | Exists(merged))
     # Grouping drops the order that the class has.
     return found.annotate(credited=Count("shares")).order_by("-id")
+
+
+def without_index(*, at: datetime) -> list[ReceiptParent]:
+    """Models of the last 30 days' answers that were settled without their index, newest first."""
+    found = ReceiptParent.objects.filter(without_index=True, created_at__gte=at - LOOKED_BACK)
+    return list(found.select_related("receipt", "model").order_by("-created_at")[:PARTS_SHOWN])
 
 
 def panel_state(attribution: Attribution) -> str:

@@ -57,6 +57,13 @@ def attribute(attribution_id: str) -> None:
 
 
 @shared_task
+def release_blends() -> None:
+    from attribution.services import receipts
+
+    receipts.release_blends(at=timezone.now())
+
+
+@shared_task
 def rescore(rescoring_id: str) -> None:
     from attribution import rescoring
 

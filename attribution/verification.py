@@ -71,10 +71,10 @@ def _check_rescored(rescoring: Rescoring) -> str:
         raise BundleError(f"not a receipt of schema {expected}")
     if canonical.sha256(public) != rescoring.body_sha256:
         raise BundleError("the body was changed after it was written")
-    if "merge" in public and public["outcome"] != (
-        computed := crediting.of_merge(public["merge"]["parents"]).outcome
-    ):
-        raise BundleError(f"the outcome is {computed}")
+    merge = public.get("merge")
+    computed = crediting.of_merge(merge["parents"]) if merge else crediting.of_body(public)
+    if public["outcome"] != computed.outcome:
+        raise BundleError(f"the outcome is {computed.outcome}")
     stated = (public["id"], public["rescores"]["receipt"], public.get("index_root", ""))
     if stated != (str(rescoring.pk), str(rescoring.receipt_id), rescoring.index_root):
         raise BundleError("the row and the body differ")

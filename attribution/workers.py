@@ -181,10 +181,15 @@ def find_evidence(attribution: Attribution) -> Evidence:
 def _evidence_of(model: Model, attribution: Attribution) -> Evidence:
     """What its model's index says of an answer, without passages."""
     row = Index.objects.get(model=model)
-    if row.state == Index.State.FAILED and not selectors.has_records(model):
-        # All were withdrawn: nobody is left to credit, and there is no index to wait for.
-        counts = selectors.records_by_group(model)
-        return Evidence(counts=counts, has_answer=bool(attribution.answer_ids))
+    if row.state == Index.State.FAILED:
+        has_records = selectors.has_records(model)
+        # All were withdrawn, so nobody is left to credit; or others have waited long enough.
+        if not has_records or receipts.waits_no_longer(attribution, at=timezone.now()):
+            return Evidence(
+                counts=selectors.records_by_group(model),
+                has_answer=bool(attribution.answer_ids),
+                has_index=not has_records,
+            )
     scorer = scorer_for(row, model)
     manifest = scorer.index.manifest
     method = {name: manifest.header[name] for name in ("method", "version", "parameters")}
@@ -283,10 +288,9 @@ def _is_ready(model: Model, attribution: Attribution) -> bool:
             return True
         receipts.wait_for_index(attribution_id=attribution.pk, at=at)
     elif index.state == Index.State.FAILED:
-        if not selectors.has_records(model):
+        if not selectors.has_records(model) or receipts.waits_no_longer(attribution, at=at):
             return True
-        reason = f"The index of the model could not be built: {index.failure_reason}"
-        receipts.fail(attribution.pk, reason, at)
+        receipts.fail(attribution.pk, f"{receipts.WITHOUT_INDEX} {index.failure_reason}", at)
     else:
         receipts.wait_for_index(attribution_id=attribution.pk, at=at)
     return False

@@ -13,6 +13,7 @@ from accounts import workers
 from accounts.fields import WeiField
 from accounts.models import AuditEvent, OutboxMessage, User
 from attribution.models import Attribution, Checkpoint, Index, Receipt
+from attribution.selectors import without_index
 from datanets.models import (
     Contribution,
     ContributionState,
@@ -175,6 +176,8 @@ def staff_overview(at: datetime) -> dict[str, Any]:
             "Attributions": Attribution.objects.filter(state="FAILED").count(),
             "Events of the chain": ChainLog.objects.exclude(problem="").count(),
         },
+        "blends_waiting": Attribution.objects.filter(state="FAILED", merge__isnull=False).count(),
+        "without_index": without_index(at=at),
         "held_by_caps": intents_held_by_caps(),
         "halt": ChainHead.objects.filter(halted_at__isnull=False).first(),
         "chain_problems": [

@@ -251,6 +251,9 @@ WORKER_HEARTBEAT_SECONDS = env.int("WORKER_HEARTBEAT_SECONDS", default=5)
 # An index of more records than this is built in parts of about so many, by all attribute workers
 # that are free; 0 for never. See docs/scale.md.
 INDEX_PART_RECORDS = env.int("INDEX_PART_RECORDS", default=8192)
+# How long an answer of several models waits for one's index that failed, before the contributors'
+# part of that model goes to the treasuries of its Datanets.
+MERGE_INDEX_PATIENCE = timedelta(hours=env.int("MERGE_INDEX_HOURS", default=12))
 # A folder with a transformers sentence encoder (safetensors and tokenizer.json) that finds records
 # for prompts; without one it is the base's own hidden states.
 RETRIEVAL_ENCODER = env.str("RETRIEVAL_ENCODER", default="")

@@ -1,5 +1,6 @@
 """One completion's attribution: the work, the receipt, and what the receipt credits."""
 
+from datetime import datetime
 from typing import Any
 
 import pgtrigger
@@ -67,6 +68,11 @@ class Attribution(WorkItem):
     def is_waiting(self) -> bool:
         return self.state in (self.State.QUEUED, self.State.RUNNING)
 
+    @property
+    def settles_without_index_at(self) -> datetime | None:
+        """From when an index that failed is waited for no longer; None where it always is."""
+        return self.created_at + settings.MERGE_INDEX_PATIENCE if self.merge else None
+
 
 class ReceiptQuerySet(models.QuerySet["Receipt"]):
     def private_to(self, user: Any) -> "ReceiptQuerySet":
@@ -109,6 +115,7 @@ class Receipt(Entity):
         CREDITED = "CREDITED", "Contributors were credited"
         NO_POSITIVE_INFLUENCE = "NO_POSITIVE_INFLUENCE", "No positive influence"
         NO_CLEAR_INFLUENCE = "NO_CLEAR_INFLUENCE", "No clear influence"
+        NO_INDEX = "NO_INDEX", "Its index could not be built"
         NO_ANSWER = "NO_ANSWER", "No answer tokens"
         NO_CONTRIBUTORS = "NO_CONTRIBUTORS", "A base model has no contributors"
 
@@ -202,11 +209,21 @@ class ReceiptParent(Entity):
     place = models.PositiveSmallIntegerField()
     weight_ppm = models.IntegerField()
     share_ppb = models.BigIntegerField()
+    # Its index could not be built while others waited.
+    without_index = models.BooleanField(default=False, db_default=False)
 
     objects = ReceiptParentQuerySet.as_manager()
 
     class Meta:
         ordering = ["place"]
+        indexes = [
+            # For staff, who look at the newest; there are hardly any.
+            models.Index(
+                fields=["-created_at"],
+                condition=Q(without_index=True),
+                name="receipt_parent_without_index",
+            )
+        ]
         constraints = [
             models.UniqueConstraint(fields=["receipt", "place"], name="receipt_parent_place_once"),
             models.UniqueConstraint(fields=["receipt", "model"], name="receipt_parent_model_once"),

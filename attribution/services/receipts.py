@@ -20,6 +20,10 @@ from modelfactory.models import Model
 TASK = "attribution.tasks.attribute"
 QUEUE = "attribute"
 WAIT_FOR_INDEX = timedelta(seconds=15)
+# How the reason begins by which an attribution fails whose index did.
+WITHOUT_INDEX = "The index of the model could not be built:"
+# Blends that are put back to work at a time.
+RELEASED = 1_000
 State = Attribution.State
 IN_WORK = [State.QUEUED, State.RUNNING]
 # How many waiting ones a worker tries before it takes the others to be taken.
@@ -129,6 +133,29 @@ def wait_for_index(*, attribution_id: UUID, at: datetime) -> None:
     """Look again in a while; the index wakes those that wait for it, too."""
     with transaction.atomic():
         enqueue(attribution_id, at=at, delay=WAIT_FOR_INDEX)
+
+
+def waits_no_longer(attribution: Attribution, *, at: datetime) -> bool:
+    """Whether an answer of several models has waited long enough for an index that failed.
+
+    One model's failure would keep what the others' contributors earned. An answer of one model
+    waits for as long as it takes: nobody else's money does.
+    """
+    ends = attribution.settles_without_index_at
+    return ends is not None and at >= ends
+
+
+def release_blends(*, at: datetime) -> int:
+    """Put answers of several models back to work that failed by one's index and have waited long
+    enough; how many. They are written without it."""
+    overdue = Attribution.objects.filter(
+        state=State.FAILED,
+        merge__isnull=False,
+        failure_reason__startswith=WITHOUT_INDEX,
+        created_at__lte=at - settings.MERGE_INDEX_PATIENCE,
+    )
+    found = overdue.order_by("created_at").values_list("pk", flat=True)[:RELEASED]
+    return sum(try_again(attribution_id=pk, at=at) for pk in list(found))
 
 
 def try_again(*, attribution_id: UUID, at: datetime) -> bool:

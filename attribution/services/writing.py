@@ -223,6 +223,7 @@ def _add_rows(works: Sequence[_Work], receipts: Sequence[Receipt]) -> None:
             place=place,
             weight_ppm=stated["weight_ppm"],
             share_ppb=one.share_ppb,
+            without_index=not one.evidence.has_index,
         )
         for work, receipt in pairs
         if work.attribution.merge

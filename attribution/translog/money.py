@@ -15,6 +15,7 @@ BEST_FIRST = (
     "CREDITED",
     "NO_CLEAR_INFLUENCE",
     "NO_POSITIVE_INFLUENCE",
+    "NO_INDEX",
     "NO_ANSWER",
     "NO_CONTRIBUTORS",
 )
@@ -106,6 +107,44 @@ def _check_shares(receipt: Mapping[str, Any]) -> str | None:
     if expected != {name: part for name, part in stated.items() if part}:
         raise MoneyError("the shares do not follow from the scores")
     return f"{len(stated)} shares of {len(groups)} scores"
+
+
+def check_outcome(receipt: Mapping[str, Any], first: Mapping[str, Any] | None) -> str | None:
+    """That each stated outcome is the one that the influences give.
+
+    `first` is the receipt that this one scores once more, which states how long the answer was.
+    Two things no published number tells: whether an index could not be built, or was not needed
+    any more; and, where no price is stated, whether there was an answer.
+    """
+    price = receipt.get("price") or (first or {}).get("price") or {}
+    written = integer(price["completion_tokens"]) if "completion_tokens" in price else None
+    return _joined(_check_outcome(one, written) for one in readings(receipt))
+
+
+def _check_outcome(receipt: Mapping[str, Any], written: int | None) -> str | None:
+    if "outcome" not in receipt or "influence" not in receipt:
+        return None
+    possible = _outcomes(receipt, written)
+    if receipt["outcome"] not in possible:
+        raise MoneyError(f"the outcome is {' or '.join(possible)}, not {receipt['outcome']}")
+    return str(receipt["outcome"])
+
+
+def _outcomes(receipt: Mapping[str, Any], written: int | None) -> Sequence[str]:
+    if receipt.get("model") is None:
+        return ["NO_CONTRIBUTORS"]
+    if written == 0:
+        return ["NO_ANSWER"]
+    scores = [integer(value) for value in receipt["influence"]["groups"].values()]
+    if any(score > 0 for score in scores):
+        is_clear = (receipt.get("confidence") or {}).get("clear", True)
+        return ["CREDITED" if is_clear else "NO_CLEAR_INFLUENCE"]
+    possible = ["NO_POSITIVE_INFLUENCE"]
+    if written is None and not scores:
+        possible.append("NO_ANSWER")
+    if not scores and receipt.get("index_root") is None:
+        possible.append("NO_INDEX")
+    return possible
 
 
 def check_confidence(receipt: Mapping[str, Any]) -> str | None:

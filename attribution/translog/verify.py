@@ -29,6 +29,7 @@ from attribution.translog.money import (
     check_credits,
     check_fee,
     check_merge,
+    check_outcome,
     check_owner_parts,
     check_shares,
     integer,
@@ -111,6 +112,8 @@ def verify(
         report.run("first receipt", lambda: check_named(bundle))
         report.run("difference", lambda: check_rescored(bundle))
     report.run("scores", lambda: check_scores(receipt))
+    first = (bundle.get("named") or {}).get("receipt") if "rescores" in receipt else None
+    report.run("outcome", lambda: check_outcome(receipt, first))
     report.run("merge", lambda: check_merge(receipt))
     report.run("shares", lambda: check_shares(receipt))
     report.run("confidence", lambda: check_confidence(receipt))

@@ -93,7 +93,7 @@ function checkUnclear({ confidence }) {
 // What has influences and shares: the receipt, or each of the models that answered as one.
 const readings = (receipt) => receipt.merge?.parents ?? [receipt];
 
-const BEST_FIRST = ["CREDITED", "NO_CLEAR_INFLUENCE", "NO_POSITIVE_INFLUENCE", "NO_ANSWER", "NO_CONTRIBUTORS"];
+const BEST_FIRST = ["CREDITED", "NO_CLEAR_INFLUENCE", "NO_POSITIVE_INFLUENCE", "NO_INDEX", "NO_ANSWER", "NO_CONTRIBUTORS"];
 
 async function checkMerge(bundle) {
   const { merge, model, outcome, terms } = bundle.receipt;
@@ -109,6 +109,38 @@ async function checkMerge(bundle) {
   if (outcomes.includes(-1) || outcome !== BEST_FIRST[Math.min(...outcomes)]) throw new Error("the outcome does not follow from those of the models");
   if (terms) sameAmounts(Object.fromEntries((terms.parents ?? []).map((one) => [one.model, BigInt(one.share_ppb)])), shares, "a model's part");
   return `${merge.parents.length} models share by their weights`;
+}
+
+// Two things no published number tells: whether an index could not be built, or was not needed any
+// more; and, where no price is stated, whether there was an answer.
+async function checkOutcome({ receipt, named }) {
+  const price = receipt.price ?? (receipt.rescores && named?.receipt?.price);
+  const written = price ? Number(price.completion_tokens) : null;
+  for (const one of readings(receipt)) {
+    const possible = outcomesOf(one, written);
+    if (!possible.includes(one.outcome)) throw new Error(`the outcome is ${possible.join(" or ")}, not ${one.outcome}`);
+  }
+  return `${receipt.outcome} follows from the influences`;
+}
+
+function isClear({ influence, confidence }) {
+  if (!confidence) return true;
+  if (Object.keys(influence.groups).sort().join() !== Object.keys(confidence.groups).sort().join()) throw new Error("confidence and influence name other groups");
+  const clear = Object.values(confidence.groups).some((one) => one > confidence.threshold);
+  if (confidence.clear !== clear) throw new Error("whether influence is clear does not follow from the threshold");
+  return clear;
+}
+
+function outcomesOf(reading, written) {
+  const { model, influence, index_root: root } = reading;
+  if (!model) return ["NO_CONTRIBUTORS"];
+  const scores = Object.values(influence.groups).map(BigInt);
+  if (written === 0) return ["NO_ANSWER"];
+  if (scores.some((score) => score > 0n)) return [isClear(reading) ? "CREDITED" : "NO_CLEAR_INFLUENCE"];
+  const possible = ["NO_POSITIVE_INFLUENCE"];
+  if (!scores.length && written === null) possible.push("NO_ANSWER");
+  if (!scores.length && !root) possible.push("NO_INDEX");
+  return possible;
 }
 
 async function checkShares(bundle) {
@@ -240,7 +272,7 @@ const AGAIN = [["First receipt", checkNamed], ["Difference", checkDifference]];
 // Of several models that answered as one alone.
 const MERGE = [["Merge", checkMerge]];
 const SUMS = [
-  ["Fee", checkFee], ["Shares", checkShares], ["Amounts", checkAmounts], ["Royalties", checkRoyalties],
+  ["Outcome", checkOutcome], ["Fee", checkFee], ["Shares", checkShares], ["Amounts", checkAmounts], ["Royalties", checkRoyalties],
 ];
 
 export async function verify(bundle) {

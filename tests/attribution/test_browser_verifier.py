@@ -95,7 +95,7 @@ def test_true_receipts_hold_and_changed_ones_do_not(indexed):
         {"Inclusion"},
         {"Inclusion", "Checkpoint"},
         {"Receipt", "Fee", "Royalties"},
-        {"Receipt", "Shares"},
+        {"Receipt", "Outcome", "Shares"},
     ]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from datetime import timedelta
 from io import StringIO
 
@@ -15,7 +16,7 @@ from django.urls import reverse
 from accounts import leases
 from accounts.models import AuditEvent, Blob
 from attribution import rescoring, texts, workers
-from attribution.models import Index, LogLeaf, Rescoring
+from attribution.models import Index, LogLeaf, Receipt, Rescoring
 from attribution.reconciliation import check_tree
 from attribution.selectors import bundle_of
 from attribution.services import rescorings
@@ -24,11 +25,13 @@ from attribution.services.log import sequence
 from attribution.services.rescorings import CannotRescoreError, request_rescoring
 from attribution.tasks import record_withheld
 from attribution.texts import Texts
+from attribution.translog import canonical
 from attribution.translog.verify import verify
 from attribution.verification import verify_receipt
 from datanets.services.moderation import withdraw_record
 from ledger.models import Entry, Posting
 from modelfactory.training.prompts import load_tokenizer, render_prompt
+from tests.attribution.test_browser_verifier import judge
 from tests.attribution.world import NOON, STARTER, queued
 
 pytestmark = pytest.mark.django_db
@@ -203,6 +206,31 @@ def test_every_lie_about_the_first_receipt_is_found(indexed, receipt):
     check(lambda b: b["receipt"]["difference"].update({group: 5}), "difference")
     check(lambda b: b["receipt"].update(credits=[], contributors_amount="0"), "difference")
     check(lambda b: b["receipt"]["shares"].clear(), "shares", "difference")
+
+
+def test_every_verifier_finds_an_outcome_that_does_not_follow(indexed, receipt):
+    """Whatever it states in place of CREDITED; and that influence is clear, where it is not."""
+    true = bundle_of(rescored(receipt, indexed.payer))
+    assert true["receipt"]["outcome"] == "CREDITED"
+    flipped = []
+    for outcome in set(Receipt.Outcome.values) - {"CREDITED"}:
+        flipped.append(copy.deepcopy(true))
+        flipped[-1]["receipt"]["outcome"] = outcome
+    unclear = copy.deepcopy(true)
+    unclear["receipt"]["confidence"]["threshold"] = 10**9
+    for wrong in flipped:
+        assert "outcome" in failed_checks(wrong), wrong["receipt"]["outcome"]
+    assert "confidence" in failed_checks(unclear)
+    # A body that is hashed with the lie in it, as whoever runs the house could have it.
+    row = Rescoring.objects.get()
+    row.public = {**row.public, "outcome": "NO_POSITIVE_INFLUENCE"}
+    row.body_sha256 = canonical.sha256(row.public)
+    found = {one.name for one in verify_receipt(row).checks if one.holds is False}
+    assert {"outcome", "public part"} <= found
+    if shutil.which("node"):
+        said = judge(true, *flipped, unclear)
+        assert said[0] == set()
+        assert all("Outcome" in one for one in said[1:])
 
 
 def test_by_the_same_index_it_is_the_same_and_the_command_says_so(indexed, receipt):

@@ -71,6 +71,7 @@ def test_a_true_receipt_holds_in_every_part() -> None:
         "checkpoint": True,
         "consistency": True,
         "scores": True,
+        "outcome": None,
         "merge": None,
         "shares": True,
         "confidence": None,
@@ -92,7 +93,7 @@ def test_what_the_file_does_not_carry_is_left_open() -> None:
     found = outcomes(bundle, key=KEY.verifier)
     left = {name for name, holds in found.items() if holds is None}
     open_ones = {"receipt", "consistency", "scores", "shares", "confidence", "credits"}
-    assert left == open_ones | {"fee", "merge", "owner"}
+    assert left == open_ones | {"fee", "merge", "outcome", "owner"}
 
 
 def changed(*path: Any, to: Any) -> dict[str, Any]:
