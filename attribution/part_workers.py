@@ -36,6 +36,7 @@ from attribution.influence.build import (
 )
 from attribution.influence.errors import (
     AdapterMismatchError,
+    BadShardError,
     IndexFileError,
     RecordError,
     UnsupportedAdapterError,
@@ -164,7 +165,13 @@ def merge(row: Index, model: AdaptedModel, folder: Path, made: Path) -> IndexMan
         lost += _fetch_shards(row, part, planned.folder)
     if lost:
         raise LostFileError(", ".join(lost), "the object store has lost or altered it.", lost)
-    return put_together(model, planned, made)
+    try:
+        return put_together(model, planned, made)
+    except BadShardError as error:
+        # It fits its hash, since it was bad when it was hashed: another in its place in the shared
+        # folder, say. It would fit it at every other try as well.
+        _drop_shard(row, error.name, planned.folder)
+        raise LostFileError(error.name, str(error), [error.name]) from error
 
 
 def plan_again(index_id: UUID, owner: str, error: LostFileError) -> None:
@@ -286,6 +293,13 @@ def _fetch_shards(row: Index, part: IndexPart, folder: Path) -> list[str]:
             logger.warning("%s: %s", part, error)
             lost.append(name)
     return lost
+
+
+def _drop_shard(row: Index, name: str, folder: Path) -> None:
+    for part in row.parts.all():
+        if file := part.files.get(name):
+            part_files.drop(row.pk, file)
+    (folder / name).unlink(missing_ok=True)
 
 
 def _take_up_fit(row: Index, work: Path) -> None:

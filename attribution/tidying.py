@@ -38,11 +38,17 @@ def tidy_machine(*, at: datetime) -> None:
     """The same for this machine's folders; and records of parts, which whoever makes the part has
     read at its beginning and the store still has where it is not made."""
     before = (at - QUIET).timestamp()
-    for folder in (Path(settings.DATA_DIR) / part_files.BUILDS).glob("*"):
+    builds = Path(settings.DATA_DIR) / part_files.BUILDS
+    try:
+        folders = list(builds.glob("*"))
+    except OSError:
+        logger.warning("%s could not be read", builds, exc_info=True)
+        return
+    for folder in folders:
         try:
             _tidy(folder, before)
-        except OSError:
-            # Others work there, too; whoever has work to do goes on.
+        except Exception:
+            # Others work there, too; whoever has work to do goes on, whatever it was.
             logger.warning("%s could not be tidied", folder, exc_info=True)
 
 

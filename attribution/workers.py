@@ -34,6 +34,7 @@ from attribution.influence.build import build_with
 from attribution.influence.config import METHOD_VERSION
 from attribution.influence.errors import InfluenceError
 from attribution.influence.examples import IndexedExample
+from attribution.influence.files import own_folder
 from attribution.influence.index import IndexManifest
 from attribution.influence.model import AdaptedModel
 from attribution.influence.revise import remove
@@ -303,15 +304,25 @@ def _build(index: Index, owner: str, state: Index.State) -> None:
     folder = index_files.build_folder(index)
     with adapter_of(index.model) as adapter:
         model = averaging.loaded(index.model, adapter, device)
-    made = folder
     if state == Index.State.MERGING:
-        # Of its own, for a merger that does not know that another has its place.
-        made = folder / f"whole-{owner[-36:]}"
-        manifest: IndexManifest | None = part_workers.merge(index, model, folder, made)
+        # Of its own, for a merger that does not know that another has its place; and gone with it,
+        # since another try begins it anew.
+        folder.mkdir(parents=True, exist_ok=True)
+        with own_folder(folder, "whole-") as made:
+            merged = part_workers.merge(index, model, folder, made)
+            _finish(index, owner, merged, made, device, began)
     else:
         manifest = make_index(index, model, examples_of(index.model), folder, owner)
-    if manifest is None:
-        return
+        if manifest is None:
+            return
+        _finish(index, owner, manifest, folder, device, began)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish(
+    index: Index, owner: str, manifest: IndexManifest, made: Path, device: str, began: float
+) -> None:
+    """Store what was made in the folder. Raises LeaseLostError."""
     # Beside it, so that the first receipt finds them; they have rows and leases of their own.
     passages.build_for(index.model)
     stored = index_files.store(made)
@@ -326,7 +337,6 @@ def _build(index: Index, owner: str, state: Index.State) -> None:
     )
     if not done:
         raise LeaseLostError
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_index(

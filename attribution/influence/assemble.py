@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ import numpy as np
 from attribution.influence import commit
 from attribution.influence.commit import RecordEntry
 from attribution.influence.confidence import Null
-from attribution.influence.errors import IndexFileError
+from attribution.influence.errors import BadShardError
 from attribution.influence.examples import IndexedExample
 from attribution.influence.files import whole, writing
 from attribution.influence.fit import Selection
@@ -40,6 +39,7 @@ def entry_of(example: IndexedExample) -> RecordEntry:
 
 def gather(
     work: Path,
+    rows: Path,
     group_ids: Sequence[str],
     selection: Selection,
     spans: Sequence[range],
@@ -50,18 +50,16 @@ def gather(
     is the fit that they are made with, ``spans`` are the rows of each shard,
     ``code_bytes`` is how long a record's code is.
 
-    Rows go to files in ``work`` as they come and are mapped from there, so that memory holds one
-    shard and the sums, whatever the number of records. The files are of this call alone.
-    Raises IndexFileError for a shard that is missing, damaged or of another build, and for a file
-    that cannot be written.
+    Rows go to files in the folder ``rows`` as they come and are mapped from there, so that memory
+    holds one shard and the sums, whatever the number of records; whoever gives the folder deletes
+    it. Raises BadShardError for a shard in ``work`` that is missing, damaged or of another build,
+    and IndexFileError for a file that cannot be written.
     """
     width = len(selection.coordinates)
     row_of = {name: row for row, name in enumerate(group_ids)}
     sums = np.zeros((len(group_ids), width), dtype=np.int64)
     columns = {"codes": code_bytes, "norms": None, "vectors": 32}
     lengths: list[float] = []
-    with writing(work):
-        rows = Path(tempfile.mkdtemp(prefix="rows-", dir=work))
     with ExitStack() as stack:
         count = sum(len(span) for span in spans)
         files = {
@@ -83,11 +81,12 @@ def gather(
 def _shard(path: Path, of: str, rows: int, columns: Mapping[str, int | None]) -> Shard:
     shard = Shard.load(path, of)
     if shard is None:
-        raise IndexFileError(path, "the shard is missing, damaged or of another build.")
+        raise BadShardError(path, path.name, "the shard is missing, damaged or of another build.")
     for name, across in columns.items():
         found, wanted = getattr(shard, name).shape, (rows,) if across is None else (rows, across)
         if found != wanted:
-            raise IndexFileError(path, f"its {name} have the shape {found}, not {wanted}.")
+            reason = f"its {name} have the shape {found}, not {wanted}."
+            raise BadShardError(path, path.name, reason)
     return shard
 
 

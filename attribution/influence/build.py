@@ -28,7 +28,7 @@ from attribution.influence.config import METHOD, METHOD_VERSION, InfluenceConfig
 from attribution.influence.curvature import Factors, whitened_gradients
 from attribution.influence.errors import IndexFileError, InfluenceError
 from attribution.influence.examples import IndexedExample, check_examples
-from attribution.influence.files import whole
+from attribution.influence.files import own_folder, whole
 from attribution.influence.fit import Selection, fit_sample, select
 from attribution.influence.gradients import batches
 from attribution.influence.index import FORMAT, MANIFEST, IndexManifest, file_sha256
@@ -170,10 +170,11 @@ def put_together(
     group_ids = sorted({entry.group_id for entry in entries})
     spans = shard_spans(len(entries), config)
     size = config.code_bytes(len(selection.weights))
-    arrays, _ = assemble.gather(work, group_ids, selection, spans, fitted.of, size)
-    arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
-    null = null_of(model, fitted.factors, arrays, entries, config, foreign)
-    return assemble.write(out_folder, fitted.header, entries, arrays, work / FACTORS, null)
+    with own_folder(work, "rows-") as rows:
+        arrays, _ = assemble.gather(work, rows, group_ids, selection, spans, fitted.of, size)
+        arrays |= {"coordinates": selection.coordinates, "weights": selection.weights}
+        null = null_of(model, fitted.factors, arrays, entries, config, foreign)
+        return assemble.write(out_folder, fitted.header, entries, arrays, work / FACTORS, null)
 
 
 def fingerprint_of(

@@ -27,6 +27,14 @@ class IndexFileError(InfluenceError):
         super().__init__(f"Index file {path}: {reason}")
 
 
+class BadShardError(IndexFileError):
+    """A shard is missing, damaged, of another build or of another shape: it is to be made again."""
+
+    def __init__(self, path: object, name: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.name = name
+
+
 class AdapterMismatchError(InfluenceError):
     """The index was built for another adapter or another base model."""
 

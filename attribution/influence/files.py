@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,18 @@ def writing(path: Path) -> Iterator[Path]:
         yield path
     except OSError as error:
         raise IndexFileError(path, f"it cannot be written ({error}).") from error
+
+
+@contextmanager
+def own_folder(within: Path, prefix: str) -> Iterator[Path]:
+    """A folder of the caller's alone, gone when the block ends, also by an error. Raises
+    IndexFileError where it cannot be made."""
+    with writing(within):
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

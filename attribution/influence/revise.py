@@ -39,6 +39,7 @@ from attribution.influence.config import InfluenceConfig
 from attribution.influence.curvature import Factors
 from attribution.influence.errors import DriftError, InfluenceError, RecordError
 from attribution.influence.examples import IndexedExample, check_examples
+from attribution.influence.files import own_folder
 from attribution.influence.fit import Selection
 from attribution.influence.index import Index, IndexManifest
 from attribution.influence.model import AdaptedModel
@@ -162,13 +163,15 @@ def _revise(
     sums = np.zeros((len(group_ids), width), dtype=np.int64)
     _add(sums, group_ids, index, anew)
     if ordered:
-        made, lengths = assemble.gather(
-            work, group_ids, selection, spans, fingerprint, index.codes.shape[1]
-        )
-        if not anew:
-            _check_drift(lengths, clip, config)
-        sums += made.pop("sums")
-        arrays = {name: np.concatenate([arrays[name], made[name]]) for name in arrays}
+        size = index.codes.shape[1]
+        with own_folder(work, "rows-") as rows:
+            made, lengths = assemble.gather(
+                work, rows, group_ids, selection, spans, fingerprint, size
+            )
+            if not anew:
+                _check_drift(lengths, clip, config)
+            sums += made.pop("sums")
+            arrays = {name: np.concatenate([arrays[name], made[name]]) for name in arrays}
     arrays = {name: array[order] for name, array in arrays.items()}
     arrays |= {"sums": sums, "coordinates": selection.coordinates, "weights": selection.weights}
     kept_header = {k: v for k, v in index.manifest.header.items() if k != "confidence"}

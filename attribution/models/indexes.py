@@ -39,7 +39,7 @@ class Index(WorkItem):
     manifest = models.JSONField(default=dict, blank=True)
     # Of a build in parts: its fingerprint, size and hash of the plan's files, rows of each part,
     # seconds and device of the planning, and how often files of it were lost.
-    plan = models.JSONField(default=dict, blank=True)
+    plan = models.JSONField(default=dict, blank=True, db_default={})
     device = models.CharField(max_length=40, blank=True, default="")
     seconds = models.FloatField(null=True, blank=True)
     ready_at = models.DateTimeField(null=True, blank=True)

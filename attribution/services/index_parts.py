@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +53,7 @@ def spread(
                 for number, total in enumerate(planned["rows"])
             )
             named = {file["sha256"] for file in planned["files"].values()}
-            transaction.on_commit(partial(part_files.forget, index.pk, named))
+            transaction.on_commit(lambda: part_files.forget(index.pk, named), robust=True)
         before = index.plan if is_same else {}
         index.plan = {
             **planned,
@@ -126,8 +125,10 @@ def keep_shard(
         part = _held(part_id, owner)
         if part is None:
             return False
-        if name not in part.files:
-            _count(part, {**part.files, name: {**file, "rows": rows}}, rows)
+        before, kept = part.files.get(name), {**file, "rows": rows}
+        if before != kept:
+            # One that could not be read was made again, and may have another hash.
+            _count(part, {**part.files, name: kept}, 0 if before else rows)
         IndexPart.objects.filter(pk=part.pk).update(
             lease_expires_at=at + settings.WORK_LEASE, seconds=F("seconds") + seconds
         )
@@ -159,7 +160,7 @@ def finish(
         part.save(update_fields=["state", "device", "seconds", "lease_owner", "lease_expires_at"])
         index = part.index
         if file := index.plan["files"].get(records):
-            transaction.on_commit(partial(part_files.drop, index.pk, file))
+            transaction.on_commit(lambda: part_files.drop(index.pk, file), robust=True)
         if not _gather(index, at) and is_any_left(index.pk):
             indexes.enqueue_part(index.pk, at)
     return True
@@ -243,7 +244,7 @@ def give_up(part_id: UUID, reason: str, at: datetime) -> None:
         state=State.FAILED, failure_reason=reason, lease_owner="", lease_expires_at=None
     )
     if given_up:
-        transaction.on_commit(partial(indexes.fail, part.index_id, reason, at), robust=True)
+        transaction.on_commit(lambda: indexes.fail(part.index_id, reason, at), robust=True)
 
 
 def requeue(part_id: UUID, at: datetime) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -294,7 +293,9 @@ def _drop_plan(index: Index) -> None:
     """Parts and plan go, and their files even where no plan is known: who planned may have died."""
     index.plan = {}
     index.parts.all().delete()
-    transaction.on_commit(partial(part_files.forget, index.pk))
+    # A store that is away now is tidied later, and keeps nothing else from being done.
+    # A lambda: Django cannot tell of a partial that failed, and raises in its place.
+    transaction.on_commit(lambda: part_files.forget(index.pk), robust=True)
 
 
 def _of_all(index: Index, device: str, seconds: float) -> tuple[str, float]:
@@ -304,7 +305,19 @@ def _of_all(index: Index, device: str, seconds: float) -> tuple[str, float]:
     parts = list(index.parts.values_list("device", "seconds"))
     devices = {device, str(index.plan["device"])} | {name for name, _ in parts}
     total = seconds + float(index.plan["seconds"]) + sum(each for _, each in parts)
-    return ", ".join(sorted(devices - {""}))[:40], round(total, 3)
+    return _told(sorted(devices - {""}, key=lambda name: (len(name), name))), round(total, 3)
+
+
+def _told(devices: Sequence[str]) -> str:
+    """As many whole names as the column holds, and how many more there are: a name that is cut is
+    no device's, or another's."""
+    most = int(Index._meta.get_field("device").max_length or 0)
+    for shown in range(len(devices), 0, -1):
+        rest = len(devices) - shown
+        told = ", ".join(devices[:shown]) + (f" and {rest} more" if rest else "")
+        if len(told) <= most:
+            return told
+    return f"{len(devices)} devices" if devices else ""
 
 
 def _keep_past(index: Index, at: datetime) -> None:

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import leases
-from attribution import averaging, part_files, part_workers, tidying, workers
+from attribution import averaging, index_files, part_files, part_workers, tidying, workers
 from attribution.influence import build as build_module
 from attribution.influence import parts
 from attribution.influence.config import InfluenceConfig
@@ -353,3 +353,114 @@ def test_a_withdrawal_reaches_an_index_that_waits_to_be_planned_again(spread, wo
     withdraw_record(record=record, acting_user=record.contributor, at=NOON)
     record_withheld({"record_id": str(record.pk)})
     assert queued("revise_indexes") == [[str(record.pk)]]
+
+
+def test_a_shard_that_was_bad_when_it_was_hashed_is_made_again(spread, world, settings):
+    """Another has put its own in its place before it was stored: at each try it fits its hash."""
+    make_parts(spread)
+    part = spread.parts.get(number=1)
+    name, file = next(iter(part.files.items()))
+    work = next(iter(index_files.build_folder(spread).glob("work/*")))
+    (work / name).write_bytes(b"of another build")
+    bad = part_files.put(spread.pk, work / name)
+    part.files[name] = {**bad, "rows": file["rows"]}
+    part.save(update_fields=["files"])
+    workers.build_index(spread.pk)
+    spread.refresh_from_db()
+    assert (spread.state, states(spread)) == ("QUEUED", ["READY", "QUEUED", "READY"])
+    assert bad["sha256"] not in stored(spread)
+    assert go_on(spread).state == "READY", spread.failure_reason
+    assert spread.root == alone(world, settings)
+
+
+def test_a_shard_that_is_made_again_is_counted_once_by_its_new_hash(spread):
+    part = index_parts.claim_next(index_id=spread.pk, owner="me", at=NOON)
+    for digit in "01":
+        file = {"size": 3, "sha256": digit * 64}
+        told = {"name": "shard-000000.npz", "file": file, "rows": 5, "at": NOON}
+        assert index_parts.keep_shard(part_id=part.pk, owner="me", **told)
+    part.refresh_from_db()
+    spread.refresh_from_db()
+    assert (part.done, spread.done, part.files["shard-000000.npz"]["sha256"]) == (5, 5, "1" * 64)
+
+
+def test_a_merge_that_fails_leaves_no_files_of_its_own(spread, monkeypatch):
+    make_parts(spread)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers.index_files, "store", full_disk)
+        workers.build_index(spread.pk)
+    folder = index_files.build_folder(spread)
+    spread.refresh_from_db()
+    assert spread.state == "FAILED"
+    assert [*folder.glob("whole-*"), *folder.glob("*/rows-*")] == []
+    with monkeypatch.context() as patch:
+        indexes.request_index(model_id=spread.model_id, acting_user=None, at=NOON)
+        patch.setattr(build_module, "null_of", full_disk)
+        go_on(spread)
+    assert spread.state == "FAILED"
+    assert [*folder.glob("whole-*"), *folder.glob("*/rows-*")] == []
+
+
+def full_disk(*_, **__):
+    raise OSError("No space left on device")
+
+
+def test_a_store_that_is_away_keeps_nobody_from_going_on(
+    spread, monkeypatch, django_capture_on_commit_callbacks, caplog
+):
+    """What follows the end of a transaction is done, and what failed stands in the log."""
+    done = []
+    make_parts(spread)
+    monkeypatch.setattr(part_files, "forget", full_disk)
+    with django_capture_on_commit_callbacks(execute=True):
+        workers.build_index(spread.pk)
+        transaction.on_commit(partial(done.append, "next"))
+    spread.refresh_from_db()
+    assert (spread.state, done) == ("READY", ["next"])
+    assert "No space left on device" in caplog.text
+
+
+def test_a_part_is_done_though_its_records_cannot_be_deleted(
+    spread, monkeypatch, django_capture_on_commit_callbacks
+):
+    monkeypatch.setattr(part_files, "drop", full_disk)
+    with django_capture_on_commit_callbacks(execute=True):
+        part_workers.build_part(spread.pk)
+    assert states(spread) == ["READY", "QUEUED", "QUEUED"]
+
+
+def test_devices_that_begin_alike_stay_apart(spread):
+    names = [f"accelerator of the same long name {n}" for n in range(3)]
+    for part, name in zip(spread.parts.all(), names, strict=True):
+        IndexPart.objects.filter(pk=part.pk).update(device=name)
+    told, _ = indexes._of_all(spread, "cpu", 0.0)
+    assert told == "cpu and 3 more"
+    IndexPart.objects.filter(index=spread).update(device="cuda")
+    assert indexes._of_all(spread, "cpu", 0.0)[0] == "cpu, cuda"
+    for part, name in zip(spread.parts.all(), ["cuda:0", "cuda:1", names[0]], strict=True):
+        IndexPart.objects.filter(pk=part.pk).update(device=name)
+    assert indexes._of_all(spread, "cpu", 0.0)[0] == "cpu, cuda:0, cuda:1 and 1 more"
+
+
+def test_a_build_goes_on_though_the_machine_cannot_be_tidied(world, settings, monkeypatch):
+    settings.INDEX_PART_RECORDS = 0
+    index = indexes.request_index(model_id=world.model.pk, acting_user=None, at=NOON)
+    index_files.build_folder(index).mkdir(parents=True)
+
+    def unexpected(*_):
+        raise RuntimeError("an odd folder")
+
+    monkeypatch.setattr(tidying, "_tidy", unexpected)
+    workers.build_index(index.pk)
+    index.refresh_from_db()
+    assert index.state == "READY", index.failure_reason
+
+
+def test_what_fails_after_the_claim_ends_with_a_reason(world, monkeypatch):
+    """Whatever is raised once it is claimed ends the work with a reason, not with a lost worker."""
+    index = indexes.request_index(model_id=world.model.pk, acting_user=None, at=NOON)
+    monkeypatch.setattr(workers, "tidy_machine", full_disk)
+    workers.build_index(index.pk)
+    index.refresh_from_db()
+    assert (index.state, index.lease_owner) == ("FAILED", "")
+    assert "No space left" in index.failure_reason
