@@ -110,6 +110,10 @@ class Review:
             "memory_bytes": figures and figures.memory_bytes,
             "steps": figures and figures.steps,
             "trainable_parameters": figures and figures.trainable_parameters,
+            "index_seconds_low": figures and figures.index_seconds_low,
+            "index_seconds_high": figures and figures.index_seconds_high,
+            "states": figures and figures.states,
+            "kept_bytes": figures and figures.kept_bytes,
         }
 
 

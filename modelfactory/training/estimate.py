@@ -19,6 +19,9 @@ START_SECONDS = {"cpu": 18.0, "cuda": 30.0}
 UNCERTAINTY = 1.8  # the range is speed times and divided by this where nothing was measured
 MEASURED_UNCERTAINTY = 1.3
 PROCESS_BYTES = {"cpu": 450_000_000, "cuda": 900_000_000}
+# An index reads every record once, forward and backward, and a sample of at most so many of them
+# (a quarter, where that is less) three times more; see docs/scale.md.
+FIT_FRACTION, FIT_MAX, FIT_PASSES = 0.25, 2048, 3
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,20 @@ class Estimate:
     seconds_high: int
     memory_bytes: int
     measured: bool  # whether the speed comes from earlier runs
+    # Of the index that tells whose records shaped an answer, over all states.
+    index_seconds_low: int = 0
+    index_seconds_high: int = 0
+    # Of the run over which influence is averaged, each with the weights of the adapter.
+    states: int = 1
 
     @property
     def adapter_bytes(self) -> int:
         return 4 * self.trainable_parameters
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of all states that are stored for as long as the model is, the adapter among them."""
+        return self.states * self.adapter_bytes
 
 
 def estimate(
@@ -90,6 +103,9 @@ def estimate(
     held_out = sum(lengths) * (1 - share)
     # A forward pass alone costs a third; the held-out records are read about six times.
     seconds = (tokens + 6 * held_out / 3) / speed
+    fitted = min(FIT_FRACTION, FIT_MAX / max(1, trained))
+    # Each state has its own gradients of every record, and of every answer.
+    index = recipe.checkpoints * sum(lengths) * share * (1 + FIT_PASSES * fitted) / speed
     return Estimate(
         records=len(lengths),
         tokens=tokens,
@@ -99,6 +115,9 @@ def estimate(
         seconds_high=ceil(START_SECONDS[device] + seconds * spread),
         memory_bytes=memory(shape, recipe, max(lengths, default=1), trainable, device),
         measured=tokens_per_second is not None,
+        index_seconds_low=ceil(index / spread),
+        index_seconds_high=ceil(index * spread),
+        states=recipe.checkpoints,
     )
 
 

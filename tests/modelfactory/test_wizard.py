@@ -92,3 +92,21 @@ def test_a_refused_start_stays_a_draft_and_says_what_to_do(browser, draft, owner
     assert few.datanet.get_absolute_url() in page
     draft.refresh_from_db()
     assert draft.state == Run.State.DRAFT
+
+
+def test_the_review_tells_what_states_of_the_run_cost(browser, draft):
+    draft.recipe = {**draft.recipe, "checkpoints": 1}
+    draft.save(update_fields=["recipe"])
+    page = browser.get(step(draft, "review")).content.decode()
+    assert "then for the index</span>" in page
+    assert "states of the adapter" not in page
+    draft.recipe = {**draft.recipe, "checkpoints": 4}
+    draft.save(update_fields=["recipe"])
+    page = browser.get(step(draft, "review")).content.decode()
+    assert "4 states of the adapter" in page
+    assert "then for the index over 4 states" in page
+    assert "averaged over 4 states of the run" in page
+    browser.post(step(draft, "review"))
+    draft.refresh_from_db()
+    assert draft.estimate["states"] == 4
+    assert draft.estimate["kept_bytes"] == 16 * draft.estimate["trainable_parameters"]

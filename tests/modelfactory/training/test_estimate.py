@@ -42,3 +42,23 @@ def test_a_measured_speed_narrows_the_range():
     assert known.measured
     width = [e.seconds_high / e.seconds_low for e in (guess, known)]
     assert width[1] < width[0]
+
+
+def test_every_state_of_the_run_is_kept_and_indexed_and_costs_as_much_again():
+    one, four = of(), of(checkpoints=4)
+    assert (one.states, one.kept_bytes) == (1, one.adapter_bytes)
+    assert (four.states, four.kept_bytes) == (4, 4 * four.adapter_bytes)
+    assert four.index_seconds_high == pytest.approx(4 * one.index_seconds_high, abs=4)
+    assert four.index_seconds_low == pytest.approx(4 * one.index_seconds_low, abs=4)
+    # They are copies that are put aside: the training itself is what it was.
+    assert (four.seconds_high, four.memory_bytes) == (one.seconds_high, one.memory_bytes)
+
+
+def test_an_index_reads_a_large_run_once_and_little_more():
+    """Its sample ends at 2,048 records, so it costs less than twice a pass."""
+    few = estimate(shape=SHAPE, lengths=[100] * 400, recipe=Recipe(), tokens_per_second=1000)
+    many = estimate(shape=SHAPE, lengths=[100] * 40_000, recipe=Recipe(), tokens_per_second=1000)
+    middle = [(one.index_seconds_low * one.index_seconds_high) ** 0.5 for one in (few, many)]
+    share = 1 - Recipe().validation_fraction
+    assert middle[0] == pytest.approx(1.75 * 40_000 * share / 1000, rel=0.02)
+    assert middle[1] == pytest.approx((1 + 3 * 2048 / (40_000 * share)) * 4_000 * share, rel=0.02)
