@@ -1,8 +1,7 @@
 """The OpenAI-compatible API takes a short way: it knows people by keys alone.
 
-Each of Django's own middlewares costs an async request a change of threads for each of its steps,
-though most steps only look at the request. What an address under `/v1/` needs of them is asked
-here, on the event loop; sessions, messages, CSRF and whatever else pages have is for pages.
+What an address under `/v1/` needs of Django's middlewares looks at nothing but the request, and is
+asked here, on the event loop. Sessions, messages, CSRF and whatever else pages have is for pages.
 """
 
 from __future__ import annotations

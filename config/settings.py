@@ -63,7 +63,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # Requests to the OpenAI-compatible API go no further than this; all others pass it by.
+    # Requests to the OpenAI-compatible API go no further than this; all others pass it by. The web
+    # process has it before all of these (config.asgi); here it is for whatever has no event loop.
     "config.middleware.ShortWayForApi",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
 from django.test import AsyncClient, Client
 from django.utils.module_loading import import_string
@@ -54,11 +55,30 @@ def test_an_answer_of_the_api_has_the_headers_of_a_page(client, db):
         assert int(response["Content-Length"]) == len(response.content)
 
 
-async def test_so_it_has_on_the_event_loop():
-    response = await AsyncClient().get("/v1/models")
-    assert response.status_code == 401
-    assert response.json()["error"]["type"] == "authentication_error"
-    assert HEADERS.items() <= response.headers.items()
+async def asked(path: str) -> tuple[int, dict[str, str]]:
+    """Status and headers from the web process's own handler."""
+    from config.asgi import Handler
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost")]}
+    to_it = ApplicationCommunicator(Handler(), scope)
+    await to_it.send_input({"type": "http.request", "body": b""})
+    begun = await to_it.receive_output(20)
+    await to_it.receive_output(20)
+    await to_it.wait(20)
+    return begun["status"], {name.decode(): value.decode() for name, value in begun["headers"]}
+
+
+async def test_in_the_web_process_the_api_passes_none_that_is_for_pages(passed):
+    status, headers = await asked("/v1/models")
+    assert (status, passed) == (401, [])
+    assert HEADERS.items() <= headers.items()
+    assert "Set-Cookie" not in headers
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_in_the_web_process_a_page_passes_all(passed):
+    assert (await asked("/v1/"))[0] == 404
+    assert passed == settings.MIDDLEWARE
 
 
 def test_the_api_knows_no_session_and_sets_no_cookie(client, db, django_user_model):
