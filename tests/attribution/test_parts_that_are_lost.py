@@ -1,6 +1,7 @@
 """What the store, a worker or a withdrawal takes from a build in parts, and what comes of it."""
 
 import io
+import json
 import os
 import re
 from datetime import timedelta
@@ -464,3 +465,20 @@ def test_what_fails_after_the_claim_ends_with_a_reason(world, monkeypatch):
     index.refresh_from_db()
     assert (index.state, index.lease_owner) == ("FAILED", "")
     assert "No space left" in index.failure_reason
+
+
+def test_the_version_before_asks_for_an_index_while_this_one_is_rolled_out(world):
+    """Its statement knows no plan."""
+    made = indexes.request_index(model_id=world.model.pk, acting_user=None, at=NOON)
+    known = [one.column for one in Index._meta.concrete_fields if one.column != "plan"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT {} FROM attribution_index".format(", ".join(known)))
+        row = cursor.fetchone()
+        made.delete()
+        cursor.execute(
+            "INSERT INTO attribution_index ({}) VALUES ({})".format(
+                ", ".join(known), ", ".join(["%s"] * len(known))
+            ),
+            [json.dumps(value) if isinstance(value, dict) else value for value in row],
+        )
+    assert Index.objects.get().plan == {}
