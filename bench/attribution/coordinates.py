@@ -30,6 +30,8 @@ from bench.attribution.runs import World
 
 FRACTIONS = tuple(2.0**-power for power in range(6, -1, -1))
 ROWS = 64  # turned at once
+KINDS = {"exact": "5 4", "signs": "none"}  # how their curves are dashed
+LINE = 15  # of the figure's words
 FIGURE = Path(__file__).resolve().parents[2] / "docs" / "attribution-coordinates.svg"
 Floats = NDArray[np.float32]
 
@@ -118,17 +120,25 @@ def draw() -> None:
     middle = (left + right) / 2
     parts.append(f'<text x="{middle}" y="{bottom + 44}" text-anchor="middle">'
                  "part of the coordinates that is kept</text>")  # fmt: skip
+    ends: list[tuple[float, str, str]] = []
     for name, folder, colour in (("A", task.FOLDER, "#3b82c4"), ("B", task_b.FOLDER, "#d9822b")):
         file = folder / "coordinates.json"
         if file.exists():
-            parts += _curves(name, json.loads(file.read_text()), colour, place)
+            lines = json.loads(file.read_text())
+            parts += _curves(lines, colour, place)
+            ends += [(place(1, lines[-1][k][0])[1], f"{name} {k}", colour) for k in KINDS]
+    # Where curves end alike their names stand below one another, around the middle of all.
+    middle_of_ends = sum(y for y, _, _ in ends) / max(1, len(ends))
+    for at, (_, words, colour) in enumerate(sorted(ends)):
+        y = middle_of_ends + 4 + LINE * (at - (len(ends) - 1) / 2)
+        parts.append(f'<text x="{right + 8}" y="{y:.1f}" fill="{colour}">{words}</text>')
     FIGURE.write_text("\n".join([*parts, "</svg>", ""]))
 
 
-def _curves(name: str, lines: list[dict[str, Any]], colour: str, place: Any) -> list[str]:
+def _curves(lines: list[dict[str, Any]], colour: str, place: Any) -> list[str]:
     """Exact coordinates dashed, signs drawn through with their interval."""
     parts = []
-    for kind, dash in (("exact", "5 4"), ("signs", "none")):
+    for kind, dash in KINDS.items():
         points = [place(line["fraction"], line[kind][0]) for line in lines]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         parts.append(
@@ -139,11 +149,4 @@ def _curves(name: str, lines: list[dict[str, Any]], colour: str, place: Any) -> 
             for line in lines:
                 (x, low), (_, high) = (place(line["fraction"], line[kind][n]) for n in (1, 2))
                 parts.append(f'<path d="M{x:.1f} {low:.1f}V{high:.1f}" stroke="{colour}"/>')
-    x, _ = place(1, 1)
-    for at, (kind, words) in enumerate((("exact", "exact"), ("signs", "signs"))):
-        _, y = place(1, lines[-1][kind][0])
-        shift = -6 if at == 0 else 10
-        parts.append(
-            f'<text x="{x + 8:.1f}" y="{y + shift:.1f}" fill="{colour}">{name} {words}</text>'
-        )
     return parts
