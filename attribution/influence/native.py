@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ class Kernel(Protocol):
 # The bits of all products make planes, one for each binary place. What a code's set bits add up to
 # is the number of bits that it has in common with each plane, times 2**place; the highest plane is
 # that of the signs and counts negative. The score is twice that less all products. Eight planes go
-# through a code at a time, which compilers turn into counts of 512 bits where there are such.
+# through a code at a time, which compilers turn into counts of many words where there are such.
 # Before that, bits that tell several coordinates are spread to their parities (`trellis`): in a
 # word whose first bit is its highest, the bit of three steps ago is a shift by three.
 SOURCE = """
@@ -76,8 +77,16 @@ int64_t sketch_scores(const uint64_t *codes, const uint64_t *planes, int64_t row
 {
     int64_t bits = words;
     uint64_t *room = malloc((2 + rate) * words * sizeof(uint64_t));
-    if (!room) return 0;
     words *= rate;
+    /* Read again for each row: where they begin with a line of the cache, no read takes two. */
+    size_t size = (8 * eights * words * sizeof(uint64_t) + 63) / 64 * 64;
+    uint64_t *lines = aligned_alloc(64, size ? size : 64);
+    if (!room || !lines) {
+        free(room);
+        free(lines);
+        return 0;
+    }
+    memcpy(lines, planes, 8 * eights * words * sizeof(uint64_t));
     for (int64_t row = 0; row < rows; row++) {
         const uint64_t *code = codes + row * bits;
         int64_t set = 0;
@@ -86,10 +95,11 @@ int64_t sketch_scores(const uint64_t *codes, const uint64_t *planes, int64_t row
             code = room + 2 * bits;
         }
         for (int64_t first = 0; first < 8 * eights; first += 8)
-            set += eight(code, planes + first * words, words, first, sign);
+            set += eight(code, lines + first * words, words, first, sign);
         out[row] = 2 * set - all;
     }
     free(room);
+    free(lines);
     return 1;
 }
 
@@ -150,6 +160,8 @@ void sketch_paths(const int32_t *metrics, const int32_t *costs, const int32_t *s
 }
 """
 OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC")
+# Counts of 256 bits pass a seventh faster than those of 512 (AMD Zen 4).
+IF_X86 = ("-mprefer-vector-width=256",) if platform.machine() in ("x86_64", "AMD64") else ()
 
 
 def kernel() -> Kernel | None:
@@ -185,7 +197,7 @@ def _library() -> ctypes.CDLL | None:
         with tempfile.TemporaryDirectory(prefix="openledger-native-") as folder:
             source, compiled = Path(folder) / "scores.c", Path(folder) / "scores.so"
             source.write_text("\n".join([*defined, SOURCE]))
-            command = [compiler, *OPTIONS, "-o", str(compiled), str(source)]
+            command = [compiler, *OPTIONS, *IF_X86, "-o", str(compiled), str(source)]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             library = ctypes.CDLL(str(compiled))
     except (OSError, subprocess.SubprocessError):
