@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 2**23  # bytes; what was just read is still in the processor's cache, where it is scored
+BLOCK = 2**22  # bytes; what was just read is still in the processor's cache, where it is scored
 ASKED = 2**20  # bytes that one read asks for
 PROBE = mmap.PAGESIZE
 READERS = 2
