@@ -50,7 +50,7 @@ def test_a_reader_verifies_a_receipt_in_the_browser(live_server, indexed, browse
     page.get_by_role("button", name="Verify this").click()
     page.get_by_text("This receipt holds").wait_for(timeout=20_000)
     assert page.locator("#verdict").get_attribute("data-holds") == "yes"
-    assert page.locator("#verdict li").count() == 7
+    assert page.locator("#verdict li").count() == 8
     folder = os.environ.get("SCREENSHOTS", str(tmp_path))
     page.screenshot(path=f"{folder}/receipt.png", full_page=True)
     page.goto(f"{live_server.url}/receipts/")
