@@ -12,6 +12,7 @@ import pytest
 from serving import arrivals
 from serving.arrivals import LONGEST_SECONDS
 from serving.errors import TooManyRequests
+from serving.openai_api import starting as module
 from serving.openai_api.starting import AT_ONCE, CROWD, FULL_SECONDS, Starting
 from serving.streams import connection_of_this_process
 
@@ -83,7 +84,9 @@ def test_one_that_is_cancelled_or_fails_leaves_its_place():
     run(tell)
 
 
-def test_a_crowd_takes_no_turn_while_anothers_first_token_is_waited_for():
+def test_a_crowd_takes_no_turn_while_anothers_first_token_is_waited_for(monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_SECONDS", 5.0)  # as much as a busy machine needs
+
     async def tell() -> None:
         starting, began = Starting(), asyncio.get_running_loop().time
 
@@ -100,7 +103,7 @@ def test_a_crowd_takes_no_turn_while_anothers_first_token_is_waited_for():
             left = began()
         await asyncio.gather(*tasks)
         assert len(entered) == 2
-        assert entered[0] - left < LONGEST_SECONDS / 2
+        assert entered[0] - left < 2.5
 
     run(tell)
 
@@ -125,13 +128,16 @@ def test_a_crowd_waits_no_longer_than_it_may_whoever_comes():
         with a_crowd_of(starting, "flood"):
             await asyncio.gather(*[crowd() for _ in range(8)])
         turns = 8 / AT_ONCE
-        assert 3 * LONGEST_SECONDS < loop.time() - began < (turns + 1) * LONGEST_SECONDS
+        assert 3 * LONGEST_SECONDS < loop.time() - began < turns * LONGEST_SECONDS + 3
         without_end.cancel()
 
     run(tell)
 
 
-def test_who_comes_to_another_process_goes_first_here_too():
+def test_who_comes_to_another_process_goes_first_here_too(monkeypatch):
+    for one in (module, arrivals):
+        monkeypatch.setattr(one, "LONGEST_SECONDS", 2.0)  # as much as a busy machine needs
+
     async def tell() -> None:
         here, there = Starting(), Starting()
         for key, payer in (("flood", uuid4()), ("other", uuid4())):
@@ -144,13 +150,13 @@ def test_who_comes_to_another_process_goes_first_here_too():
                 entered.append(number)
                 await asyncio.sleep(0.02)
 
-        tasks = [asyncio.create_task(crowd(number)) for number in range(20)]
-        await asyncio.sleep(0.1)
+        tasks = [asyncio.create_task(crowd(number)) for number in range(200)]
+        await asyncio.sleep(0.2)
         with there.coming("other"):
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.6)
             before = len(entered)
-            await asyncio.sleep(0.05)
-            assert len(entered) == before, "the crowd went on"
+            await asyncio.sleep(0.2)
+            assert 0 < len(entered) == before < 200, "the crowd went on"
         await asyncio.gather(*tasks)
 
     run(tell)
@@ -163,20 +169,23 @@ def test_who_pays_is_told_once_it_is_known_and_not_for_a_crowd():
         entries = client.xrevrange(arrivals.KEY, count=arrivals.KEEP)
         return sum(arrivals.payer_of(fields) == payer for _, fields in entries)
 
+    async def comes_to(count: int) -> None:
+        while told() < count:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
+        assert told() == count
+
     async def tell() -> None:
         starting = Starting()
         with starting.coming("key"):
             assert told() == 0
             starting.known("key", payer)
-            await asyncio.sleep(0.1)
-            assert told() == 1
+            await comes_to(1)
         with starting.coming("key"):
-            await asyncio.sleep(0.1)
-            assert told() == 2
+            await comes_to(2)
             # Those that make a crowd of it are not told of.
             with a_crowd_of(starting, "key"):
-                await asyncio.sleep(0.1)
-                assert told() == 2 + CROWD - 2
+                await comes_to(2 + CROWD - 2)
         starting.known("key", None)
         before = told()
         with starting.coming("key"):
