@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
@@ -90,20 +89,20 @@ def test_two_who_follow_the_same_stream_have_all_of_it_each(stream):
     run(tell)
 
 
-def test_many_share_their_connections_and_leave_none(stream):
-    client = connection_of_this_process()
+def test_many_share_two_connections_and_leave_none(stream, monkeypatch):
+    plain, made = module._client, []
 
-    def mine() -> int:
-        db = str(client.get_connection_kwargs()["db"])
-        return sum(one["db"] == db for one in client.client_list()) - before
+    def noted():
+        made.append(plain())
+        return made[-1]
+
+    monkeypatch.setattr(module, "_client", noted)
+    keys = [f"{stream}:{number}" for number in range(20)]
 
     async def tell() -> None:
-        keys = [f"{stream}:{number}" for number in range(20)]
-
         async def one(key: str) -> None:
             with following().follow(key) as follower:
                 await until(follower, 1)
-                assert mine() < 10  # two, and what other threads of this process open meanwhile
 
         async with asyncio.TaskGroup() as group:
             for key in keys:
@@ -112,14 +111,14 @@ def test_many_share_their_connections_and_leave_none(stream):
             for key in keys:
                 add(key, text=key)
 
-    add(stream, text="warm")
-    before = 0
-    before = mine()
     run(tell)
-    until_gone = time.monotonic() + 2
-    while mine() > 1 and time.monotonic() < until_gone:
-        time.sleep(0.02)
-    assert mine() <= 1
+    assert len(made) == 2
+    pools = [client.connection_pool for client in made]
+    held = [
+        one for pool in pools for one in (*pool._available_connections, *pool._in_use_connections)
+    ]
+    assert len(held) <= 2
+    assert not any(one.is_connected for one in held)
 
 
 def test_silence_ends_with_nothing_and_a_cancelled_one_is_forgotten(stream):

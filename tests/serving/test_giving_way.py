@@ -29,7 +29,7 @@ class Told:
     events: list[str] = field(default_factory=list)
 
     def hold(self, owner: str, seconds: float) -> None:
-        assert seconds > 0
+        assert seconds == giving_way.LONGEST_SECONDS
         self.events.append("flood" if owner == str(FLOOD) else "other")
 
     def go_on(self) -> None:

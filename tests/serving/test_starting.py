@@ -108,7 +108,10 @@ def test_a_crowd_takes_no_turn_while_anothers_first_token_is_waited_for(monkeypa
     run(tell)
 
 
-def test_a_crowd_waits_no_longer_than_it_may_whoever_comes():
+def test_a_crowd_waits_no_longer_than_it_may_whoever_comes(monkeypatch):
+    longest = 5 * LONGEST_SECONDS  # a busy machine's slack is within one more turn
+    monkeypatch.setattr(module, "LONGEST_SECONDS", longest)
+
     async def tell() -> None:
         starting = Starting()
         loop = asyncio.get_running_loop()
@@ -128,7 +131,7 @@ def test_a_crowd_waits_no_longer_than_it_may_whoever_comes():
         with a_crowd_of(starting, "flood"):
             await asyncio.gather(*[crowd() for _ in range(8)])
         turns = 8 / AT_ONCE
-        assert 3 * LONGEST_SECONDS < loop.time() - began < turns * LONGEST_SECONDS + 3
+        assert 3 * longest < loop.time() - began < (turns + 1) * longest
         without_end.cancel()
 
     run(tell)
