@@ -13,5 +13,5 @@ mkdir -p "$folder"
     traker==0.3.2 dattri==0.3.0 \
     bergson==2.5.1 datasets==5.2.0 pandas==3.1.1 dill==0.4.1 multiprocess==0.70.19 xxhash==4.1.0 \
     natsort==8.4.0 jaxtyping==0.3.11 wadler-lindig==0.1.8 ml_dtypes==0.6.0 petname==2.9 \
-    simple-parsing==0.1.9 docstring-parser==0.18.0 torchopt==0.7.3 optree==0.20.0
+    simple-parsing==0.1.9 docstring-parser==0.18.0 torchopt==0.7.3 optree==0.20.0 scipy==1.17.1
 echo "Installed into $folder: $(ls "$folder" | grep -c dist-info) packages."
