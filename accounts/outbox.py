@@ -68,7 +68,7 @@ def enqueue_many(*, task: str, args: Sequence[Sequence[Any]], queue: str, at: da
     copy_rows(
         OutboxMessage,
         ("id", "created_at", "task", "args", "queue", "available_at"),
-        [(uuid7(), now, task, json.dumps(list(one)), queue, at) for one in args],
+        [(uuid7(), now, task, json.dumps(list(one)).encode(), queue, at) for one in args],
     )
     _wake_the_relay()
 

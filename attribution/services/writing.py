@@ -164,8 +164,8 @@ RECEIPT = (
 def _row(one: Receipt, public: bytes) -> tuple[Any, ...]:
     return (
         one.pk, one.created_at, one.attribution_id, one.completion_id, one.model_id, one.payer_id,
-        one.outcome, one.fee, one.amount, one.entry_id, public.decode(), one.body_sha256,
-        one.leaf_hash, json.dumps(one.private), one.sketch_id, one.at,
+        one.outcome, one.fee, one.amount, one.entry_id, public, one.body_sha256,
+        one.leaf_hash, json.dumps(one.private).encode(), one.sketch_id, one.at,
     )  # fmt: skip
 
 
