@@ -89,7 +89,7 @@ class IndexPart(WorkItem):
         def chip(self) -> str:
             return {"READY": "good", "FAILED": "bad"}.get(self.value, "info")
 
-    index = models.ForeignKey(Index, on_delete=models.CASCADE, related_name="parts")
+    index = models.ForeignKey(Index, on_delete=models.CASCADE, related_name="parts", db_index=False)
     number = models.PositiveIntegerField()
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     done = models.PositiveIntegerField(default=0)
@@ -142,7 +142,9 @@ class PastIndex(Entity):
 class IndexAudit(Entity):
     """Gradients of records drawn at random, computed once more; `body` is what the log was told."""
 
-    index = models.ForeignKey(Index, on_delete=models.PROTECT, related_name="audits")
+    index = models.ForeignKey(
+        Index, on_delete=models.PROTECT, related_name="audits", db_index=False
+    )
     holds = models.BooleanField()
     body = models.JSONField()
     at = models.DateTimeField()

@@ -30,7 +30,12 @@ class Attribution(WorkItem):
 
     completion_id = models.UUIDField(unique=True)
     model = models.ForeignKey(
-        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="attributions"
+        Model,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="attributions",
+        db_index=False,
     )
     payer = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
@@ -123,8 +128,14 @@ class Receipt(Entity):
         Attribution, on_delete=models.PROTECT, related_name="receipt"
     )
     completion_id = models.UUIDField(unique=True)
+    # Where a key has no index of its own, one below begins with it: each costs every receipt.
     model = models.ForeignKey(
-        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="receipts"
+        Model,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="receipts",
+        db_index=False,
     )
     payer = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -132,6 +143,7 @@ class Receipt(Entity):
         blank=True,
         on_delete=models.PROTECT,
         related_name="receipts_paid",
+        db_index=False,
     )
     outcome = models.CharField(max_length=24, choices=Outcome.choices)
     fee = WeiField()
@@ -142,7 +154,7 @@ class Receipt(Entity):
     leaf_hash = models.CharField(max_length=64)
     private = models.JSONField(default=dict, blank=True)
     sketch = models.ForeignKey(
-        Blob, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        Blob, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )
     at = models.DateTimeField()
 
@@ -154,6 +166,7 @@ class Receipt(Entity):
             models.Index(fields=["model", "-id"], name="receipt_by_model"),
             models.Index(fields=["payer", "-id"], name="receipt_by_payer"),
             models.Index(fields=["leaf_hash"], name="receipt_by_leaf"),
+            models.Index(fields=["sketch"], name="receipt_by_sketch"),
             models.Index(fields=["-created_at"], name="receipt_by_time"),
             # Sums over a period: leaderboards, the last 90 days.
             models.Index(fields=["at"], name="receipt_by_answer_time"),
@@ -204,7 +217,9 @@ class ReceiptParent(Entity):
     """One of several models that answered as one: what it was weighed with, in millionths, and
     what part of 10**9 it was paid for by that."""
 
-    receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="parents")
+    receipt = models.ForeignKey(
+        Receipt, on_delete=models.CASCADE, related_name="parents", db_index=False
+    )
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="merged_receipts")
     place = models.PositiveSmallIntegerField()
     weight_ppm = models.IntegerField()
@@ -249,7 +264,9 @@ class ReceiptParent(Entity):
 class RecordInfluence(Entity):
     """One of the records that helped an answer most; `influence` is the sketch's integer score."""
 
-    receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="record_influences")
+    receipt = models.ForeignKey(
+        Receipt, on_delete=models.CASCADE, related_name="record_influences", db_index=False
+    )
     record = models.ForeignKey(Record, on_delete=models.PROTECT, related_name="influences")
     contributor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
@@ -284,7 +301,9 @@ class ContributorShare(Entity):
         CONTRIBUTOR = "CONTRIBUTOR", "Contributor"
         TREASURY = "TREASURY", "Datanet treasury"
 
-    receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="shares")
+    receipt = models.ForeignKey(
+        Receipt, on_delete=models.CASCADE, related_name="shares", db_index=False
+    )
     kind = models.CharField(max_length=12, choices=Kind.choices)
     contributor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -292,11 +311,14 @@ class ContributorShare(Entity):
         blank=True,
         on_delete=models.PROTECT,
         related_name="contributor_shares",
+        db_index=False,
     )
-    datanet = models.ForeignKey(Datanet, on_delete=models.PROTECT, related_name="shares")
+    datanet = models.ForeignKey(
+        Datanet, on_delete=models.PROTECT, related_name="shares", db_index=False
+    )
     # By which of several models that answered as one; null where one model answered.
     model = models.ForeignKey(
-        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+        Model, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )
     influence = WeiField()
     share_ppb = models.BigIntegerField()
@@ -311,6 +333,9 @@ class ContributorShare(Entity):
         indexes = [
             models.Index(fields=["contributor", "-id"], name="share_by_contributor"),
             models.Index(fields=["datanet", "-id"], name="share_by_datanet"),
+            models.Index(
+                fields=["model"], condition=Q(model__isnull=False), name="share_by_merged_model"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

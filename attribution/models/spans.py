@@ -20,7 +20,9 @@ class SpanIndex(WorkItem):
         READY = "READY", "Ready"
         FAILED = "FAILED", "Failed"
 
-    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="span_indexes")
+    version = models.ForeignKey(
+        Version, on_delete=models.PROTECT, related_name="span_indexes", db_index=False
+    )
     base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="span_indexes")
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     root = models.CharField(max_length=64, blank=True, default="")
@@ -65,7 +67,9 @@ class Passage(Entity):
     records' own: it goes with the last of them.
     """
 
-    receipt = models.ForeignKey(Receipt, on_delete=models.CASCADE, related_name="passages")
+    receipt = models.ForeignKey(
+        Receipt, on_delete=models.CASCADE, related_name="passages", db_index=False
+    )
     rank = models.PositiveSmallIntegerField()
     start = models.PositiveIntegerField()
     end = models.PositiveIntegerField()
@@ -98,7 +102,9 @@ class PassageRecordQuerySet(models.QuerySet["PassageRecord"]):
 class PassageRecord(Entity):
     """A record that holds a passage."""
 
-    passage = models.ForeignKey(Passage, on_delete=models.CASCADE, related_name="records")
+    passage = models.ForeignKey(
+        Passage, on_delete=models.CASCADE, related_name="records", db_index=False
+    )
     record = models.ForeignKey(Record, on_delete=models.PROTECT, related_name="passages")
     contributor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
