@@ -17,10 +17,23 @@ from modelfactory.workers import materialise_adapter
 
 # One build at a time in a process: the other threads go on scoring and sequencing.
 building = threading.Lock()
+# Seconds: who has built a part tidies up behind it, and the message of the next part is quicker.
+HANDOVER = 0.5
 
 
 class LeaseLostError(Exception):
     """Somebody else has the work now."""
+
+
+@contextmanager
+def turn() -> Iterator[bool]:
+    """Whether it is the caller's turn to build in this process, which ends with the block."""
+    is_mine = building.acquire(timeout=HANDOVER)
+    try:
+        yield is_mine
+    finally:
+        if is_mine:
+            building.release()
 
 
 class Beat:

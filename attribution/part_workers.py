@@ -25,7 +25,7 @@ from django.utils import timezone
 from accounts import leases
 from accounts.ids import uuid7
 from attribution import averaging, index_files, part_files
-from attribution.building import Beat, LeaseLostError, adapter_of, building
+from attribution.building import Beat, LeaseLostError, adapter_of, turn
 from attribution.influence.build import (
     FACTORS,
     SELECTION,
@@ -148,13 +148,11 @@ def spread(
 def build_part(index_id: UUID) -> None:
     """Make the next part of the index that nobody has; only the claim's winner works. Waits its
     turn in the process."""
-    if not building.acquire(blocking=False):
-        indexes.wait_for_turn(index_id=index_id, at=timezone.now(), task=indexes.PART_TASK)
-        return
-    try:
-        _claim_and_build(index_id)
-    finally:
-        building.release()
+    with turn() as is_mine:
+        if is_mine:
+            _claim_and_build(index_id)
+        else:
+            indexes.wait_for_turn(index_id=index_id, at=timezone.now(), task=indexes.PART_TASK)
 
 
 def merge(row: Index, model: AdaptedModel, folder: Path, made: Path) -> IndexManifest:

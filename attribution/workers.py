@@ -26,8 +26,7 @@ from accounts import leases
 from accounts.ids import uuid7
 from attribution import averaging, foreign, index_files, merges, part_workers, passages, selectors
 from attribution.bodies import Evidence, TopRecord
-from attribution.building import Beat, LeaseLostError, adapter_of
-from attribution.building import building as _building
+from attribution.building import Beat, LeaseLostError, adapter_of, turn
 from attribution.groups import parse
 from attribution.influence import confidence, prompt_tokens
 from attribution.influence.build import build_with
@@ -67,13 +66,11 @@ _lock = threading.Lock()
 
 def build_index(index_id: UUID) -> None:
     """Claim and build an index; only the claim's winner works. Waits its turn in the process."""
-    if not _building.acquire(blocking=False):
-        indexes.wait_for_turn(index_id=index_id, at=timezone.now())
-        return
-    try:
-        _claim_and_build(index_id)
-    finally:
-        _building.release()
+    with turn() as is_mine:
+        if is_mine:
+            _claim_and_build(index_id)
+        else:
+            indexes.wait_for_turn(index_id=index_id, at=timezone.now())
 
 
 def _claim_and_build(index_id: UUID) -> None:

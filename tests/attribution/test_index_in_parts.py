@@ -1,5 +1,6 @@
 """A large index is built in parts by many workers, and is the one that a single worker builds."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import leases, pages
-from attribution import averaging, part_workers, workers
+from attribution import averaging, building, part_workers, workers
 from attribution.influence import build as build_module
 from attribution.influence.config import InfluenceConfig
 from attribution.models import Index, IndexPart
@@ -147,10 +148,18 @@ def test_a_part_has_one_worker_at_a_time(spread):
 
 
 def test_a_second_part_waits_its_turn_in_the_worker(spread):
-    with part_workers.building:
+    with building.building:
         part_workers.build_part(spread.pk)
     assert states(spread) == ["QUEUED"] * 3
     assert len(queued("build_index_part")) == 4
+
+
+def test_a_part_whose_message_came_while_another_was_tidied_up_is_begun_at_once(spread):
+    building.building.acquire()
+    threading.Timer(building.HANDOVER / 5, building.building.release).start()
+    part_workers.build_part(spread.pk)
+    assert states(spread) == ["READY", "QUEUED", "QUEUED"]
+    assert not building.building.locked()
 
 
 def test_a_lost_message_is_sent_again_while_parts_wait(spread, settings):

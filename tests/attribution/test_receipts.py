@@ -7,7 +7,7 @@ from django.db import DatabaseError, transaction
 
 from accounts import leases
 from accounts.models import OutboxMessage
-from attribution import workers
+from attribution import building, workers
 from attribution.models import Attribution, Index, Receipt
 from attribution.services import indexes, receipts, writing
 from attribution.services.receipts import request_attribution
@@ -243,7 +243,7 @@ def test_a_worker_that_lost_its_lease_cannot_fail_the_work(world):
 
 def test_a_second_index_waits_its_turn_in_the_worker(world):
     index = indexes.request_index(model_id=world.model.pk, acting_user=None, at=NOON)
-    with workers._building:
+    with building.building:
         workers.build_index(index.pk)
     index.refresh_from_db()
     assert index.state == "QUEUED"
