@@ -14,6 +14,7 @@ from django.db import transaction
 from accounts.models import Blob
 
 CHUNK = 1 << 20
+NEWEST = 8
 
 
 def put_bytes(data: bytes, media_type: str) -> Blob:
@@ -60,6 +61,18 @@ def delete(sha256: str) -> None:
     path = blob.path
     blob.delete()
     transaction.on_commit(lambda: default_storage.delete(path))
+
+
+def is_away() -> bool:
+    """Whether the whole store is away rather than single files lost: of its newest blobs it has
+    none. A store that cannot be asked raises its own error."""
+    newest = Blob.objects.order_by("-created_at")[:NEWEST]
+    return not any(default_storage.exists(blob.path) for blob in newest)
+
+
+def forget_file(sha256: str) -> None:
+    """Delete a file that is not what its name says, so that the right one can be stored again."""
+    default_storage.delete(Blob(sha256=sha256).path)
 
 
 def open_blob(sha256: str) -> BinaryIO:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from attribution import workers
+from attribution import scorers, workers
 from attribution.influence.audit import audit, draw
 from attribution.influence.config import InfluenceConfig
 from attribution.influence.errors import InfluenceError
@@ -24,7 +24,7 @@ GROUP_MAX = 256
 def audit_index(index_id: UUID) -> IndexAudit:
     """Draw, compute again and publish. Raises InfluenceError where a file or record is damaged."""
     row = Index.objects.select_related("model__base_model", "model__run").get(pk=index_id)
-    scorer = workers.scorer_for(row, row.model)
+    scorer = scorers.scorer_for(row, row.model)
     seed = audits.seed()
     records, group = draw(scorer, seed, RECORDS, GROUP_MAX)
     examples = {one.record_id: one for one in workers.examples_of(row.model, every=True)}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
+from accounts import blobs
 from accounts.blobs import local_path, put_file
-from attribution.influence.index import MANIFEST, Index, IndexManifest
+from attribution.influence.errors import IndexFileError
+from attribution.influence.index import MANIFEST, Index, IndexManifest, check_file
 from attribution.models import Index as IndexRow
 from attribution.models import PastIndex
 
@@ -27,15 +31,24 @@ def store(folder: Path) -> dict[str, Any]:
     }
 
 
-def open_index(row: IndexRow | PastIndex) -> Index:
-    """The index from this machine's cache, fetched from the store where it is not there.
+class LostIndexError(IndexFileError):
+    """The object store has lost a file of the index, or had another in its place, which is deleted
+    now: the index is to be built again."""
 
-    Raises IndexFileError where a file is not what the manifest says.
-    """
+
+def open_index(row: IndexRow | PastIndex) -> Index:
+    """The index from this machine's cache, fetched from the store where it is not there, or is not
+    what the manifest says. Raises LostIndexError, and OSError where the store is away."""
     folder = Path(settings.DATA_DIR) / "cache" / "indexes" / row.root
-    if not (folder / MANIFEST).is_file():
-        _fetch(row, folder)
-    return Index.open(folder)
+    if (folder / MANIFEST).is_file():
+        with suppress(IndexFileError):
+            return Index.open(folder)
+    manifest = _fetch(row, folder)
+    try:
+        return Index.open(folder)
+    except IndexFileError as error:
+        _forget_altered(manifest.files, folder)
+        raise LostIndexError(f"of the root {row.root[:16]}", f"it is damaged ({error}).") from error
 
 
 def build_folder(row: IndexRow) -> Path:
@@ -43,15 +56,35 @@ def build_folder(row: IndexRow) -> Path:
     return Path(settings.DATA_DIR) / "builds" / str(row.model_id)
 
 
-def _fetch(row: IndexRow | PastIndex, folder: Path) -> None:
+def _fetch(row: IndexRow | PastIndex, folder: Path) -> IndexManifest:
+    """Raises LostIndexError, OSError. Whoever has mapped the files before keeps what it has."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = IndexManifest(
         row.manifest["header"], row.manifest["groups"], row.manifest["files"], row.manifest["root"]
     )
     for name, file in manifest.files.items():
         partial = folder / f"{name}.partial"
-        with local_path(file["sha256"]) as stored:
-            shutil.copyfile(stored, partial)
+        _copy(name, file["sha256"], partial)
         partial.replace(folder / name)
     # Last, so that a folder with a manifest is whole.
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    return manifest
+
+
+def _copy(name: str, sha256: str, to: Path) -> None:
+    try:
+        with local_path(sha256) as stored:
+            shutil.copyfile(stored, to)
+    except FileNotFoundError as error:
+        if blobs.is_away():
+            raise OSError("The object store has nothing of what it had.") from error
+        raise LostIndexError(name, "the object store has lost it.") from error
+
+
+def _forget_altered(files: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """What was fetched and does not fit its hash, the store has no use for either."""
+    for name, file in files.items():
+        try:
+            check_file(folder / name, file, verify=True)
+        except IndexFileError:
+            blobs.forget_file(file["sha256"])

@@ -1,17 +1,11 @@
-"""What the attribute worker does. Imported by tasks alone: this module brings torch.
-
-A worker keeps the last few models with their indexes in memory, so that an answer costs one
-gradient and the dot products.
-"""
+"""What the attribute worker does. Imported by tasks alone: this module brings torch."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -24,10 +18,20 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import averaging, foreign, index_files, merges, part_workers, passages, selectors
+from attribution import (
+    averaging,
+    foreign,
+    index_files,
+    merges,
+    part_workers,
+    passages,
+    scorers,
+    selectors,
+)
 from attribution.bodies import Evidence, TopRecord
 from attribution.building import Beat, LeaseLostError, adapter_of, turn
 from attribution.groups import parse
+from attribution.index_files import LostIndexError
 from attribution.influence import confidence, prompt_tokens
 from attribution.influence.build import build_with
 from attribution.influence.config import METHOD_VERSION
@@ -37,7 +41,6 @@ from attribution.influence.files import own_folder
 from attribution.influence.index import IndexManifest
 from attribution.influence.model import AdaptedModel
 from attribution.influence.revise import remove
-from attribution.influence.scorer import Scorer
 from attribution.models import Attribution, Index
 from attribution.part_files import LostFileError
 from attribution.services import indexes, receipts, writing
@@ -52,16 +55,12 @@ from modelfactory.training.prompts import load_tokenizer, render_example
 logger = logging.getLogger(__name__)
 
 TOP_RECORDS = 20
-KEPT_SCORERS = 4
 # Receipts of one transaction, and how long the first of them waits for others to be scored.
 AT_ONCE = 64
 GATHERING = timedelta(milliseconds=250)
 # One more forward and backward for each answer; "0" where that is too much.
 PROMPT_TOKENS = os.environ.get("ATTRIBUTE_PROMPT_TOKENS", "1") != "0"
 THREADS = int(os.environ.get("ATTRIBUTE_THREADS", "1"))
-
-_scorers: OrderedDict[str, Scorer] = OrderedDict()
-_lock = threading.Lock()
 
 
 def build_index(index_id: UUID) -> None:
@@ -138,6 +137,10 @@ def _score_all(first: Attribution, owner: str) -> list[Scored]:
 def _scored(attribution: Attribution, owner: str) -> list[Scored]:
     try:
         return [Scored(attribution.pk, find_evidence(attribution))]
+    except LostIndexError:
+        # It is built again, or has failed: the next look at it sees to either.
+        receipts.begin_again(attribution_id=attribution.pk, owner=owner, at=timezone.now())
+        return []
     except Exception as error:
         _fail(attribution.pk, error, owner)
         return []
@@ -188,7 +191,7 @@ def _evidence_of(model: Model, attribution: Attribution) -> Evidence:
                 has_answer=bool(attribution.answer_ids),
                 has_index=not has_records,
             )
-    scorer = scorer_for(row, model)
+    scorer = scorers.scorer_for(row, model)
     manifest = scorer.index.manifest
     method = {name: manifest.header[name] for name in ("method", "version", "parameters")}
     known = Evidence(
@@ -229,22 +232,6 @@ def _evidence_of(model: Model, attribution: Attribution) -> Evidence:
         sketch_bits=scores.query.bits,
         sketch_step=scores.query.step,
     )
-
-
-def scorer_for(row: Index, model: Model) -> Scorer:
-    """The model and its index in memory, loaded by the first who asks."""
-    with _lock:
-        if row.root in _scorers:
-            _scorers.move_to_end(row.root)
-            return _scorers[row.root]
-        torch.set_num_threads(THREADS)
-        opened = index_files.open_index(row)
-        with adapter_of(model) as adapter:
-            scorer = Scorer.of(opened, averaging.loaded(model, adapter, choose_device()[0]))
-        _scorers[row.root] = scorer
-        while len(_scorers) > KEPT_SCORERS:
-            _scorers.popitem(last=False)
-        return scorer
 
 
 def examples_of(model: Model, *, every: bool = False) -> list[IndexedExample]:
@@ -288,7 +275,8 @@ def _is_ready(model: Model, attribution: Attribution) -> bool:
     elif index.state == Index.State.FAILED:
         if not selectors.has_records(model) or receipts.waits_no_longer(attribution, at=at):
             return True
-        receipts.fail(attribution.pk, f"{receipts.WITHOUT_INDEX} {index.failure_reason}", at)
+        reason = index.failure_reason
+        receipts.fail_without_index(attribution_id=attribution.pk, reason=reason, at=at)
     else:
         receipts.wait_for_index(attribution_id=attribution.pk, at=at)
     return False
@@ -345,8 +333,10 @@ def make_index(
     config, others = averaging.config_of(row.model), _foreign(row.model)
     on_progress = _beat(row, owner)
     header = row.manifest["header"] if row.root else {}
+    before = None
     if (header.get("version"), header.get("parameters")) == (METHOD_VERSION, config.published()):
-        before = index_files.open_index(row)
+        before = scorers.still_there(row)
+    if before is not None:
         groups = {entry.record_id: entry.group_id for entry in before.records}
         wanted = {example.record_id: example.group_id for example in examples}
         gone = groups.keys() - wanted.keys()

@@ -58,11 +58,19 @@ class Attribution(WorkItem):
     retrieval = models.JSONField(null=True, blank=True)
     # Several models that answered as one, as `attribution.merges` reads it; then `model` is null.
     merge = models.JSONField(null=True, blank=True)
+    # FAILED since an index could not be built.
+    lacks_index = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["state", "lease_expires_at"], name="attribution_by_lease"),
+            # For those of several models, which wait no longer than for hours; there are few.
+            models.Index(
+                fields=["created_at"],
+                condition=Q(lacks_index=True),
+                name="attribution_without_index",
+            ),
             models.Index(fields=["model", "state"], name="attribution_by_model"),
         ]
 

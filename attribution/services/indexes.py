@@ -27,6 +27,8 @@ PART_TASK = "attribution.tasks.build_index_part"
 REVISE_TASK = "attribution.tasks.revise_indexes"
 QUEUE = "attribute"
 TURN = timedelta(seconds=5)
+# An index whose files the store lost sooner is not built again by itself.
+KEPT_AT_LEAST = timedelta(hours=1)
 IN_WORK = [state for state in Index.State if state.is_moving]
 # What is being built may have read a record already.
 READ = [Index.State.BUILDING, Index.State.SPREAD, Index.State.GATHERED, Index.State.MERGING]
@@ -270,6 +272,31 @@ def fail(index_id: UUID, reason: str, at: datetime, owner: str | None = None) ->
         IndexPart.objects.filter(
             index=index_id, index__state=Index.State.FAILED, state=IndexPart.State.BUILDING
         ).update(state=IndexPart.State.QUEUED, lease_owner="", lease_expires_at=None)
+
+
+def lose(*, index_id: UUID, root: str, reason: str, at: datetime) -> None:
+    """The store has lost files of a READY index: it is built again from the records, and answers
+    wait. One that was lost soon after it was made fails, so that nobody builds for a store that
+    keeps nothing. Where it has another `root` by now, somebody was quicker."""
+    with transaction.atomic():
+        index = Index.objects.select_for_update().filter(
+            pk=index_id, root=root, state=Index.State.READY
+        ).first()  # fmt: skip
+        if index is None:
+            return
+        is_kept_badly = index.ready_at is not None and at - index.ready_at < KEPT_AT_LEAST
+        if is_kept_badly:
+            index.state, index.failure_reason = Index.State.FAILED, reason
+            index.save(update_fields=["state", "failure_reason"])
+        else:
+            _queue_again(index, at)
+        audit.record(
+            actor=None,
+            verb="attribution.index_lost",
+            target=index,
+            at=at,
+            data={"root": root, "reason": reason, "state": index.state},
+        )
 
 
 def requeue(index_id: UUID, at: datetime) -> None:

@@ -135,6 +135,22 @@ def wait_for_index(*, attribution_id: UUID, at: datetime) -> None:
         enqueue(attribution_id, at=at, delay=WAIT_FOR_INDEX)
 
 
+def begin_again(*, attribution_id: UUID, owner: str, at: datetime) -> None:
+    """Put back what `owner` has claimed and cannot score now, since its index is lost."""
+    with transaction.atomic():
+        mine = Attribution.objects.filter(pk=attribution_id, lease_owner=owner)
+        if mine.select_for_update().exists():
+            leases.put_back(
+                Attribution, attribution_id, running_states=IN_WORK, to_state=State.QUEUED, at=at
+            )
+            enqueue(attribution_id, at=at)
+
+
+def fail_without_index(*, attribution_id: UUID, reason: str, at: datetime) -> None:
+    """Give up since the index could not be built, by its `reason`, until it is."""
+    fail(attribution_id, f"{WITHOUT_INDEX} {reason}", at, lacks_index=True)
+
+
 def waits_no_longer(attribution: Attribution, *, at: datetime) -> bool:
     """Whether an answer of several models has waited long enough for an index that failed.
 
@@ -151,7 +167,7 @@ def release_blends(*, at: datetime) -> int:
     overdue = Attribution.objects.filter(
         state=State.FAILED,
         merge__isnull=False,
-        failure_reason__startswith=WITHOUT_INDEX,
+        lacks_index=True,
         created_at__lte=at - settings.MERGE_INDEX_PATIENCE,
     )
     found = overdue.order_by("created_at").values_list("pk", flat=True)[:RELEASED]
@@ -168,6 +184,7 @@ def try_again(*, attribution_id: UUID, at: datetime) -> bool:
             state=State.QUEUED,
             attempts=0,
             failure_reason="",
+            lacks_index=False,
             lease_expires_at=at + settings.WORK_LEASE,
         )
         if found:
@@ -183,20 +200,32 @@ def requeue(attribution_id: UUID, at: datetime) -> None:
     enqueue(attribution_id, at=at)
 
 
-def fail(attribution_id: UUID, reason: str, at: datetime, owner: str | None = None) -> None:
+def fail(
+    attribution_id: UUID,
+    reason: str,
+    at: datetime,
+    owner: str | None = None,
+    *,
+    lacks_index: bool = False,
+) -> None:
     """Give up, unless `owner` is named and has lost the lease. The contributors' part stays in
     suspense for the next try."""
     completions = Attribution.objects.filter(pk=attribution_id).values_list("completion_id")
-    leases.give_up(
-        Attribution,
-        attribution_id,
-        done_state=State.DONE,
-        reason=reason,
-        verb="attribution.failed",
-        owner=owner,
-        at=at,
-        told={"completion": str(completions.get()[0])},
-    )
+    with transaction.atomic():
+        leases.give_up(
+            Attribution,
+            attribution_id,
+            done_state=State.DONE,
+            reason=reason,
+            verb="attribution.failed",
+            owner=owner,
+            at=at,
+            told={"completion": str(completions.get()[0])},
+        )
+        failed: Any = Attribution.objects.filter(
+            pk=attribution_id, state=State.FAILED, failure_reason=reason
+        )
+        failed.update(lacks_index=lacks_index)
 
 
 def _payer(completion_id: UUID) -> UUID | None:

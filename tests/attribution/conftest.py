@@ -25,10 +25,10 @@ def own_folders(settings, tmp_path):
 
 @pytest.fixture
 def world(db, own_folders, tiny_folders):
-    from attribution import workers
+    from attribution import scorers
     from tests.attribution.world import World
 
-    workers._scorers.clear()
+    scorers.clear()
     return World(tiny_folders)
 
 

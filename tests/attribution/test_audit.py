@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from accounts.ids import uuid7
-from attribution import auditing, workers
+from attribution import auditing, scorers, workers
 from attribution.influence.errors import RecordError
 from attribution.models import Index, IndexAudit
 from attribution.reconciliation import check_tree
@@ -71,7 +71,7 @@ def test_what_the_log_was_not_told_is_not_found(client, row):
 
 def test_a_sum_that_its_records_do_not_give_is_found(row, monkeypatch):
     """The operator adds to one contributor's sum and signs an index that fits it."""
-    scorer = workers.scorer_for(row, row.model)
+    scorer = scorers.scorer_for(row, row.model)
     crooked = np.array(scorer.index.sums)
     crooked[:, 0] += 10_000
     monkeypatch.setattr(scorer.index, "sums", crooked)
@@ -81,7 +81,7 @@ def test_a_sum_that_its_records_do_not_give_is_found(row, monkeypatch):
 
 
 def test_a_sketch_that_its_record_does_not_give_is_found(row, monkeypatch):
-    scorer = workers.scorer_for(row, row.model)
+    scorer = scorers.scorer_for(row, row.model)
     monkeypatch.setattr(scorer.index, "codes", 255 - np.array(scorer.index.codes))
     made = auditing.audit_index(row.pk)
     assert not made.holds

@@ -7,7 +7,7 @@ import pytest
 from django.urls import reverse
 
 from accounts.blobs import put_file
-from attribution import auditing, index_files, workers
+from attribution import auditing, index_files, scorers, workers
 from attribution.models import Index
 from attribution.services.log import sequence
 from attribution.tasks import record_withheld
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def world(db, own_folders, tiny_folders, tmp_path, monkeypatch):
     """A model of a run that has really kept two states, as the worker concludes it."""
-    workers._scorers.clear()
+    scorers.clear()
     made = World(tiny_folders)
     recipe = {"cutoff": 64, "rank": 2, "batch_size": 4, "epochs": 1, "checkpoints": 2}
     Run.objects.update(recipe=recipe | {"learning_rate": 0.02})

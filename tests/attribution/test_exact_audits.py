@@ -16,7 +16,7 @@ from django.urls import reverse
 from accounts import ids, leases
 from accounts.blobs import put_file
 from accounts.models import AuditEvent
-from attribution import exact_auditing, exact_bodies, texts, workers
+from attribution import exact_auditing, exact_bodies, scorers, texts
 from attribution.influence import exact_job
 from attribution.models import ExactAudit, LogLeaf
 from attribution.reconciliation import check_tree
@@ -56,7 +56,7 @@ def ids_of(seed):
 @pytest.fixture
 def world(db, own_folders, tiny_folders, tmp_path):
     """A model that its own run has really trained."""
-    workers._scorers.clear()
+    scorers.clear()
     with ids_of(seed=SEED):
         made = World(tiny_folders)
     recipe = {"cutoff": 64, "rank": 2, "batch_size": 4, "epochs": 2, "learning_rate": 0.02}

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import leases, pages
-from attribution import averaging, building, part_workers, workers
+from attribution import averaging, building, part_workers, scorers, workers
 from attribution.influence import build as build_module
 from attribution.influence.config import InfluenceConfig
 from attribution.models import Index, IndexPart
@@ -68,7 +68,7 @@ def stored(index: Index) -> list[str]:
 def elsewhere(settings, tmp_path, name: str) -> None:
     """From here on the worker runs on another machine: only database and store are the same."""
     settings.DATA_DIR = tmp_path / name
-    workers._scorers.clear()
+    scorers.clear()
     part_workers._loaded.clear()
 
 

@@ -191,14 +191,14 @@ def tiny_folders(tmp_path_factory):
 @pytest.fixture
 def two(db, settings, tmp_path, tiny_folders):
     """`Two` of `tests.serving.blends`, with an engine of its own."""
-    from attribution import workers as attributing
+    from attribution import scorers
     from serving import workers
     from tests.attribution.world import World
     from tests.serving.blends import Two
 
     settings.DATA_DIR = tmp_path
     settings.LOG_KEY_PATH = tmp_path / "keys" / "log.ed25519"
-    attributing._scorers.clear()
+    scorers.clear()
     workers.close_engines()
     yield Two(World(tiny_folders))
     workers.close_engines()
