@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -22,13 +23,14 @@ from django.utils import timezone
 from accounts import leases
 from accounts.ids import uuid7
 from attribution import selectors
-from attribution.exact_bodies import Found
+from attribution.exact_bodies import Found, NotReplayed
 from attribution.influence.errors import InfluenceError, ReplayError
 from attribution.influence.exact import as_integers
 from attribution.models import ExactAudit
 from attribution.rescoring import texts_to_score
 from attribution.services import exact_audits
-from attribution.services.rescorings import CannotRescoreError
+from attribution.services.rescorings import CannotRescoreError, models_of
+from attribution.texts import Texts
 from datanets.services.lifelines import lifeline
 from modelfactory.errors import RunError
 from modelfactory.jobs import child_environment
@@ -78,10 +80,27 @@ def _claim_and_audit(audit_id: UUID) -> None:
         exact_audits.fail(row.pk, reason, timezone.now(), owner)
 
 
-def _replay(row: ExactAudit, owner: str) -> Found:
+def _replay(row: ExactAudit, owner: str) -> list[Found | NotReplayed]:
+    """Of the model, or of each of several that answered as one, as if it had answered alone.
+
+    Raises ReplayError, RunError where none of them can be replayed.
+    """
     texts = texts_to_score(row.receipt)
-    model = row.receipt.model
-    assert model is not None
+    models = models_of(row.receipt)
+    found: list[Found | NotReplayed] = []
+    for place, model in enumerate(models):
+        child = _Child(row, owner, before=row.done if place else 0, left=len(models) - place)
+        try:
+            found.append(_replay_one(model, texts, child))
+        except (ReplayError, RunError) as error:
+            if not any(isinstance(one, Found) for one in found) and child.left == 1:
+                raise
+            logger.warning("exact audit %s, model %s: %s", row.pk, model.pk, error)
+            found.append(NotReplayed(str(error)))
+    return found
+
+
+def _replay_one(model: Model, texts: Texts, child: _Child) -> Found:
     with tempfile.TemporaryDirectory(prefix="replay-") as name:
         folder = Path(name)
         write_replay(model.run, folder)
@@ -91,7 +110,7 @@ def _replay(row: ExactAudit, owner: str) -> Found:
             "adapter_sha256": model.adapter_sha256,
         }
         write_json(folder / "answer.json", answer)
-        _supervise(row, owner, folder)
+        child.supervise(folder)
         told = json.loads((folder / "exact.json").read_text("utf-8"))
     return by_group(model, told["influences"], told["steps"])
 
@@ -108,28 +127,61 @@ def by_group(model: Model, influences: Mapping[str, float], steps: int) -> Found
     return Found(as_integers(sums), counted, len(influences) - counted, steps)
 
 
-def _supervise(row: ExactAudit, owner: str, folder: Path) -> None:
-    """Run the child to its end, passing on how far it is. Raises ReplayError with its reason."""
-    child = start_child(folder)
-    offset, told = 0, time.monotonic()
-    every = min(2.0, settings.WORK_LEASE.total_seconds() / 4)
-    try:
-        while child.poll() is None:
-            time.sleep(POLL_SECONDS)
-            if time.monotonic() - told > every:
-                told, offset = time.monotonic(), _pass_on(row, owner, folder, offset)
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    _pass_on(row, owner, folder, offset)
-    if child.returncode != Exit.FINISHED:
-        failed = [e for e in read_events(folder / "events.jsonl", 0)[0] if e.kind == Kind.FAILED]
-        raise ReplayError(
-            str(failed[-1].data["reason"])
-            if failed
-            else f"The process that replays the run died (exit status {child.returncode})."
+@dataclass
+class _Child:
+    """The process that replays a model's runs: `left` of them from this one on, when `before` steps
+    were done. How long the others are is taken to be as this one."""
+
+    row: ExactAudit
+    owner: str
+    before: int
+    left: int
+    offset: int = 0
+
+    def supervise(self, folder: Path) -> None:
+        """Run the child to its end, passing on how far it is. Raises ReplayError with its
+        reason."""
+        child = start_child(folder)
+        told = time.monotonic()
+        every = min(2.0, settings.WORK_LEASE.total_seconds() / 4)
+        try:
+            while child.poll() is None:
+                time.sleep(POLL_SECONDS)
+                if time.monotonic() - told > every:
+                    told = time.monotonic()
+                    self._pass_on(folder)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        self._pass_on(folder)
+        if child.returncode != Exit.FINISHED:
+            raise ReplayError(_reason(folder, child.returncode))
+
+    def _pass_on(self, folder: Path) -> None:
+        events, self.offset = read_events(folder / "events.jsonl", self.offset)
+        steps = [event.data for event in events if event.kind == Kind.PROGRESS]
+        if steps:
+            self.row.done = self.before + steps[-1]["done"]
+            self.row.total = self.before + steps[-1]["total"] * self.left
+        kept = exact_audits.note_progress(
+            audit_id=self.row.pk,
+            owner=self.owner,
+            done=self.row.done,
+            total=self.row.total,
+            at=timezone.now(),
         )
+        if not kept:
+            raise LeaseLostError
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _reason(folder: Path, status: int) -> str:
+    failed = [e for e in read_events(folder / "events.jsonl", 0)[0] if e.kind == Kind.FAILED]
+    if failed:
+        return str(failed[-1].data["reason"])
+    return f"The process that replays the run died (exit status {status})."
 
 
 def start_child(folder: Path) -> subprocess.Popen[bytes]:
@@ -142,18 +194,3 @@ def start_child(folder: Path) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             env=child_environment(),
         )
-
-
-def _pass_on(row: ExactAudit, owner: str, folder: Path, offset: int) -> int:
-    events, offset = read_events(folder / "events.jsonl", offset)
-    steps = [event.data for event in events if event.kind == Kind.PROGRESS]
-    if steps:
-        row.done, row.total = steps[-1]["done"], steps[-1]["total"]
-    kept = exact_audits.note_progress(
-        audit_id=row.pk, owner=owner, done=row.done, total=row.total, at=timezone.now()
-    )
-    if not kept:
-        raise LeaseLostError
-    if not connection.in_atomic_block:
-        connection.close()
-    return offset

@@ -9,7 +9,14 @@ from uuid import UUID
 
 from accounts.models import User
 from attribution.certainty import Certainty, certainty_from
-from attribution.crediting import amounts, credit_of_shares, of_merge
+from attribution.crediting import (
+    CREDITED,
+    Crediting,
+    amounts,
+    combine,
+    credit_of_shares,
+    of_merge,
+)
 from attribution.models import Receipt, Rescoring
 from attribution.translog.money import readings
 from datanets.models import Datanet
@@ -17,6 +24,7 @@ from ledger.services.settlement import Credit
 from modelfactory.models import Model
 
 PERCENT = 10**7  # parts of 10**9
+Shares = Mapping[str, int]  # parts of 10**9 by group
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,24 @@ def moved_between(
     before = credit_of_shares(earlier, receipt.model_id)
     after = credit_of_shares(later, receipt.model_id)
     return _moved(before, after, receipt, user)
+
+
+def moved_in_parts(
+    parts: Sequence[tuple[UUID, int, Shares, Shares]], receipt: Receipt, user: Any
+) -> list[Moved]:
+    """The same of several models that answered as one, by (model, share in parts of 10**9, shares
+    before, shares after): what moves is told as a part of the whole answer."""
+    before = _credits([(model, share, was) for model, share, was, _ in parts])
+    after = _credits([(model, share, is_now) for model, share, _, is_now in parts])
+    return _moved(before, after, receipt, user)
+
+
+def _credits(parts: Sequence[tuple[UUID, int, Shares]]) -> tuple[Credit, ...]:
+    alone = [
+        (share, Crediting(CREDITED, {}, credit_of_shares(shares, model)))
+        for model, share, shares in parts
+    ]
+    return combine(alone).credits
 
 
 def _moved(

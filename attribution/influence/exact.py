@@ -14,8 +14,8 @@ one answer, where the index costs a dot product.
    gradient ``G(parameters, weights)`` it is the gradient of ``<a, G>``, a second backward pass.
 
 Memory: ``2 sqrt(steps)`` points of three numbers a trainable parameter. The loss stays divided by
-the step's number of predicted tokens, whatever the weights. DoRA is refused: its trainer leaves
-the norm of the weights out of its gradient, so that gradient has no such derivative. What is not
+the step's number of predicted tokens, whatever the weights. What DoRA's gradient leaves out is put
+back where it is differentiated (`attribution/influence/dora.py`). What is not
 smooth (AdamW's first steps depend on the sign of a gradient; clipping has a bend) is taken as it is
 at the run's own place, so an influence is that of a small change of weight, not of leaving out.
 """
@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
+from attribution.influence.dora import held_norms
 from attribution.influence.errors import ReplayError
 from attribution.influence.gradients import Tokens
 from attribution.influence.index import file_sha256
@@ -78,6 +79,15 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """A run that was trained once more: its steps, and a point before ``every`` so many."""
+
+    order: list[Passes]
+    every: int
+    points: list[Point]
+
+
+@dataclass(frozen=True, slots=True)
 class Adjoint:
     """What the answer's loss changes by with each number of a point, in double precision."""
 
@@ -101,13 +111,29 @@ def exact_influences_of(
 ) -> list[Exact]:
     """Replay ``training``, which is prepared and at its first step, and go back through it.
 
-    ``adapter_sha256`` is that of the published file. Raises ReplayError where the run is of a kind
-    that has no such derivative, or does not give that adapter. Several answers go back together:
-    each costs one more backward pass a step, and the rest is done once.
+    ``adapter_sha256`` is that of the published file. Raises ReplayError where the run does not give
+    that adapter, or trains on no records. Several answers go back together: each costs one more
+    backward pass a step, and the rest is done once. Of a model that was made from others
+    `attribution.influence.lineage` goes on into their runs.
     """
-    check(training)
+    if training.job.is_merge or not training.schedule:
+        raise ReplayError("A merge trains on no records, so there is nothing to replay.")
+    run = replay(training, adapter_sha256, beat)
+    losses, adjoints = map(
+        list, zip(*(of_answer(training, answer) for answer in answers), strict=True)
+    )
+    influences, _ = go_back(training, run, adjoints, beat)
+    return [
+        finite(Exact(mine, loss, adapter_sha256, len(run.order)))
+        for mine, loss in zip(influences, losses, strict=True)
+    ]
+
+
+def replay(training: Training, adapter_sha256: str, beat: Beat) -> Replay:
+    """Train once more, with a point every so often. Raises ReplayError where it comes to another
+    adapter than the published one."""
     order = [passes for epoch in training.schedule for passes in epoch]
-    every = max(1, math.isqrt(len(order) - 1) + 1)
+    every = math.isqrt(max(0, len(order) - 1)) + 1
     points = []
     for step, passes in enumerate(order):
         if step % every == 0:
@@ -120,13 +146,19 @@ def exact_influences_of(
             f"The replayed run gave the adapter {found[:12]}, published is {adapter_sha256[:12]}: "
             "its records, its programs or its machine are not those of then."
         )
-    influences = [{item.record: 0.0 for item in training.training} for _ in answers]
-    losses, adjoints = map(
-        list, zip(*(of_answer(training, answer) for answer in answers), strict=True)
-    )
-    done = len(order)
-    for point in reversed(points):
-        part = order[point.step : point.step + every]
+    return Replay(order, every, points)
+
+
+def go_back(
+    training: Training, run: Replay, adjoints: Sequence[Adjoint], beat: Beat
+) -> tuple[list[dict[str, float]], list[Adjoint]]:
+    """From the derivatives by where the run ended to those by its records' weights and to those by
+    where it began, for each of ``adjoints``."""
+    adjoints = list(adjoints)
+    influences = [{item.record: 0.0 for item in training.training} for _ in adjoints]
+    done, total = len(run.order), 3 * len(run.order)
+    for point in reversed(run.points):
+        part = run.order[point.step : point.step + run.every]
         restore(training, point)
         kept = []
         for passes in part:
@@ -138,21 +170,15 @@ def exact_influences_of(
                 for record, value in one.items():
                     mine[record] -= value
             done += 2
-            beat(done, 3 * len(order))
-    for mine, loss in zip(influences, losses, strict=True):
-        if not all(math.isfinite(value) for value in (loss, *mine.values())):
-            raise ReplayError("The derivative through the run is no finite number.")
-    return [
-        Exact(mine, loss, found, len(order)) for mine, loss in zip(influences, losses, strict=True)
-    ]
+            beat(done, total)
+    return influences, adjoints
 
 
-def check(training: Training) -> None:
-    """Raises ReplayError for what has no exact influence."""
-    if training.job.is_merge or not training.schedule:
-        raise ReplayError("A merge trains on no records, so there is nothing to replay.")
-    if training.recipe.use_dora:
-        raise ReplayError("DoRA's gradients leave a part out, so they have no exact derivative.")
+def finite(found: Exact) -> Exact:
+    """What was found. Raises ReplayError where a number of it is none."""
+    if not all(math.isfinite(value) for value in (found.loss, *found.influences.values())):
+        raise ReplayError("The derivative through the run is no finite number.")
+    return found
 
 
 def trainable(training: Training) -> Tensors:
@@ -203,15 +229,16 @@ def of_answer(training: Training, answer: Tokens) -> tuple[float, Adjoint]:
     ids = torch.tensor([list(answer.input_ids)], device=device)
     asked = torch.tensor([list(answer.loss_mask)], device=device)[:, 1:] > 0
     training.model.eval()
-    with autocast(training.job):
+    with autocast(training.job), held_norms(training.model) as norms:
         logits = training.model(
             input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
         ).logits
     loss = cross_entropy(_wide(logits[:, :-1][asked]), ids[:, 1:][asked], reduction="sum")
-    gradients = torch.autograd.grad(loss, parameters)
+    gradients = torch.autograd.grad(loss, [*parameters, *norms.leaves])
+    behind = norms.through(gradients[len(parameters) :], parameters)
     training.model.train()
     return float(loss.detach()), Adjoint(
-        [gradient.double() for gradient in gradients],
+        [one.double() + more.double() for one, more in zip(gradients, behind, strict=False)],
         [torch.zeros_like(p, dtype=torch.float64) for p in parameters],
         [torch.zeros_like(p, dtype=torch.float64) for p in parameters],
     )
@@ -301,7 +328,7 @@ def _through_gradient(
     )
     found = []
     # The fused kernels of attention have no second derivative.
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), held_norms(training.model) as norms:
         loss = weighted_loss(training, rows, batch.to(training.job.device), weights) / predicted
         gradients = torch.autograd.grad(
             loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True
@@ -310,17 +337,20 @@ def _through_gradient(
             along = torch.stack(
                 [(g * t.to(g.dtype)).sum() for g, t in zip(gradients, toward, strict=True)]
             ).sum()
-            *second, weighed = torch.autograd.grad(
+            weighed, *rest = torch.autograd.grad(
                 along,
-                [*parameters, weights],
+                [weights, *parameters, *norms.leaves],
                 allow_unused=True,
                 materialize_grads=True,
                 retain_graph=place + 1 < len(towards),
             )
+            second, by_norms = rest[: len(parameters)], rest[len(parameters) :]
+            behind = norms.through(by_norms, parameters)
             by_record: dict[str, float] = defaultdict(float)
             for number, value in zip(numbers, weighed.tolist(), strict=True):
                 by_record[training.training[number].record] += value
-            found.append(([change.double() for change in second], by_record))
+            whole = [a.double() + b.double() for a, b in zip(second, behind, strict=True)]
+            found.append((whole, by_record))
     return found
 
 

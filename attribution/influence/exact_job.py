@@ -1,6 +1,6 @@
 """`python -m attribution.influence.exact_job JOB_DIR`: a run once more, and back through it.
 
-    job.json, records.jsonl, parents/   as `modelfactory.training` has them
+    job.json, records.jsonl, parents/   as `attribution.influence.lineage` has them
     answer.json                         {"input_ids", "loss_mask", "adapter_sha256"}
     events.jsonl                        PROGRESS with `done` of `total` steps, FAILED with a reason
     exact.json                          {"influences": {record: nats}, "loss", "steps"}
@@ -25,10 +25,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import torch
 
 from attribution.influence.errors import InfluenceError
-from attribution.influence.exact import exact_influences
-from attribution.influence.examples import IndexedExample, check_query
+from attribution.influence.examples import IndexedExample
+from attribution.influence.lineage import exact_influences_through
 from modelfactory.training.job import Events, Exit, Job, Kind, Stop, alone_in, write_json
-from modelfactory.training.train import explain, prepare
+from modelfactory.training.train import explain
 
 TOLD = 200  # progress events at most
 
@@ -63,8 +63,6 @@ def _run(folder: Path, job: Job, stop: Stop, events: Events) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     asked = json.loads((folder / "answer.json").read_text("utf-8"))
     answer = IndexedExample("answer", "answer", asked["input_ids"], asked["loss_mask"])
-    training = prepare(folder, job)
-    check_query(answer.input_ids, answer.loss_mask, training.context)
 
     def beat(done: int, total: int) -> None:
         if stop:
@@ -72,7 +70,7 @@ def _run(folder: Path, job: Job, stop: Stop, events: Events) -> None:
         if done % max(1, total // TOLD) == 0 or done == total:
             events.emit(Kind.PROGRESS, step=done, done=done, total=total)
 
-    found = exact_influences(training, answer, asked["adapter_sha256"], beat)
+    found = exact_influences_through(folder, answer, asked["adapter_sha256"], beat)
     result = {"influences": found.influences, "loss": found.loss, "steps": found.steps}
     write_json(folder / "exact.json", result)
 

@@ -5,6 +5,7 @@ No money moves by it, as by scoring again (docs/decisions/0033).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,10 +15,10 @@ from django.db import transaction
 from accounts import audit, leases, outbox
 from accounts.models import User
 from attribution import exact_bodies
-from attribution.exact_bodies import Found
+from attribution.exact_bodies import Found, NotReplayed
 from attribution.models import ExactAudit, Receipt
 from attribution.services import log
-from attribution.services.rescorings import CannotRescoreError, check, party
+from attribution.services.rescorings import CannotRescoreError, check, models_of, party
 from attribution.translog import canonical
 from modelfactory.replays import why_not
 
@@ -26,13 +27,6 @@ QUEUE = "attribute"
 TURN = timedelta(seconds=15)
 State = ExactAudit.State
 IN_WORK = [State.QUEUED, State.RUNNING]
-
-
-MERGED = (
-    "Several models gave this answer as one, merged for it alone. An exact audit runs one model's "
-    "training once more, and a merge has none. Have the answer scored again instead: that is done "
-    "for each of the models."
-)
 
 
 class CannotAuditError(CannotRescoreError):
@@ -74,12 +68,11 @@ def request_exact_audit(*, receipt: Receipt, acting_user: User, at: datetime) ->
 
 
 def _check(receipt: Receipt, user: User) -> None:
-    if "merge" in receipt.public:
-        raise CannotAuditError(MERGED)
     check(receipt)
-    assert receipt.model is not None
-    if reason := why_not(receipt.model.run):
-        raise CannotAuditError(reason)
+    reasons = [why_not(model.run) for model in models_of(receipt)]
+    # Of several models those that can be replayed are; the others' reasons are told with them.
+    if all(reasons):
+        raise CannotAuditError(reasons[0])
     if ExactAudit.objects.filter(asked_by=user, state__in=IN_WORK).exists():
         raise CannotAuditError(
             "Another exact audit that you asked for is in work. It costs some trainings, so each "
@@ -124,7 +117,9 @@ def note_progress(*, audit_id: UUID, owner: str, done: int, total: int, at: date
     return bool(rows.update(done=done, total=total))
 
 
-def publish(*, audit_id: UUID, owner: str, found: Found, at: datetime) -> ExactAudit | None:
+def publish(
+    *, audit_id: UUID, owner: str, found: Sequence[Found | NotReplayed], at: datetime
+) -> ExactAudit | None:
     """RUNNING → DONE, and into the log. None where the lease was lost."""
     with transaction.atomic():
         row = ExactAudit.objects.select_for_update().get(pk=audit_id)
@@ -143,7 +138,7 @@ def publish(*, audit_id: UUID, owner: str, found: Found, at: datetime) -> ExactA
             at=at,
             data={
                 "receipt": str(row.receipt_id),
-                "largest_difference_ppb": row.public["largest_difference_ppb"],
+                "largest_difference_ppb": exact_bodies.largest_difference(row.public),
             },
         )
     return row

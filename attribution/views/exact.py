@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
 from attribution import rescored
+from attribution.exact_readings import exact_readings_of
 from attribution.models import ExactAudit, Receipt
 from attribution.services import exact_audits, log
 from attribution.services.rescorings import CannotRescoreError
@@ -49,15 +50,8 @@ def page(request: HttpRequest, pk: UUID) -> HttpResponse:
         "may_ask": rescored.may_ask(first, request.user),
     }
     if found.is_done:
-        told = found.public
-        correlation = told["correlation_ppm"]
         context |= {
-            "moved": rescored.moved_between(
-                told["index_shares"], told["exact_shares"], first, request.user
-            ),
-            "correlation": None if correlation is None else correlation / 1_000_000,
-            "elsewhere": told["elsewhere_ppb"] / rescored.PERCENT,
-            "largest": told["largest_difference_ppb"] / rescored.PERCENT,
+            "readings": exact_readings_of(found, first, request.user),
             "log_index": found.log_index,
         }
     return render(request, "attribution/exact.html", context)

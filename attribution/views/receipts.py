@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.models import User
 from attribution import rescored, selectors
 from attribution.models import Attribution, ExactAudit, Receipt, Rescoring
-from attribution.services import erasure, exact_audits
+from attribution.services import erasure
 
 PER_PAGE = 25
 
@@ -41,7 +41,6 @@ def receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
         "view": selectors.view_of(found, request.user),
         "rescorings": rescored.rescorings_of(found, request.user),
         "exact_audits": ExactAudit.objects.visible_to(request.user).filter(receipt=found),
-        "no_exact_audit": exact_audits.MERGED,
         "may_rescore": rescored.may_ask(found, request.user),
     }
     return render(request, "attribution/receipt.html", context)

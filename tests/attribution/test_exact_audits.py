@@ -5,7 +5,9 @@ import json
 import random
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from django.conf import settings
@@ -16,24 +18,27 @@ from django.urls import reverse
 from accounts import ids, leases
 from accounts.blobs import put_file
 from accounts.models import AuditEvent
-from attribution import exact_auditing, exact_bodies, scorers, texts
+from attribution import exact_auditing, exact_bodies, scorers, texts, workers
 from attribution.influence import exact_job
-from attribution.models import ExactAudit, LogLeaf
+from attribution.models import Attribution, ExactAudit, LogLeaf, Receipt
 from attribution.reconciliation import check_tree
-from attribution.services import exact_audits
+from attribution.services import exact_audits, indexes
 from attribution.services.exact_audits import CannotAuditError, request_exact_audit
 from attribution.services.log import sequence
 from attribution.services.rescorings import CannotRescoreError
 from attribution.texts import Texts
 from attribution.translog.verify import verify
 from datanets.services.moderation import withdraw_record
+from datanets.services.versions import publish_version
+from ledger.fees import Parent, Terms
 from ledger.models import Entry
-from modelfactory.models import Model, Run
-from modelfactory.replays import write_replay
+from modelfactory.models import Model, Run, RunParent, RunVersion
+from modelfactory.replays import why_not, write_replay
 from modelfactory.training import train
 from modelfactory.training.job import Job
 from modelfactory.training.prompts import load_tokenizer, render_prompt
-from tests.attribution.world import NOON, STARTER, World, queued
+from tests.attribution.world import NOON, SPLIT, STARTER, World, payload, queued
+from tests.modelfactory.world import NOW, add_records, datanet
 
 pytestmark = pytest.mark.django_db
 
@@ -62,20 +67,33 @@ def world(db, own_folders, tiny_folders, tmp_path):
     recipe = {"cutoff": 64, "rank": 2, "batch_size": 4, "epochs": 2, "learning_rate": 0.02}
     Run.objects.update(recipe=recipe, device="cpu", dtype="float32")
     made.model.run.refresh_from_db()
-    folder = tmp_path / "run"
-    folder.mkdir()
-    write_replay(made.model.run, folder)
+    made.folder = tmp_path / "runs"
+    made.model = trained(made.model.run, made.folder / "first", made.model)
+    assert made.build_index().state == "READY"
+    return made
+
+
+def trained(run: Run, folder: Path, model: Model | None = None) -> Model:
+    """The run's model, really trained by the run's own job; where none is given a new one."""
+    folder.mkdir(parents=True)
+    write_replay(run, folder)
     training = train.prepare(folder, Job.read(folder))
     for passes in (passes for epoch in training.schedule for passes in epoch):
         train.take_step(training, passes)
         training.progress.step += 1
     train.save_adapter(training.model, folder / "adapter")
-    Run.objects.update(held_out=json.loads((folder / "split.json").read_text())["held_out"])
+    Run.objects.filter(pk=run.pk).update(
+        held_out=json.loads((folder / "split.json").read_text())["held_out"]
+    )
     blob = put_file(folder / "adapter" / "adapter_model.safetensors", "application/octet-stream")
     config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
-    Model.objects.update(adapter_sha256=blob.sha256, adapter_bytes=blob.size, adapter_config=config)
-    made.model.refresh_from_db()
-    assert made.build_index().state == "READY"
+    made = model or Model(
+        slug=run.name, name=run.name, run=run, owner=run.builder, base_model=run.base_model,
+        state="PUBLISHED", manifest={}, manifest_sha256="2" * 64,
+    )  # fmt: skip
+    made.adapter_sha256, made.adapter_bytes, made.adapter_config = blob.sha256, blob.size, config
+    made.save()
+    made.refresh_from_db()
     return made
 
 
@@ -181,14 +199,6 @@ def test_what_cannot_be_replayed_says_so_and_strangers_are_refused(world, receip
             request_exact_audit(receipt=receipt, acting_user=world.payer, at=NOON)
 
     refused("base model", world.receipt(base_only=True))
-    true = Run.objects.get().recipe
-    for change, words in (
-        ({"recipe": true | {"use_dora": True}}, "DoRA"),
-        ({"kind": "MERGE"}, "merge"),
-    ):
-        Run.objects.update(**change)
-        refused(words)
-        Run.objects.update(recipe=true, kind="TRAIN")
     first = request_exact_audit(receipt=receipt, acting_user=world.payer, at=NOON)
     refused("one at a time", world.receipt(answer=ANSWER))
     exact_audits.fail(first.pk, "Gone.", NOON)
@@ -261,6 +271,115 @@ def test_the_api_asks_and_tells(client, world, receipt, here):
     base = world.receipt(base_only=True)
     refused = client.post(reverse("api-receipt-exact-audits", args=[base.pk]))
     assert (refused.status_code, "base model" in refused.content.decode()) == (400, True)
+
+
+WEIGHTS_PPM = (700_000, -300_000)
+
+
+@pytest.fixture
+def blend(world, receipt):
+    """A receipt of one answer that the model and its twin gave together."""
+    twin = world.another_model()
+    index = indexes.request_index(model_id=twin.pk, acting_user=None, at=NOON)
+    workers.build_index(index.pk)
+    parents = [
+        {"model": str(model.pk), "name": model.slug, "weight_ppm": weight,
+         "share_ppb": abs(weight) * 1000}
+        for model, weight in zip((world.model, twin), WEIGHTS_PPM, strict=True)
+    ]  # fmt: skip
+    terms = Terms(
+        SPLIT,
+        parents=tuple(
+            Parent(UUID(one["model"]), one["share_ppb"], world.builder.pk) for one in parents
+        ),
+    )
+    asked = world.ask(ANSWER, terms=terms)
+    merge = {"method": "linear", "density_ppm": None, "seed": None, "parents": parents}
+    Attribution.objects.filter(pk=asked.pk).update(model=None, merge=merge)
+    workers.attribute(asked.pk)
+    return Receipt.objects.get(attribution=asked)
+
+
+def test_each_of_several_models_is_audited_as_if_it_had_answered_alone(
+    world, receipt, blend, here, client
+):
+    alone = audited(receipt, world.payer).public
+    row = audited(blend, world.payer)
+    assert (row.state, row.failure_reason) == ("DONE", "")
+    told = row.public
+    assert (told["schema"], told["model"]) == ("openledger-exact-audit-merge/1", None)
+    parents = told["merge"]["parents"]
+    assert [one["share_ppb"] for one in parents] == [700_000_000, 300_000_000]
+    assert [one["model"] for one in parents] == [
+        one["model"] for one in blend.public["merge"]["parents"]
+    ]
+    for one in parents:
+        same = {name: alone[name] for name in ("steps", "influence", "exact_shares", "difference")}
+        assert {name: one[name] for name in same} == same
+    assert (row.done, row.total) == (72, 72)
+    event = AuditEvent.objects.get(target_id=row.pk, verb="attribution.receipt_audited_exactly")
+    assert event.data["largest_difference_ppb"] == alone["largest_difference_ppb"]
+    bundle = client.get(reverse("attribution:exact_proof", args=[row.pk])).json()
+    assert all(check.holds is not False for check in verify(bundle).checks)
+    client.force_login(world.builder)
+    page = client.get(row.get_absolute_url()).content.decode()
+    assert "70 % of what models earn" in page
+    assert "30 % of what models earn" in page
+    assert page.count(world.alice.handle) >= 2
+    client.force_login(world.payer)
+    assert row.get_absolute_url() in client.get(blend.get_absolute_url()).content.decode()
+
+
+def test_one_of_several_that_cannot_be_replayed_says_why_and_the_other_is_audited(
+    world, blend, here, client
+):
+    twin = Run.objects.exclude(pk=world.model.run_id)
+    true = twin.get().recipe
+    twin.update(recipe=true | {"seed": 5})
+    row = audited(blend, world.payer)
+    first, second = row.public["merge"]["parents"]
+    assert first["steps"] == 12
+    assert "not those of then" in second["not_replayed"]
+    page = client.get(row.get_absolute_url()).content.decode()
+    assert "Its training was not run once more" in page
+    assert "Largest difference" in page
+
+
+def test_where_none_of_several_can_be_replayed_it_fails(world, blend, here):
+    for run in Run.objects.all():
+        Run.objects.filter(pk=run.pk).update(recipe=run.recipe | {"seed": 5})
+    row = audited(blend, world.payer)
+    assert (row.state, row.public) == ("FAILED", {})
+    assert "not those of then" in row.failure_reason
+
+
+def test_a_model_that_was_trained_further_is_followed_into_the_first(world, receipt, here):
+    """The first model's records are paid by the second's receipt, and replayed with it."""
+    run = Run.objects.create(
+        builder=world.builder, name="further", state="SUCCEEDED", base_model=world.base,
+        recipe=world.model.run.recipe, device="cpu", dtype="float32",
+    )  # fmt: skip
+    RunParent.objects.create(run=run, model=world.model)
+    house = datanet(world.owner, slug="second")
+    add_records(house, world.bob, [payload("gate", n) for n in range(8)])
+    version = publish_version(datanet=house, acting_user=world.owner, at=NOW)
+    RunVersion.objects.create(run=run, version=version)
+    further = trained(run, world.folder / "further")
+    index = indexes.request_index(model_id=further.pk, acting_user=None, at=NOON)
+    workers.build_index(index.pk)
+    asked = world.ask(ANSWER, model=further)
+    workers.attribute(asked.pk)
+    row = audited(Receipt.objects.get(attribution=asked), world.payer)
+    assert (row.state, row.failure_reason) == ("DONE", "")
+    assert row.public["steps"] == 12 + 4
+    datanets = {name.split("|")[1] for name in row.public["influence"]}
+    assert datanets == {str(world.datanet.pk), str(house.pk)}
+    assert all(value != "0" for value in row.public["influence"].values())
+
+    # One that cannot be replayed hinders all that was made from it.
+    record = world.records[3]
+    withdraw_record(record=record, acting_user=record.contributor, at=NOON)
+    assert why_not(run).startswith("Of a model that it was made from: Records were withdrawn")
 
 
 def test_a_process_of_its_own_ends_alike(world, receipt):
