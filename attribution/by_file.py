@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
-from attribution import selectors
+from attribution import learnt
 from attribution.models import ContributorShare, RecordInfluence
 from datanets.models import Contribution, Record, RecordState, Version
 from modelfactory.models import Model
@@ -82,14 +82,14 @@ def report_of(sha256: str, user: Any) -> FileReport | None:
     if not brought:
         return None
     versions = _versions(records, user)
-    learnt = selectors.learnt_from(version.pk for version in versions)
-    shares = _shares(records, learnt, user)
+    models = learnt.learnt_from(version.pk for version in versions)
+    shares = _shares(records, models, user)
     kept = shares.aggregate(amount=Sum("amount"), passed_on=Sum("passed_on"))
     return FileReport(
         sha256=sha256,
         brought=brought,
         versions=versions,
-        models=list(Model.objects.visible_to(user).filter(pk__in=learnt).order_by("-id")),
+        models=list(Model.objects.visible_to(user).filter(pk__in=models).order_by("-id")),
         shares=list(shares[:SHOWN_SHARES]),
         share_count=shares.count(),
         named_count=shares.filter(Q(names_a_record=True)).count(),

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import selectors
+from attribution import learnt
 from attribution.exact_bodies import Found, NotReplayed
 from attribution.influence.errors import InfluenceError, ReplayError
 from attribution.influence.exact import as_integers
@@ -119,7 +119,7 @@ def by_group(model: Model, influences: Mapping[str, float], steps: int) -> Found
     """Sums over those who are paid for the records, in whole numbers."""
     sums: dict[str, float] = defaultdict(float)
     counted = 0
-    for record, group in selectors.grouped_training_records(model):
+    for record, group in learnt.grouped_training_records(model):
         value = influences.get(str(record.record_id))
         if value is not None:
             sums[str(group)] += value

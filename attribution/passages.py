@@ -20,9 +20,9 @@ from accounts import leases
 from accounts.ids import uuid7
 from attribution import span_files
 from attribution.bodies import Found, FoundPassage
+from attribution.learnt import contributors_of_records
 from attribution.merges import models_of
 from attribution.models import Attribution, SpanIndex
-from attribution.selectors import contributors_of_records
 from attribution.services import span_indexes
 from attribution.spans import build, search
 from attribution.spans.errors import SpansError

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution import merges, selectors, workers
+from attribution import learnt, merges, workers
 from attribution.bodies import Evidence
 from attribution.influence.errors import InfluenceError
 from attribution.models import Attribution, Index, Receipt, Rescoring
@@ -106,7 +106,7 @@ def _refuse_failed(receipt: Receipt) -> None:
     failed = Index.objects.filter(model__in=models, state=Index.State.FAILED)
     broken = set(failed.values_list("model_id", flat=True))
     for place, model in enumerate(models, 1):
-        if model.pk in broken and selectors.has_records(model):
+        if model.pk in broken and learnt.has_records(model):
             # By its place, as on the page: not everybody who may ask may know its name.
             which = f"model {place} of this answer" if len(models) > 1 else "the model"
             raise CannotRescoreError(

@@ -22,11 +22,11 @@ from attribution import (
     averaging,
     foreign,
     index_files,
+    learnt,
     merges,
     part_workers,
     passages,
     scorers,
-    selectors,
 )
 from attribution.bodies import Evidence, TopRecord
 from attribution.building import Beat, LeaseLostError, adapter_of, turn
@@ -183,11 +183,11 @@ def _evidence_of(model: Model, attribution: Attribution) -> Evidence:
     """What its model's index says of an answer, without passages."""
     row = Index.objects.get(model=model)
     if row.state == Index.State.FAILED:
-        has_records = selectors.has_records(model)
+        has_records = learnt.has_records(model)
         # All were withdrawn, so nobody is left to credit; or others have waited long enough.
         if not has_records or receipts.waits_no_longer(attribution, at=timezone.now()):
             return Evidence(
-                counts=selectors.records_by_group(model),
+                counts=learnt.records_by_group(model),
                 has_answer=bool(attribution.answer_ids),
                 has_index=not has_records,
             )
@@ -240,7 +240,7 @@ def examples_of(model: Model, *, every: bool = False) -> list[IndexedExample]:
     tokenizer = load_tokenizer(model.base_model.path)
     cutoff = model.run.parsed_recipe.cutoff
     found = []
-    for record, group in selectors.grouped_training_records(model, every=every):
+    for record, group in learnt.grouped_training_records(model, every=every):
         example = render_example(record.payload, tokenizer, cutoff)
         found.append(
             IndexedExample(
@@ -273,7 +273,7 @@ def _is_ready(model: Model, attribution: Attribution) -> bool:
             return True
         receipts.wait_for_index(attribution_id=attribution.pk, at=at)
     elif index.state == Index.State.FAILED:
-        if not selectors.has_records(model) or receipts.waits_no_longer(attribution, at=at):
+        if not learnt.has_records(model) or receipts.waits_no_longer(attribution, at=at):
             return True
         reason = index.failure_reason
         receipts.fail_without_index(attribution_id=attribution.pk, reason=reason, at=at)

@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from accounts import audit, events, leases, outbox
 from accounts.models import User
-from attribution import part_files, selectors
+from attribution import learnt, part_files
 from attribution.models import Attribution, Index, IndexPart, LogLeaf, PastIndex
 from attribution.services import log, receipts
 from attribution.translog import canonical
@@ -110,7 +110,7 @@ def request_revisions(*, record_id: UUID, at: datetime) -> list[Index]:
     one that has failed the plan goes, which has the record's text: another try plans anew.
     """
     versions = VersionRecord.objects.filter(record=record_id).values_list("version", flat=True)
-    models = selectors.learnt_from(versions)
+    models = learnt.learnt_from(versions)
     asked = []
     with transaction.atomic():
         for index in Index.objects.select_for_update().filter(model__in=models).order_by("id"):

@@ -17,7 +17,7 @@ from django.db import transaction
 from accounts import audit, leases, outbox
 from accounts.blobs import put_bytes
 from accounts.models import User
-from attribution import bodies, merges, rescored_bodies, selectors
+from attribution import bodies, learnt, merges, rescored_bodies, selectors
 from attribution.bodies import Evidence
 from attribution.models import Attribution, ContributorShare, Index, Receipt, Rescoring
 from attribution.services.log import append_hashes
@@ -113,7 +113,7 @@ def _roots_of_now(receipt: Receipt) -> list[str]:
     for model in models_of(receipt):
         index = selectors.index_of(model.pk)
         gone = index is None or (
-            index.state == Index.State.FAILED and not selectors.has_records(model)
+            index.state == Index.State.FAILED and not learnt.has_records(model)
         )
         found.append("" if index is None or gone else index.root)
     return found

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts import leases
 from accounts.ids import uuid7
-from attribution.selectors import grouped_training_records
+from attribution.learnt import grouped_training_records
 from datanets.ingest import payload as payloads
 from serving import carrying, streams
 from serving.limits import RETRIEVED_RECORDS

@@ -11,7 +11,7 @@ from django.db.utils import DatabaseError
 from django.urls import reverse
 from django.utils import timezone
 
-from attribution.selectors import grouped_training_records
+from attribution.learnt import grouped_training_records
 from governance.selectors import current_parameters
 from ledger.errors import SelfRoyalty
 from modelfactory import jobs, lineage, selectors

@@ -5,7 +5,7 @@ import json
 import pytest
 from django.test import Client
 
-from attribution.selectors import grouped_training_records
+from attribution.learnt import grouped_training_records
 from attribution.translog import canonical
 from datanets.models import Datanet, Record
 from datanets.services.versions import publish_version
