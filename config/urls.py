@@ -9,6 +9,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("activity/", views.activity, name="activity"),
     path("health/", views.health, name="health"),
+    path("favicon.ico", views.favicon, name="favicon"),
     path("search/", views.search, name="search"),
     path("explorer/", views.explorer, name="explorer"),
     path("status/", views.status_page, name="status"),

@@ -62,3 +62,9 @@ def test_the_page_of_a_fault_finds_its_files_by_their_plain_names(
 
 def test_a_script_that_imports_another_finds_it(server: Client) -> None:
     assert server.get("/static/js/transaction.js").status_code == 200
+
+
+def test_an_icon_is_found_where_browsers_look_for_one(server: Client) -> None:
+    reply = server.get("/favicon.ico", follow=True)
+    assert HASHED.search(reply.request["PATH_INFO"])
+    assert (reply.status_code, reply.headers["Content-Type"]) == (200, "image/svg+xml")
