@@ -1,11 +1,11 @@
 """How right attribution is, against retraining: `python -m bench.attribution --medquad FOLDER`.
 
-A task (`--task a`: `task.py`; `--task b`, harder: `task_b.py`) is trained once, indexed by the
-product and by its peers, and every method is held against the committed truth (`truth.py`,
-`truth_b.py`): losses after training on halves of the records and without each contributor.
-Settings were chosen on the first 20 queries (`--search`, `--search-peers` do it again and write
-the logs); figures are of the others, and of answers that the model generated. Bars are ratios to
-Kronfluence's EK-FAC.
+A task (`--task a`: `task.py`; `--task b`, harder: `task_b.py`, and `b-large` where its truth was
+made) is trained once, indexed by the product and by its peers, and every method is held against the
+committed truth (`truth.py`, `truth_b.py`): losses after training on halves of the records and
+without each contributor. Settings were chosen on the first 20 queries (`--search`,
+`--search-peers` do it again and write the logs); figures are of the others, and of answers that
+the model generated. Bars are ratios to Kronfluence's EK-FAC.
 
 The peers are installed by `bench/attribution/peers/install.sh`; those that take more than two
 minutes come from a dated cache, which `--all` makes again. One thread.
@@ -27,7 +27,7 @@ import torch
 
 from attribution.influence.config import InfluenceConfig
 from bench import report
-from bench.attribution import metrics, others, runs, truth_b
+from bench.attribution import metrics, others, runs, task_b, truth_b
 from bench.attribution.metrics import Quality
 from bench.attribution.others import EKFAC
 from bench.attribution.runs import Run, World
@@ -50,7 +50,7 @@ def main() -> int:
     parser = report.parser(__doc__)
     parser.add_argument("--medquad", type=Path, default=Path("../shared/data/medquad"))
     parser.add_argument("--peers", type=Path, default=PEERS, help="where install.sh put them")
-    parser.add_argument("--task", choices=("a", "b"), default="a")
+    parser.add_argument("--task", choices=("a", "b", "b-large"), default="a")
     parser.add_argument("--all", action="store_true", help="measure all peers, write the cache")
     parser.add_argument("--search-peers", action="store_true", help="the same for the peers")
     parser.add_argument("--coordinates", action="store_true", help="quality by coordinates kept")
@@ -81,8 +81,11 @@ def main() -> int:
         from bench.attribution import planted
 
         return planted.main(report.Report("attribution, planted records", options), options.medquad)
+    forms = {"b": task_b.PLAIN, "b-large": task_b.LARGE}
     world = (
-        runs.prepare_b(options.medquad) if options.task == "b" else runs.prepare(options.medquad)
+        runs.prepare_b(options.medquad, forms[options.task])
+        if options.task in forms
+        else runs.prepare(options.medquad)
     )
     if options.search:
         from bench.attribution import search

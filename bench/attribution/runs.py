@@ -93,12 +93,18 @@ def prepare(medquad: Path) -> World:
     return _world("a", task.FOLDER, made, known, network, checkpoints)
 
 
-def prepare_b(medquad: Path) -> World:
-    """Task B, without checkpoints. Raises ValueError where text or base model are others."""
+def prepare_b(medquad: Path, form: task_b.Form = task_b.PLAIN) -> World:
+    """Task B, without checkpoints. Raises ValueError where text or base model are others, or the
+    form has no truth yet."""
+    if not form.truth.is_file():
+        raise ValueError(
+            f"{form.truth} is not there: `python -m bench.attribution.truth_b MEDQUAD --form large "
+            "--device cuda` trains 120 times to make it."
+        )
     made = task_b.load(medquad)
-    known = truth.Truth.load(truth_b.FILE)
+    known = truth.Truth.load(form.truth)
     known.check(made)
-    return _world("b", task_b.FOLDER, made, known, truth_b.full_model(made), [])
+    return _world("b", form.folder, made, known, truth_b.full_model(made, form), [])
 
 
 def _world(

@@ -23,7 +23,7 @@ from transformers import AttentionInterface
 from attribution.influence.examples import IndexedExample
 from attribution.influence.gradients import Batch, make_batch
 from bench.attribution import training
-from bench.attribution.training import CPU, EPOCHS, Recipe
+from bench.attribution.training import EPOCHS, Recipe
 
 NOTHING = IndexedExample("", "", [0, 0], [0, 0])  # fills a batch that ends early
 
@@ -66,8 +66,8 @@ class StackedLinear(nn.Module):
 class Stack:
     """The adapters of several runs with fresh weights, one seed for each."""
 
-    def __init__(self, seeds: Sequence[int], recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, seeds: Sequence[int], recipe: Recipe, device: str = "cpu") -> None:
+        self.recipe, self.device = recipe, torch.device(device)
         self.seeds = list(seeds)
         networks = [training.adapted(seed, recipe) for seed in seeds]
         self.causal = networks[0].get_base_model()
@@ -78,7 +78,7 @@ class Stack:
             stacked = StackedLinear([modules[name] for modules in found])
             setattr(self.causal.get_submodule(parent), last, stacked)
         self.causal.config._attn_implementation = "bench_fp32"
-        self.causal.requires_grad_(False)
+        self.causal.requires_grad_(False).to(self.device)
         self.layers = [m for m in self.causal.modules() if isinstance(m, StackedLinear)]
         for layer in self.layers:
             layer.requires_grad_(True)
@@ -110,7 +110,7 @@ class Stack:
                 mine = [one[p] for p in order[begin : begin + size]]
                 rows += mine + [NOTHING] * (size - len(mine))
             optimizer.zero_grad(set_to_none=True)
-            self._loss(make_batch(rows, CPU)).backward()
+            self._loss(make_batch(rows, self.device)).backward()
             optimizer.step()
         self._cast(torch.float32)
 
@@ -130,15 +130,15 @@ class Stack:
         runs = len(self.seeds)
         with torch.inference_mode():
             for begin in range(0, len(queries), training.BATCH):
-                one = make_batch(queries[begin : begin + training.BATCH], CPU)
+                one = make_batch(queries[begin : begin + training.BATCH], self.device)
                 ids, present, targets = (
                     part.repeat(runs, 1) for part in (one.ids, one.present, one.targets)
                 )
                 batch = Batch(ids, present, targets)
                 each, rows = self._each(batch)
-                sums = torch.zeros(len(batch.ids), dtype=torch.float64)
+                sums = torch.zeros(len(batch.ids), dtype=torch.float64, device=self.device)
                 sums.index_add_(0, rows, each.double())
-                found.append(sums.view(runs, -1).numpy())
+                found.append(sums.view(runs, -1).cpu().numpy())
         return np.concatenate(found, axis=1)
 
     def _cast(self, dtype: torch.dtype) -> None:

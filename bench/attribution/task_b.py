@@ -5,13 +5,18 @@ contributors, and an eighth of everybody's records is another contributor's reco
 changed. Who wrote a record can no longer be told from what it is about. The base model is the
 starter model of 4 million parameters; records are 64 tokens long, none shorter; the adapter has
 rank 16 and is trained for 512 steps. See `task.py` for the text and its licence.
+
+The larger form (LARGE) has the same text, a base of 12.8 million parameters, rank 32 and 2,048
+steps: hours on a CPU, made for a GPU.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +50,8 @@ WRITERS = ((0, 0.5), (1, 0.3), (4, 0.2))  # a contributor's topics, counted from
 COPIED = 8  # every eighth record is a near-copy
 QUERIES = 5  # held out of each topic
 DEVELOPMENT = task.DEVELOPMENT
+LAYERS = "model.layers."
+REPEATED = 4  # of the larger form: each of the starter's layers
 
 
 def starter() -> Any:
@@ -61,7 +68,51 @@ def base_sha256() -> str:
     return file_sha256(STARTER / "model.safetensors")
 
 
-RECIPE = training.Recipe(starter, rank=16, batch=4, learning_rate=1e-3, mixed=True)
+def deep_starter() -> Any:
+    """The starter with each of its four layers four times in a row, in fp32: 12.8 million
+    parameters from a file that is here already. What a layer adds to the stream is divided by
+    four, so that the whole does nearly what the starter does."""
+    network = starter()
+    config = copy.deepcopy(network.config)
+    config.num_hidden_layers *= REPEATED
+    deep: Any = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    weights = network.state_dict()
+    made = {name: value for name, value in weights.items() if not name.startswith(LAYERS)}
+    for name, value in weights.items():
+        if name.startswith(LAYERS):
+            number, _, rest = name.removeprefix(LAYERS).partition(".")
+            adds = rest in ("self_attn.o_proj.weight", "mlp.down_proj.weight")
+            for turn in range(REPEATED):
+                place = REPEATED * int(number) + turn
+                made[f"{LAYERS}{place}.{rest}"] = value / REPEATED if adds else value
+    deep.load_state_dict(made)
+    return deep.float()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A size of the task, with the folder of its truth."""
+
+    folder: Path
+    recipe: training.Recipe
+    epochs: int
+
+    @property
+    def truth(self) -> Path:
+        return self.folder / "truth.npz"
+
+
+PLAIN = Form(
+    FOLDER,
+    training.Recipe(starter, rank=16, batch=4, learning_rate=1e-3, mixed=True),
+    training.EPOCHS,
+)
+LARGE = Form(
+    FOLDER.with_name("task_b_large"),
+    training.Recipe(deep_starter, rank=32, batch=4, learning_rate=5e-4, mixed=True),
+    epochs=8,
+)
+FORMS = {"plain": PLAIN, "large": LARGE}
 
 
 def load(medquad: Path) -> Task:

@@ -7,6 +7,8 @@ depends on its seed and its records alone. A finished run is a small file, so th
 stopped (`--minutes` stops it) and goes on, and folders made on several machines can be put
 together by copying. `--pack` writes what is there into `task_b/truth.npz`, which is committed and
 says how many runs it holds: a run that is not there yet is NaN.
+
+`--form large --device cuda` is the larger form (`task_b.LARGE`); its truth is not made yet.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from numpy.typing import NDArray
 from attribution.influence.examples import IndexedExample
 from bench.attribution import task, task_b, truth
 from bench.attribution.stacked import Stack
+from bench.attribution.task_b import Form
 from bench.attribution.truth import HALVES, Run
 
 SEEDS = (1, 2)
 AT_ONCE = 6  # halves; of the longer runs four
-FILE = task_b.FOLDER / "truth.npz"
 RUNS = len(SEEDS) * (HALVES + len(task_b.TOPICS))  # without the full model's two
 
 
@@ -63,10 +65,10 @@ def plan(made: task.Task) -> Iterator[list[Run]]:
     yield from halves(two, 12, HALVES)
 
 
-def full_model(made: task.Task) -> Any:
+def full_model(made: task.Task, form: Form = task_b.PLAIN, device: str = "cpu") -> Any:
     """The network that is attributed."""
-    stack = Stack([truth.FULL_SEED], task_b.RECIPE)
-    stack.train([made.records])
+    stack = Stack([truth.FULL_SEED], form.recipe, device)
+    stack.train([made.records], form.epochs)
     return stack.network(0)
 
 
@@ -75,23 +77,28 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("medquad", type=Path)
-    parser.add_argument("--out", type=Path, default=Path(".data/bench/attribution_b"))
+    parser.add_argument("--form", choices=task_b.FORMS, default="plain")
+    parser.add_argument("--device", default="cpu", help="cuda, where there is one")
+    parser.add_argument("--out", type=Path, help="default .data/bench/attribution_b, by form")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none later")
     parser.add_argument("--pack", action="store_true", help="only write what is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.out.mkdir(parents=True, exist_ok=True)
+    form = task_b.FORMS[options.form]
+    out = options.out or Path(".data/bench") / f"attribution_b_{options.form}"
+    out.mkdir(parents=True, exist_ok=True)
     made = task_b.load(options.medquad)
     if not options.pack:
-        _go_on(made, options.out, time.monotonic() + 60 * options.minutes)
-    pack(made, options.out)
+        go_on(made, form, out, time.monotonic() + 60 * options.minutes, options.device)
+    pack(made, form, out)
     return 0
 
 
-def _go_on(made: task.Task, out: Path, end: float) -> None:
+def go_on(made: task.Task, form: Form, out: Path, end: float, device: str) -> None:
+    """Make what is not there yet; no run is begun after ``end`` of the monotonic clock."""
     answers = out / "generated.json"
     if not answers.exists():
-        network = full_model(made)
+        network = full_model(made, form, device)
         torch.save(network.state_dict(), out / "full.pt")
         _write(answers, truth.generate(network, made))
     asked = [*made.queries, *truth.generated_queries(made, json.loads(answers.read_text()))]
@@ -102,7 +109,7 @@ def _go_on(made: task.Task, out: Path, end: float) -> None:
         if time.monotonic() > end:
             break
         began = time.process_time()
-        found = together(made, runs, asked)
+        found = together(made, runs, asked, form, device)
         spent = (time.process_time() - began) / len(runs)
         for run, losses in zip(runs, found, strict=True):
             line = {"cpu_s": round(spent, 2), "losses": [round(float(v), 4) for v in losses]}
@@ -110,14 +117,20 @@ def _go_on(made: task.Task, out: Path, end: float) -> None:
         sys.stderr.write(f"{runs[0].name} to {runs[-1].name}, {runs[0].seed}: {spent:.1f} s each\n")
 
 
-def together(made: task.Task, runs: list[Run], asked: list[IndexedExample]) -> NDArray[np.float64]:
+def together(
+    made: task.Task,
+    runs: list[Run],
+    asked: list[IndexedExample],
+    form: Form = task_b.PLAIN,
+    device: str = "cpu",
+) -> NDArray[np.float64]:
     """Losses of the queries after each of the runs, (runs, queries)."""
-    stack = Stack([run.seed for run in runs], task_b.RECIPE)
-    stack.train([[made.records[p] for p in run.kept] for run in runs])
+    stack = Stack([run.seed for run in runs], form.recipe, device)
+    stack.train([[made.records[p] for p in run.kept] for run in runs], form.epochs)
     return stack.losses(asked)
 
 
-def pack(made: task.Task, out: Path) -> None:
+def pack(made: task.Task, form: Form, out: Path) -> None:
     """Everything that is there; halves of which no seed is there are left out."""
     answers = json.loads((out / "generated.json").read_text())
     count = len(made.queries) + len(answers)
@@ -137,9 +150,9 @@ def pack(made: task.Task, out: Path) -> None:
     there = ~np.isnan(halves).all(axis=(1, 2))
     leave = np.array([losses(f"without-{group}") for group in made.groups], dtype=np.float32)
     full = np.array(losses("full"), dtype=np.float32)
-    task_b.FOLDER.mkdir(exist_ok=True)
+    form.folder.mkdir(exist_ok=True)
     np.savez_compressed(
-        FILE,
+        form.truth,
         halves=np.packbits(kept[there], axis=1),
         half_losses=halves[there],
         leave_losses=leave,
@@ -151,7 +164,7 @@ def pack(made: task.Task, out: Path) -> None:
         base=np.array(task_b.base_sha256()),
         cpu_seconds=np.array(sum(spent)),
     )
-    sys.stderr.write(f"{FILE.name}: {truth.Truth.load(FILE).runs} of {RUNS} runs\n")
+    sys.stderr.write(f"{form.truth.name}: {truth.Truth.load(form.truth).runs} of {RUNS} runs\n")
 
 
 def _file(out: Path, name: str, seed: int) -> Path:
