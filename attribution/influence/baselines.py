@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution.influence.examples import IndexedExample
-from attribution.influence.gradients import Tokens, backward, batches, make_batch, per_example
+from attribution.influence.gradients import (
+    Labels,
+    Tokens,
+    backward,
+    batches,
+    derived_seed,
+    make_batch,
+    per_example,
+)
 from attribution.influence.model import AdaptedModel, Block
 
 Floats = NDArray[np.float32]
@@ -48,8 +56,11 @@ def group_scores(scores: Doubles, records: Sequence[IndexedExample]) -> dict[str
     return totals
 
 
-def plain_gradients(model: AdaptedModel, examples: Sequence[Tokens]) -> Floats:
-    """Gradients of the summed loss in the adapter's own coordinates, (examples, dimension)."""
+def plain_gradients(
+    model: AdaptedModel, examples: Sequence[Tokens], *, labels: Labels = "true", seed: int = 0
+) -> Floats:
+    """Gradients of the summed loss in the adapter's own coordinates, (examples, dimension); with
+    ``labels="sampled"`` those of the true Fisher information, drawn by ``seed``."""
     out = np.empty((len(examples), model.dimension), dtype=np.float32)
 
     def into(rows: Tensor) -> Callable[[int, Block, Tensor, Tensor], None]:
@@ -62,7 +73,8 @@ def plain_gradients(model: AdaptedModel, examples: Sequence[Tokens]) -> Floats:
     for places in batches(lengths, range(len(examples)), BATCH_TOKENS):
         rows = torch.zeros(len(places), model.dimension, device=model.device)
         made = make_batch([examples[place] for place in places], model.device)
-        backward(model, made, into(rows), labels="true", seed=0)
+        drawn = derived_seed(seed, labels, places[0])
+        backward(model, made, into(rows), labels=labels, seed=drawn)
         out[places] = rows.cpu().numpy()
     return out
 
@@ -104,6 +116,52 @@ class TracIn:
     @property
     def bytes_per_record(self) -> int:
         return sum(part.bytes_per_record for part, _ in self.parts)
+
+
+class BlockFisher:
+    """Influence with the true Fisher information of whole blocks, no Kronecker factors assumed.
+
+    Per block with ``m`` gradients under sampled labels, the rows of S, and damping ``l``, which is
+    ``damping`` times the mean eigenvalue of ``F = S'S / m``:
+    ``g_i (F + l)^-1 g_q = g_i (g_q - S' (m l + S S')^-1 S g_q) / l`` (Woodbury). It keeps every
+    record's gradient and a sample's, so it is for the benchmark and for models of a few records.
+    """
+
+    def __init__(self, model: AdaptedModel, damping: float = 3.0, seed: int = 0) -> None:
+        self.model, self.damping, self.seed = model, damping, seed
+        self.kept: Floats = np.zeros((0, model.dimension), dtype=np.float32)
+        self._sampled: Floats = self.kept
+        self._inverses: list[tuple[Doubles, float]] = []
+
+    def fit(self, records: Sequence[IndexedExample]) -> None:
+        self.kept = plain_gradients(self.model, records)
+        self._sampled = plain_gradients(self.model, records, labels="sampled", seed=self.seed)
+        self._inverses = []
+        count = len(records)
+        for block in self.model.blocks:
+            rows = self._sampled[:, block.span]
+            gram = (rows @ rows.T).astype(np.float64)
+            damping = self.damping * float(np.trace(gram)) / count / block.size
+            inverse: Doubles = gram
+            if damping:
+                inverse = np.linalg.inv(gram + count * damping * np.eye(count)).astype(np.float64)
+            self._inverses.append((inverse, damping))
+
+    def scores(self, query: Tokens) -> Doubles:
+        gradient = plain_gradients(self.model, [query])[0]
+        found = np.zeros(len(self.kept))
+        for block, (inverse, damping) in zip(self.model.blocks, self._inverses, strict=True):
+            if damping == 0:  # no record moves this block
+                continue
+            rows, asked = self._sampled[:, block.span], gradient[block.span]
+            known = (inverse @ (rows @ asked)).astype(np.float32) @ rows
+            products = (self.kept[:, block.span] @ (asked - known)).astype(np.float64)
+            found += products / damping
+        return found
+
+    @property
+    def bytes_per_record(self) -> int:
+        return 8 * self.model.dimension
 
 
 class DataInf:

@@ -224,6 +224,7 @@ def baseline_methods(world: World) -> dict[str, Callable[[], baselines.Method]]:
     found: dict[str, Callable[[], baselines.Method]] = {
         "gradient dot": lambda: baselines.GradientDot(world.model),
         "DataInf": lambda: baselines.DataInf(world.model),
+        "block Fisher": lambda: baselines.BlockFisher(world.model),
         "hidden-state cosine": lambda: baselines.HiddenStates(world.model),
         "BM25": baselines.BM25,
         "random": baselines.Random,

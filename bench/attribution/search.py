@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from attribution.influence import curvature
-from attribution.influence.baselines import plain_gradients
+from attribution.influence.baselines import BlockFisher, plain_gradients
 from attribution.influence.config import InfluenceConfig
 from attribution.influence.curvature import Factors
 from attribution.influence.fit import fit_sample
@@ -33,6 +33,7 @@ from bench.attribution.runs import World
 Floats = NDArray[np.float32]
 FITS = ((0.25, 64), (0.25, 128), (1.0, 512))  # part of the records, of them for the covariances
 DAMPINGS = (0.01, 0.1, 1.0)
+BLOCK_DAMPINGS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
 CLIPS = (50.0, 90.0, 100.0)
 # Coordinates of one bit and of three levels (five to a byte) that take 4,096 and about 1,700 bytes.
 SKETCHES = ((2, 32_768), (3, 20_480), (2, 13_568), (3, 8_320))
@@ -51,7 +52,7 @@ class Whitened:
 
 
 def main(world: World) -> int:
-    lines = [*_ours(world), *_kronfluence(world)]
+    lines = [*_ours(world), *_blocks(world), *_kronfluence(world)]
     lines.sort(key=lambda line: -line["lds"])
     out = task.FOLDER / "search.json"
     out.write_text("[\n" + ",\n".join(f" {json.dumps(line)}" for line in lines) + "\n]\n")
@@ -110,6 +111,15 @@ def _scored(world: World, made: Whitened) -> Iterator[dict[str, Any]]:
     for size in PROJECTED:
         found = _projected(made.queries, clipped, 8 * size)
         yield line(world, f"{made.setting}: SJLT to {8 * size} signs, {size} B", found)
+
+
+def _blocks(world: World) -> Iterator[dict[str, Any]]:
+    """The true Fisher information of whole blocks, whose damping is all that there is to choose."""
+    for damping in BLOCK_DAMPINGS:
+        method = BlockFisher(world.model, damping)
+        method.fit(world.made.records)
+        found = np.array([method.scores(query) for query in world.asked[: task.DEVELOPMENT]])
+        yield line(world, f"block Fisher, damping {damping:g}", found)
 
 
 def _codes(rows: Floats, weight: NDArray[Any], levels: int) -> Floats:

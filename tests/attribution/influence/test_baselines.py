@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch")
 
 from attribution.influence.baselines import (  # noqa: E402
     BM25,
+    BlockFisher,
     DataInf,
     GradientDot,
     HiddenStates,
@@ -58,6 +59,20 @@ def test_tracin_adds_checkpoints_up_by_their_rates(model, slow, tmp_path):
     theirs = np.array([slow_gradient(other, one) for one in RECORDS]) @ slow_gradient(other, QUERY)
     found = fitted(TracIn([(model, 0.5), (other, 2.0)])).scores(QUERY)
     assert found == pytest.approx(0.5 * records @ query + 2 * theirs, rel=1e-3, abs=1e-2)
+
+
+def test_block_fisher_is_the_damped_inverse_of_whole_blocks(model, slow):
+    records, query = slow
+    sampled = plain_gradients(model, RECORDS, labels="sampled", seed=0).astype(np.float64)
+    assert not np.allclose(sampled, records, atol=1e-3)
+    expected = np.zeros(len(records))
+    for block in model.blocks:
+        rows = sampled[:, block.span]
+        fisher = rows.T @ rows / len(rows)
+        damped = fisher + 3.0 * np.trace(fisher) / block.size * np.eye(block.size)
+        expected += records[:, block.span] @ np.linalg.inv(damped) @ query[block.span]
+    found = fitted(BlockFisher(model)).scores(QUERY)
+    assert found == pytest.approx(expected, rel=1e-2, abs=1e-2 * np.abs(expected).max())
 
 
 def test_datainf_is_the_mean_of_damped_inverses(model, slow):
