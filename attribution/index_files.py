@@ -36,12 +36,16 @@ class LostIndexError(IndexFileError):
     now: the index is to be built again."""
 
 
-def open_index(row: IndexRow | PastIndex) -> Index:
+def open_index(row: IndexRow | PastIndex, *, mends: bool = True) -> Index:
     """The index from this machine's cache, fetched from the store where it is not there, or is not
-    what the manifest says. Raises LostIndexError, and OSError where the store is away."""
+    what the manifest says. Raises LostIndexError, and OSError where the store is away.
+
+    Who verifies does not want a damaged copy mended but told: without ``mends`` it raises
+    IndexFileError.
+    """
     folder = Path(settings.DATA_DIR) / "cache" / "indexes" / row.root
     if (folder / MANIFEST).is_file():
-        with suppress(IndexFileError):
+        with suppress(*([IndexFileError] if mends else [])):
             return Index.open(folder)
     manifest = _fetch(row, folder)
     try:

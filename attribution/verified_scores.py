@@ -146,7 +146,7 @@ def _index(root: str | None) -> Index | None:
     if row is None:
         raise BundleError(f"the index {root} is not here any more")
     try:
-        return index_files.open_index(row)
+        return index_files.open_index(row, mends=False)
     except InfluenceError as error:
         raise BundleError(str(error)) from error
 
