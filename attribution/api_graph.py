@@ -18,6 +18,13 @@ from attribution.models import ContributorShare
 
 PERIOD = OpenApiParameter("period", str, enum=list(graph.PERIODS), description="Default: all.")
 
+PAYER = OpenApiParameter(
+    "payer",
+    str,
+    enum=["others"],
+    description="Of who or what is chosen, only what others paid, as leaderboards count it.",
+)
+
 
 class PaymentSerializer(serializers.ModelSerializer[ContributorShare]):
     """One way through the graph; names are null where you may not know them, ids never are."""
@@ -48,7 +55,7 @@ class PaymentSerializer(serializers.ModelSerializer[ContributorShare]):
 class LeaderSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField(source="pk")
     name = serializers.CharField(help_text="Handle or slug.")
-    amount = WeiSerializerField(help_text="Wei that were paid, less what passed on to ancestors.")
+    amount = WeiSerializerField(help_text="Wei that others paid, less what passed on to ancestors.")
     answers = serializers.IntegerField()
 
 
@@ -58,6 +65,7 @@ class LeaderSerializer(serializers.Serializer[Any]):
         parameters=[
             *(OpenApiParameter(name, OpenApiTypes.UUID) for name in graph.CHOICES),
             PERIOD,
+            PAYER,
         ],
     )
 )
@@ -76,7 +84,10 @@ class GraphView(generics.ListAPIView[ContributorShare]):
         except ValueError as error:
             raise ValidationError("contributor, datanet and model are ids.") from error
         period = _period(asked.get("period", "all"))
-        return graph.payments(self.request.user, at=timezone.now(), period=period, **chosen)
+        by_others = asked.get("payer") == "others"
+        return graph.payments(
+            self.request.user, at=timezone.now(), period=period, by_others=by_others, **chosen
+        )
 
 
 @extend_schema_view(

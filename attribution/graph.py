@@ -16,7 +16,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from attribution.models import ContributorShare, Receipt, RecordInfluence
-from attribution.totals import KINDS, AllTime, of_model, with_answering
+from attribution.totals import KINDS, AllTime, of_model, paid_by_others, with_answering
 from datanets.models import Datanet
 from ledger.models import Refund
 from modelfactory.models import Model
@@ -34,9 +34,10 @@ def since_of(period: str, at: datetime) -> datetime | None:
 
 
 def payments(
-    user: Any, *, at: datetime, period: str = "all", **chosen: UUID | None
+    user: Any, *, at: datetime, period: str = "all", by_others: bool = False, **chosen: UUID | None
 ) -> QuerySet[ContributorShare]:
-    """Credits that stand, newest first; `chosen` by contributor, datanet or model.
+    """Credits that stand, newest first; `chosen` by contributor, datanet or model; of these only
+    what was paid `by_others`, as a leaderboard counts it, where that is asked.
 
     With `datanet_is_visible` and `model_is_visible`, as `user` may know their names.
     """
@@ -51,6 +52,7 @@ def payments(
     for name, identifier in chosen.items():
         if identifier is not None:
             found = found.filter(_chosen(name, identifier))
+            found = paid_by_others(f"{name}s", found) if by_others else found
     return found
 
 
@@ -58,13 +60,15 @@ def leaders(kind: str, user: Any, *, at: datetime, period: str = "all") -> Query
     """Rows {"pk", "name", "amount", "answers"}, the largest amount first.
 
     `amount` is wei credited to contributors, to a Datanet's contributors and treasury, or by
-    answers of a model, less what passed on to ancestors. Only what `user` may see by name leads.
+    answers of a model, less what passed on to ancestors, and without what somebody paid for what
+    is their own. Only what `user` may see by name leads.
     A period's rows are added up at each call; those of all time are kept added up.
     """
     if since_of(period, at) is None:
         return AllTime(kind, user)
     field, name = KINDS[kind]
-    found = with_answering(_standing(period, at)).filter(**{f"{field}__isnull": False})
+    found = with_answering(paid_by_others(kind, _standing(period, at)))
+    found = found.filter(**{f"{field}__isnull": False})
     if kind == "datanets":
         found = found.filter(datanet__in=Datanet.objects.visible_to(user).values("pk"))
     elif kind == "models":

@@ -45,6 +45,18 @@ def with_answering(shares: Any) -> Any:
     )
 
 
+def paid_by_others(kind: str, shares: Any) -> Any:
+    """Without what somebody paid for their own records, Datanet or model: most of such a fee comes
+    back to who paid it, so that a place on a leaderboard would cost next to nothing."""
+    payer = F("receipt__payer")
+    own = {
+        "contributors": Q(contributor=payer),
+        "datanets": Q(datanet__owner=payer),
+        "models": Q(model__owner=payer) | Q(model=None, receipt__model__owner=payer),
+    }
+    return shares.exclude(own[kind])
+
+
 def of_model(model: UUID) -> Q:
     """The credits that a model's records earned, alone or beside others."""
     alone = Q(receipt__model=model)
@@ -55,7 +67,8 @@ def of_model(model: UUID) -> Q:
 
 
 def written_between(kind: str, after: datetime | None, until: datetime | None) -> Sums:
-    """What receipts and refunds that were written after one moment and up to another change.
+    """What receipts and refunds that were written after one moment and up to another change, of
+    what others paid.
 
     None stands for the beginning and for now. Negative where more was given back.
     """
@@ -176,7 +189,7 @@ def _order(row: Row) -> tuple[int, str]:
 def _sums(kind: str, shares: QuerySet[ContributorShare]) -> Sums:
     field, _ = KINDS[kind]
     rows = (
-        with_answering(shares)
+        with_answering(paid_by_others(kind, shares))
         .filter(**{f"{field}__isnull": False})
         .order_by()
         .values(pk=F(field))

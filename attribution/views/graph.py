@@ -55,14 +55,18 @@ def leaderboard(request: HttpRequest, kind: str = "contributors") -> HttpRespons
 
 @require_safe
 def payments(request: HttpRequest) -> HttpResponse:
-    """`?contributor=`, `?datanet=` and `?model=` are ids, `?period=` as on the leaderboards."""
+    """`?contributor=`, `?datanet=` and `?model=` are ids, `?period=` as on the leaderboards;
+    `?payer=others` leaves out what somebody paid for what is their own, as they do."""
     chosen = {name: _id(request.GET.get(name, "")) for name in graph.CHOICES}
     period = _period(request)
-    found = graph.payments(request.user, at=timezone.now(), period=period, **chosen)
+    by_others = request.GET.get("payer") == "others"
+    found = graph.payments(
+        request.user, at=timezone.now(), period=period, by_others=by_others, **chosen
+    )
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
     context = {
         "page": page, "period": period, "periods": graph.PERIODS,
-        "is_chosen": any(chosen.values()),
+        "is_chosen": any(chosen.values()), "by_others": by_others and any(chosen.values()),
     }  # fmt: skip
     return render(request, "attribution/graph.html", context)
 

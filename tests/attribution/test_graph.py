@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from attribution import graph
 from attribution.models import Receipt
+from attribution.services import totals
 from datanets.models import Datanet
 
 pytestmark = pytest.mark.django_db
@@ -37,6 +38,37 @@ def test_a_period_leaves_out_what_came_before(indexed, paid):
     later = LATER + timedelta(days=2)
     assert not graph.leaders("datanets", indexed.stranger, at=later, period="day").exists()
     assert graph.leaders("datanets", indexed.stranger, at=later, period="week").exists()
+
+
+@pytest.mark.parametrize("is_added_up", [False, True])
+@pytest.mark.parametrize("period", ["all", "month"])
+def test_nobody_leads_by_what_they_pay_themselves(client, indexed, paid, period, is_added_up):
+    """A contributor, the Datanet's owner and the model's owner each ask once for what is theirs."""
+    payers = {"contributors": indexed.alice, "datanets": indexed.owner, "models": indexed.builder}
+    for payer in payers.values():
+        Receipt.objects.filter(pk=indexed.receipt().pk).update(payer=payer)
+    if is_added_up:
+        totals.add_up(at=LATER + totals.LAG)
+
+    def rows(kind):
+        return list(graph.leaders(kind, indexed.stranger, at=LATER, period=period))
+
+    answers = {row["name"]: row["answers"] for row in rows("contributors")}
+    assert answers == {indexed.alice.handle: 3, indexed.bob.handle: 4}
+    assert [row["answers"] for row in rows("datanets")] == [3]
+    assert [row["answers"] for row in rows("models")] == [3]
+
+    # Each figure is the sum of the lines that it opens.
+    for kind in graph.KINDS:
+        for row in rows(kind):
+            chosen = {kind.removesuffix("s"): row["pk"]}
+            told = {"period": period, "payer": "others", **chosen}
+            lines = client.get(reverse("api-graph"), told).json()["results"]
+            assert sum(int(line["kept"]) for line in lines) == row["amount"]
+            lines = client.get(reverse("api-graph"), chosen | {"period": period}).json()["results"]
+            assert len({line["receipt_id"] for line in lines}) == 4
+    page = client.get(reverse("attribution:graph"), told).content.decode()
+    assert "show that too" in page
 
 
 def test_what_was_given_back_counts_nowhere(indexed, paid):

@@ -20,7 +20,7 @@ SOON = NOW + timedelta(hours=1)
 def of_all_rows(kind):
     """The same by reading every row, as a period does."""
     field, name = graph.KINDS[kind]
-    standing = graph.with_answering(graph._standing("all", SOON))
+    standing = graph.with_answering(totals.paid_by_others(kind, graph._standing("all", SOON)))
     rows = standing.filter(**{f"{field}__isnull": False}).order_by()
     rows = rows.values(pk=F(field), name=F(name)).annotate(
         amount=Sum(F("amount") - F("passed_on")), answers=Count("receipt", distinct=True)
