@@ -119,7 +119,9 @@ class Following:
                     logger.warning("the streams cannot be read", exc_info=True)
                     await asyncio.sleep(PAUSE_SECONDS)
         finally:
-            telling.cancel()
+            # Told twice, as where the loop ends, it would leave its connection half-closed.
+            if not telling.cancelling():
+                telling.cancel()
             await client.aclose()
 
     async def _send(self) -> None:
@@ -132,6 +134,7 @@ class Following:
                         pipe.xadd(key, fields, maxlen=keep)
                         pipe.expire(key, KEPT_SECONDS)
                         await pipe.execute()
+                _be_cancelled()
         finally:
             await client.aclose()
 
