@@ -39,6 +39,7 @@ CLIPS = (50.0, 90.0, 100.0)
 SKETCHES = ((2, 32_768), (3, 20_480), (2, 13_568), (3, 8_320))
 BLOCK = InfluenceConfig().sketch_block
 PROJECTED = (4096, 1664)
+CHOSEN = (0.25, 128, 0.1)  # where projections that take long are tried as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ def _ours(world: World) -> Iterator[dict[str, Any]]:
                 sample,
             )
             yield from _scored(world, made)
+            if (fraction, few, damping) == CHOSEN:
+                yield from _other_projections(world, made)
 
 
 def _scored(world: World, made: Whitened) -> Iterator[dict[str, Any]]:
@@ -151,6 +154,50 @@ def _projected(queries: Floats, records: Floats, width: int) -> NDArray[np.float
     kept, asked = project(records), project(queries)
     code = _codes(kept, np.abs(kept).mean(axis=0), 2)
     return (asked @ code.T).astype(np.float64)
+
+
+def _other_projections(world: World, made: Whitened) -> Iterator[dict[str, Any]]:
+    """Signs of a dense Gaussian projection, and of one to each side of each matrix (LoGra's form),
+    in place of signs of the strongest coordinates: as many as fit the same bytes."""
+    norms = np.linalg.norm(made.records[made.sample], axis=1)
+    clip = float(np.percentile(norms, InfluenceConfig().sketch_clip_percentile))
+    clipped = made.records * clip_norms(made.records, clip)[:, None]
+    both = np.concatenate([clipped, made.queries])
+    for size in PROJECTED:
+        for what, rows in (
+            ("dense projection", _densely(both, 8 * size)),
+            ("factored projection", _by_sides(world.model, both, 8 * size)),
+        ):
+            kept, asked = rows[: len(clipped)], rows[len(clipped) :]
+            code = _codes(kept, np.abs(kept).mean(axis=0), 2)
+            name = f"{made.setting}: {what} to {rows.shape[1]} signs, {rows.shape[1] // 8} B"
+            yield line(world, name, (asked @ code.T).astype(np.float64))
+
+
+def _densely(rows: Floats, width: int) -> Floats:
+    draw = np.random.default_rng(0)
+    out = np.empty((len(rows), width), dtype=np.float32)
+    for first in range(0, width, 1_024):  # all of it would take ten gigabytes
+        some = min(1_024, width - first)
+        out[:, first : first + some] = rows @ draw.standard_normal(
+            (rows.shape[1], some), dtype=np.float32
+        )
+    return out
+
+
+def _by_sides(model: AdaptedModel, rows: Floats, width: int) -> Floats:
+    """Each matrix keeps its short side, the adapter's rank, and its long one is projected."""
+    draw = np.random.default_rng(0)
+    share = width // len(model.blocks)
+    found = []
+    for block in model.blocks:
+        matrices = rows[:, block.span].reshape(len(rows), block.rows, block.columns)
+        if block.rows < block.columns:
+            matrices = matrices.transpose(0, 2, 1)  # (rows, long, short)
+        length, rank = matrices.shape[1:]
+        onto = draw.standard_normal((length, max(1, share // rank)), dtype=np.float32)
+        found.append(np.einsum("nlr,lp->nrp", matrices, onto).reshape(len(rows), -1))
+    return np.concatenate(found, axis=1).astype(np.float32)
 
 
 def _damped(factors: Factors, config: InfluenceConfig, damping: float) -> Factors:
