@@ -28,7 +28,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,6 +39,15 @@ from attribution.influence.errors import ReplayError
 from attribution.influence.gradients import Tokens
 from attribution.influence.index import file_sha256
 from attribution.influence.model import ADAPTER_FILE
+from attribution.influence.points import (
+    Point,
+    Tensors,
+    random_state,
+    restore,
+    set_random,
+    take_point,
+    trainable,
+)
 from modelfactory.training.adapters import save_adapter
 from modelfactory.training.batches import Batch, collate
 from modelfactory.training.train import (
@@ -52,7 +60,6 @@ from modelfactory.training.train import (
 )
 
 Passes = list[list[list[int]]]  # pass, row, item number
-Tensors = list[Tensor]
 Beat = Callable[[int, int], None]  # steps done, steps in all
 
 
@@ -65,17 +72,6 @@ class Exact:
     loss: float
     adapter_sha256: str
     steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Where a training stands before a step."""
-
-    step: int
-    parameters: Tensors
-    first: Tensors
-    second: Tensors
-    random: tuple[Tensor, Tensors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,46 +177,10 @@ def finite(found: Exact) -> Exact:
     return found
 
 
-def trainable(training: Training) -> Tensors:
-    return [p for p in training.model.parameters() if p.requires_grad]
-
-
 def forward(training: Training, passes: Passes) -> None:
     """One step as the trainer takes it."""
     take_step(training, passes)
     training.progress.step += 1
-
-
-def take_point(training: Training) -> Point:
-    parameters = trainable(training)
-    states = [training.optimizer.state.get(p, {}) for p in parameters]
-    first, second = (
-        [
-            state[name].clone() if state else torch.zeros_like(p)
-            for state, p in zip(states, parameters, strict=True)
-        ]
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    kept = [p.detach().clone() for p in parameters]
-    return Point(training.progress.step, kept, first, second, _random())
-
-
-def restore(training: Training, point: Point) -> None:
-    parameters = trainable(training)
-    optimizer: Any = training.optimizer
-    with torch.no_grad():
-        for parameter, kept in zip(parameters, point.parameters, strict=True):
-            parameter.copy_(kept)
-    optimizer.state.clear()
-    if point.step:
-        for p, first, second in zip(parameters, point.first, point.second, strict=True):
-            optimizer.state[p] = {
-                "step": torch.tensor(float(point.step)),
-                "exp_avg": first.clone(),
-                "exp_avg_sq": second.clone(),
-            }
-    training.progress.step = point.step
-    _set_random(point.random)
 
 
 def of_answer(training: Training, answer: Tokens) -> tuple[float, Adjoint]:
@@ -255,7 +215,7 @@ def back(
     predicted = max(1, sum(batch.predicted for batch in batches))
     randoms = []
     for batch in batches:
-        randoms.append(_random())
+        randoms.append(random_state())
         loss = batch_loss(training, batch.to(training.job.device)) / predicted
         loss.backward()  # type: ignore[no-untyped-call]
     raw = [(p.grad if p.grad is not None else torch.zeros_like(p)).double() for p in parameters]
@@ -265,7 +225,7 @@ def back(
     )
     by_record: list[dict[str, float]] = [defaultdict(float) for _ in afters]
     for rows, batch, random in zip(passes, batches, randoms, strict=True):
-        _set_random(random)
+        set_random(random)
         found = _through_gradient(training, rows, batch, predicted, towards)
         for before, mine, (second, weighed) in zip(befores, by_record, found, strict=True):
             for place, change in enumerate(second):
@@ -389,17 +349,6 @@ def _adapter_sha256(training: Training) -> str:
     with tempfile.TemporaryDirectory(prefix="replayed-") as folder:
         save_adapter(training.model, Path(folder))
         return file_sha256(Path(folder) / ADAPTER_FILE)
-
-
-def _random() -> tuple[Tensor, Tensors]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), cuda
-
-
-def _set_random(states: tuple[Tensor, Tensors]) -> None:
-    torch.set_rng_state(states[0])
-    if states[1]:
-        torch.cuda.set_rng_state_all(states[1])
 
 
 def as_integers(influences: Mapping[str, float]) -> dict[str, int]:
