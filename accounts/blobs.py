@@ -44,12 +44,10 @@ def put_many(datas: Sequence[bytes], media_type: str) -> list[Blob]:
 
 def put_file(path: Path | str, media_type: str) -> Blob:
     """Store the file at `path` without reading it into memory."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
+        sha256 = _digest(stream)
         stream.seek(0)
-        return _store(digest.hexdigest(), Path(path).stat().st_size, media_type, File(stream))
+        return _store(sha256, Path(path).stat().st_size, media_type, File(stream))
 
 
 def delete(sha256: str) -> None:
@@ -70,9 +68,13 @@ def is_away() -> bool:
     return not any(default_storage.exists(blob.path) for blob in newest)
 
 
-def forget_file(sha256: str) -> None:
-    """Delete a file that is not what its name says, so that the right one can be stored again."""
-    default_storage.delete(Blob(sha256=sha256).path)
+def forget_altered(sha256: str) -> None:
+    """Delete a file that is not what its name says, so that the right one can be stored again. It
+    is read from the store: a copy that came out damaged says nothing of it."""
+    with open_blob(sha256) as stream:
+        is_true = _digest(stream) == sha256
+    if not is_true:
+        default_storage.delete(Blob(sha256=sha256).path)
 
 
 def open_blob(sha256: str) -> BinaryIO:
@@ -98,6 +100,13 @@ def local_path(sha256: str) -> Iterator[Path]:
             copy.write(chunk)
         copy.flush()
         yield Path(copy.name)
+
+
+def _digest(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _store(sha256: str, size: int, media_type: str, content: File) -> Blob:  # type: ignore[type-arg]

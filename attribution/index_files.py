@@ -91,4 +91,4 @@ def _forget_altered(files: Mapping[str, Mapping[str, Any]], folder: Path) -> Non
         try:
             check_file(folder / name, file, verify=True)
         except IndexFileError:
-            blobs.forget_file(file["sha256"])
+            blobs.forget_altered(file["sha256"])

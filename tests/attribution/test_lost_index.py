@@ -128,6 +128,22 @@ def test_what_does_not_fit_its_name_leaves_the_store(index):
     assert all(default_storage.exists(Blob(sha256=one["sha256"]).path) for one in others)
 
 
+def test_a_copy_that_comes_out_damaged_costs_the_store_nothing(index, monkeypatch):
+    """A bad disk here, say: the store's file is as it was."""
+    real = index_files._copy
+
+    def damaged(name, sha256, to):
+        real(name, sha256, to)
+        if name == SHOWN:
+            to.write_bytes(to.read_bytes()[:-1])
+
+    monkeypatch.setattr(index_files, "_copy", damaged)
+    with pytest.raises(LostIndexError):
+        index_files.open_index(index)
+    files = [one["sha256"] for one in index.manifest["files"].values()]
+    assert all(default_storage.exists(Blob(sha256=one).path) for one in files)
+
+
 def test_only_the_index_that_was_lost_is_built_again(index):
     at = timezone.now()
     indexes.lose(index_id=index.pk, root="0" * 64, reason="It is gone.", at=at)
