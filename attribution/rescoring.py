@@ -110,6 +110,7 @@ def _refuse_failed(receipt: Receipt) -> None:
             # By its place, as on the page: not everybody who may ask may know its name.
             which = f"model {place} of this answer" if len(models) > 1 else "the model"
             raise CannotRescoreError(
-                f"The index of {which} could not be built. Ask whoever runs this house to look at "
-                "why and to have it built again (manage.py reattribute); then try again."
+                f"The index of {which} could not be built. Ask its owner or the staff to look at "
+                "why and to have it built again, on its page or by manage.py reattribute; then "
+                "try again."
             )

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from attribution import urls_log
-from attribution.views import by_file, exact, graph, indexes, receipts, rescored
+from attribution.views import by_file, exact, failed, graph, indexes, receipts, rescored
 
 app_name = "attribution"
 urlpatterns = [
@@ -9,6 +9,13 @@ urlpatterns = [
     path("receipts/", receipts.listing, name="receipts"),
     path("receipts/for/<uuid:completion_id>/", receipts.receipt_for, name="receipt_for"),
     path("receipts/for/<uuid:completion_id>/panel/", receipts.panel, name="panel"),
+    path(
+        "receipts/for/<uuid:completion_id>/try-again/",
+        failed.try_answer_again,
+        name="try_answer_again",
+    ),
+    path("staff/attributions/", failed.failed, name="failed"),
+    path("staff/attributions/try-again/", failed.try_all_again, name="try_all_again"),
     path("receipts/<uuid:pk>/", receipts.receipt, name="receipt"),
     path("receipts/<uuid:pk>/proof.json", receipts.proof, name="proof"),
     path("receipts/<uuid:pk>/private.json", receipts.private, name="private"),

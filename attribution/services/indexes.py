@@ -72,7 +72,8 @@ def request_index(*, model_id: UUID, acting_user: User | None, at: datetime) -> 
 
 
 def request_rebuild(*, model_id: UUID, acting_user: User, at: datetime) -> Index:
-    """Have a model's index made by the method of today, where it was made by an earlier one.
+    """Have a model's index made by the method of today, where it was made by an earlier one or
+    has failed.
 
     For the model's owner and staff. Answers wait for the new index; receipts keep the root that
     they name. Asked again nothing happens. Raises PermissionDenied.
@@ -83,6 +84,8 @@ def request_rebuild(*, model_id: UUID, acting_user: User, at: datetime) -> Index
         )  # fmt: skip
         if acting_user != index.model.owner and not acting_user.is_staff:
             raise PermissionDenied("Only the model's owner and staff can have its index rebuilt.")
+        if index.state == Index.State.FAILED:
+            return request_index(model_id=model_id, acting_user=acting_user, at=at)
         if index.is_of_earlier_method:
             _queue_again(index, at)
             audit.record(

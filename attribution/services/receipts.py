@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -180,16 +181,33 @@ def try_again(*, attribution_id: UUID, at: datetime) -> bool:
         rows: Any = Attribution.objects.filter(
             pk=attribution_id, state__in=[State.QUEUED, State.FAILED]
         )
-        found: int = rows.update(
-            state=State.QUEUED,
-            attempts=0,
-            failure_reason="",
-            lacks_index=False,
-            lease_expires_at=at + settings.WORK_LEASE,
-        )
+        found: int = rows.update(**_anew(at))
         if found:
             enqueue(attribution_id, at=at)
     return bool(found)
+
+
+def try_failed_again(*, attribution_ids: Sequence[UUID], at: datetime) -> list[Attribution]:
+    """Put those of them that have failed back to work; each as it was, without its texts."""
+    with transaction.atomic():
+        rows = Attribution.objects.filter(pk__in=attribution_ids, state=State.FAILED)
+        rows = rows.select_for_update().only("completion_id", "failure_reason").order_by("pk")
+        found = list(rows)
+        stuck: Any = Attribution.objects.filter(pk__in=[row.pk for row in found])
+        stuck.update(**_anew(at))
+        outbox.enqueue_many(task=TASK, args=[[str(row.pk)] for row in found], queue=QUEUE, at=at)
+    return found
+
+
+def _anew(at: datetime) -> dict[str, Any]:
+    """The fields of one that nobody has tried yet."""
+    return {
+        "state": State.QUEUED,
+        "attempts": 0,
+        "failure_reason": "",
+        "lacks_index": False,
+        "lease_expires_at": at + settings.WORK_LEASE,
+    }
 
 
 def requeue(attribution_id: UUID, at: datetime) -> None:

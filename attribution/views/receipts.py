@@ -17,6 +17,7 @@ from accounts.models import User
 from attribution import rescored, selectors
 from attribution.models import Attribution, ExactAudit, Receipt, Rescoring
 from attribution.services import erasure
+from attribution.services.trying_again import may_try_again
 
 PER_PAGE = 25
 
@@ -67,8 +68,10 @@ def panel(request: HttpRequest, completion_id: UUID) -> HttpResponse:
     if context["state"] == "DONE":
         found = Receipt.objects.with_parts().get(attribution=attribution)
         context |= {"receipt": found, "view": selectors.view_of(found, request.user, brief=True)}
-    elif attribution.model_id:
-        context["index"] = selectors.index_of(attribution.model_id)
+    else:
+        context["may_try_again"] = may_try_again(attribution, request.user)
+        if attribution.model_id:
+            context["index"] = selectors.index_of(attribution.model_id)
     return render(request, "attribution/panel.html", context)
 
 

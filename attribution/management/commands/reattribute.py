@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from attribution.models import Attribution, Index, SpanIndex
-from attribution.services import indexes, receipts, span_indexes
+from attribution.services.trying_again import try_all_again
+from modelfactory.models import Model
 
 
 class Command(BaseCommand):
@@ -19,17 +19,10 @@ class Command(BaseCommand):
         parser.add_argument("--model", help="slug of the model")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        at = timezone.now()
-        failed = Index.objects.filter(state=Index.State.FAILED)
-        stuck = Attribution.objects.filter(state=Attribution.State.FAILED)
-        if options["model"]:
-            failed = failed.filter(model__slug=options["model"])
-            stuck = stuck.filter(model__slug=options["model"])
-        for row in SpanIndex.objects.filter(state=SpanIndex.State.FAILED):
-            span_indexes.try_again(index_id=row.pk, at=at)
-        rebuilt = [
-            indexes.request_index(model_id=index.model_id, acting_user=None, at=at)
-            for index in failed
-        ]
-        retried = [receipts.try_again(attribution_id=one.pk, at=at) for one in stuck]
-        self.stdout.write(f"{len(rebuilt)} indexes and {sum(retried)} attributions go on.")
+        model = None
+        if slug := options["model"]:
+            model = Model.objects.filter(slug=slug).first()
+            if model is None:
+                raise CommandError(f"There is no model {slug}.", returncode=2)
+        tried = try_all_again(acting_user=None, at=timezone.now(), model=model)
+        self.stdout.write(f"{tried.indexes} indexes and {tried.attributions} attributions go on.")
