@@ -13,8 +13,8 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from attribution import selectors
 from attribution.models import ExactAudit
-from attribution.services.log import inclusion_bundle
 
 
 class ExactAuditSerializer(serializers.ModelSerializer[ExactAudit]):
@@ -46,14 +46,15 @@ class ExactAuditViewSet(mixins.RetrieveModelMixin, viewsets.GenericViewSet[Exact
     serializer_class = ExactAuditSerializer
 
     def get_queryset(self) -> QuerySet[ExactAudit]:
-        return ExactAudit.objects.visible_to(self.request.user)
+        return ExactAudit.objects.visible_to(self.request.user).select_related("receipt")
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
     @action(detail=True)
     def proof(self, request: Request, pk: str) -> Response:
-        """The statement with its inclusion proof; 404 while it waits for its place."""
+        """The statement and the receipt that it audits, both with their inclusion proofs; 404 while
+        it waits for its place."""
         found: Any = self.get_object()
-        bundle = inclusion_bundle(found.pk) if found.is_done else None
+        bundle = selectors.bundle_of(found) if found.is_done else None
         if bundle is None:
             raise NotFound("The audit waits for its place in the log.")
-        return Response({"statement": found.public, **bundle})
+        return Response(bundle)

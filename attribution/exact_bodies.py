@@ -5,7 +5,6 @@ Arithmetic alone: whoever has the two sets of whole numbers comes to the same bo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,14 +12,10 @@ from typing import Any
 
 from attribution.influence.shares import shares
 from attribution.models import ExactAudit, Receipt
-from attribution.rescored_bodies import difference
-from attribution.translog.money import readings
+from attribution.translog.audited import MERGED_SCHEMA, SCHEMA, correlation_ppm
+from attribution.translog.money import difference, readings
 
-SCHEMA = "openledger-exact-audit/1"
-# Of several models that answered as one: nobody shall read it as the audit of one model.
-MERGED_SCHEMA = "openledger-exact-audit-merge/1"
 METHOD = {"method": "magic-replay", "version": 2}
-FEWEST = 3  # groups; of two any correlation is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +92,3 @@ def _part(then: Mapping[str, Any], found: Found | NotReplayed) -> dict[str, Any]
         "largest_difference_ppb": max((abs(part) for part in moved.values()), default=0),
         "elsewhere_ppb": sum(part for part in moved.values() if part > 0),
     }
-
-
-def correlation_ppm(one: list[int], other: list[int]) -> int | None:
-    """Pearson's correlation in parts of a million; None where it says nothing."""
-    count = len(one)
-    if count < FEWEST:
-        return None
-    centred = [[count * value - sum(row) for value in row] for row in (one, other)]
-    # Whole numbers up to here, so that large influences lose nothing.
-    product = sum(left * right for left, right in zip(*centred, strict=True))
-    squares = math.prod(sum(value * value for value in row) for row in centred)
-    return round(1_000_000 * product / math.isqrt(squares)) if squares else None

@@ -16,6 +16,7 @@ from attribution.bodies import Evidence
 from attribution.crediting import Crediting
 from attribution.models import Receipt, Rescoring
 from attribution.translog import canonical
+from attribution.translog.money import difference
 
 SCHEMA = "openledger-rescoring/1"
 # Of several models that answered as one: nobody shall read it as the scoring of one model.
@@ -70,12 +71,6 @@ def _merge_part(
         now["model"] = before["model"]
         now["difference"] = difference(before["shares"], now["shares"])
     return told
-
-
-def difference(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:
-    """Parts of 10**9 by which each group's share is larger than it was; equal ones are left out."""
-    moved = {name: later.get(name, 0) - earlier.get(name, 0) for name in sorted({*earlier, *later})}
-    return {name: parts for name, parts in moved.items() if parts}
 
 
 def texts_fit(receipt: Receipt, prompt: str, answer: str) -> bool:

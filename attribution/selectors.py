@@ -18,6 +18,7 @@ from attribution.groups import parse
 from attribution.models import (
     Attribution,
     ContributorShare,
+    ExactAudit,
     Index,
     IndexPart,
     PastIndex,
@@ -206,15 +207,16 @@ def prompt_weights_of(completion_id: UUID, user: Any) -> list[int]:
     return weights
 
 
-def bundle_of(receipt: Receipt | Rescoring) -> dict[str, Any] | None:
+def bundle_of(receipt: Receipt | Rescoring | ExactAudit) -> dict[str, Any] | None:
     """What a verifier reads; None while the receipt waits for its place in the log."""
-    first = receipt.receipt if isinstance(receipt, Rescoring) else None
+    first = None if isinstance(receipt, Receipt) else receipt.receipt
     bundle = inclusion_bundle(receipt.pk, names=first.pk if first else None)
     if bundle is None:
         return None
     if first is not None:
         bundle["named"]["receipt"] = first.public
-    return {"receipt": receipt.public, **bundle}
+    kind = "statement" if isinstance(receipt, ExactAudit) else "receipt"
+    return {kind: receipt.public, **bundle}
 
 
 def private_of(receipt: Receipt | Rescoring, user: Any) -> dict[str, Any]:

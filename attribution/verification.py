@@ -14,7 +14,7 @@ from uuid import UUID
 from attribution import bodies, crediting, rescored_bodies, selectors
 from attribution.bodies import SCHEMAS
 from attribution.influence.recompute import differences
-from attribution.models import Receipt, Rescoring
+from attribution.models import ExactAudit, Receipt, Rescoring
 from attribution.translog import canonical
 from attribution.translog.checkpoint import VerifierKey
 from attribution.translog.verify import BundleError, Report, verify
@@ -24,7 +24,9 @@ from ledger.models import Account, Entry, Posting
 from ledger.splits import Part, Split
 
 
-def verify_receipt(receipt: Receipt | Rescoring, *, key: VerifierKey | None = None) -> Report:
+def verify_receipt(
+    receipt: Receipt | Rescoring | ExactAudit, *, key: VerifierKey | None = None
+) -> Report:
     """Look at everything. `key` is the log's key as the reader knows it."""
     bundle = selectors.bundle_of(receipt)
     if bundle is None:
@@ -32,6 +34,9 @@ def verify_receipt(receipt: Receipt | Rescoring, *, key: VerifierKey | None = No
         report.run("log", _waiting)
     else:
         report = verify(bundle, key=key)
+    if isinstance(receipt, ExactAudit):
+        report.run("public part", lambda: _check_audited(receipt))
+        return report
     if isinstance(receipt, Rescoring):
         report.run("public part", lambda: _check_rescored(receipt))
         check_scores(report, receipt)
@@ -79,6 +84,18 @@ def _check_rescored(rescoring: Rescoring) -> str:
     if stated != (str(rescoring.pk), str(rescoring.receipt_id), rescoring.index_root):
         raise BundleError("the row and the body differ")
     return f"sha256 {rescoring.body_sha256}"
+
+
+def _check_audited(audit: ExactAudit) -> str:
+    """That the row says what the hashed body says."""
+    if canonical.sha256(audit.public) != audit.body_sha256:
+        raise BundleError("the body was changed after it was written")
+    if (audit.public["id"], audit.public["receipt"]["id"]) != (
+        str(audit.pk),
+        str(audit.receipt_id),
+    ):
+        raise BundleError("the row and the body differ")
+    return f"sha256 {audit.body_sha256}"
 
 
 def _check_records_shown(receipt: Receipt) -> str | None:

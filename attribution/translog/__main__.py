@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
             private,
             options.index,
         )
-    show(report, options.format)
+    what = "receipt" if not isinstance(bundle, dict) or "receipt" in bundle else "statement"
+    show(report, options.format, what)
     return HOLDS if report.holds else FAILS
 
 
@@ -127,14 +128,14 @@ def read_checkpoint(path: Path, key: VerifierKey | None) -> Checkpoint:
     return open_checkpoint(path.read_bytes().decode(), [key], key.name)
 
 
-def show(report: Report, form: str) -> None:
+def show(report: Report, form: str, what: str) -> None:
     if form == "json":
         checks = [asdict(check) for check in report.checks]
         print(json.dumps({"holds": report.holds, "checks": checks}))
         return
     for check in report.checks:
         print(f"{MARKS[check.holds]} {check.name:<13} {check.detail}")
-    print("the receipt holds" if report.holds else "the receipt does not hold")
+    print(f"the {what} holds" if report.holds else f"the {what} does not hold")
 
 
 if __name__ == "__main__":

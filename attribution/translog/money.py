@@ -23,6 +23,10 @@ BASIS_POINTS = 10_000
 KEPT, OWNER, STAKERS = "kept", "owner", "stakers"
 
 
+# What a receipt says of money; what is said of one later has none of it.
+MONEY = frozenset({"price", "credits", "settlement", "contributors_amount", "owner_parts"})
+
+
 class MoneyError(ValueError):
     """The receipt states another amount than the one that follows from its integers."""
 
@@ -54,6 +58,12 @@ def compute_shares(scores: Mapping[str, int]) -> dict[str, int]:
     """Parts of 10**9 by positive score; shares of 0 are left out."""
     positive = {name: score for name, score in scores.items() if score > 0}
     return {name: part for name, part in apportion(PARTS, positive).items() if part}
+
+
+def difference(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:
+    """Parts of 10**9 by which each group's share is larger than it was; equal ones are left out."""
+    moved = {name: later.get(name, 0) - earlier.get(name, 0) for name in sorted({*earlier, *later})}
+    return {name: parts for name, parts in moved.items() if parts}
 
 
 def readings(receipt: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -6,7 +6,8 @@ SHA-256 of the body; `index`, `size` and `proof` (hex) of the leaf; `checkpoint`
 `statement` of the log: the root of an index, or what an audit of one found. It may hold
 `consistency`: {`checkpoint`, `proof`}, which shows that an earlier head is a prefix. A receipt that
 scores an answer once more names the first one under `rescores`; that one's body and place in the
-same log stand in `named`: {`receipt`, `leaf`, `index`, `proof`}. Nothing in the file is believed;
+same log stand in `named`: {`receipt`, `leaf`, `index`, `proof`}, and so do those of the receipt
+that a statement audits exactly. Nothing in the file is believed;
 whoever knows the log's key from elsewhere hands it in, else the report says that it came from the
 file.
 
@@ -22,8 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attribution.translog import canonical, merkle
+from attribution.translog.audited import check_audited, is_audit
 from attribution.translog.checkpoint import Checkpoint, VerifierKey, open_checkpoint
 from attribution.translog.money import (
+    MONEY,
     PARTS,
     check_confidence,
     check_credits,
@@ -32,14 +35,12 @@ from attribution.translog.money import (
     check_outcome,
     check_owner_parts,
     check_shares,
+    difference,
     integer,
     readings,
 )
 
 FORMAT = "openledger-receipt/1"
-# What a receipt says of money; one that scores an answer once more has none of it.
-MONEY = frozenset({"price", "credits", "settlement", "contributors_amount", "owner_parts"})
-
 
 RESCORED, RESCORED_MERGE = "openledger-rescoring/1", "openledger-rescoring-merge/1"
 OF_ONE_MODEL = frozenset({"index_root", "influence", "confidence", "shares", "difference"})
@@ -108,6 +109,10 @@ def verify(
     report.run("checkpoint", lambda: check_checkpoint(bundle, log_key))
     report.run("consistency", lambda: check_consistency(bundle, log_key, since))
     receipt = bundle.get("receipt") or {}
+    if "receipt" not in bundle and is_audit(bundle.get("statement") or {}):
+        report.run("first receipt", lambda: check_named(bundle))
+        report.run("audit", lambda: check_of_receipt(bundle))
+        return report
     if "rescores" in receipt:
         report.run("first receipt", lambda: check_named(bundle))
         report.run("difference", lambda: check_rescored(bundle))
@@ -178,21 +183,36 @@ def _check_place(place: Mapping[str, Any], head: Checkpoint) -> None:
 def check_named(bundle: Mapping[str, Any]) -> str:
     """That the receipt which this one names stands before it in the same log, and is of the same
     answer."""
-    named, receipt = bundle["named"], bundle["receipt"]
-    digest = canonical.sha256(named["receipt"])
-    told = {"kind": "receipt", "receipt": receipt["rescores"]["receipt"], "sha256": digest}
-    if receipt["rescores"]["sha256"] != digest or named["leaf"] != told:
-        raise BundleError("the first receipt is not the one that is named")
-    if not isinstance(named["index"], int) or named["index"] >= bundle["index"]:
-        raise BundleError("the first receipt does not stand before this one")
-    head = Checkpoint.parse(bundle["checkpoint"].rpartition("\n\n")[0] + "\n")
-    _check_place(named, head)
+    named = bundle["named"]
+    if "receipt" not in bundle:
+        stated = bundle["statement"]["receipt"]
+        _check_first(bundle, stated["id"], stated["sha256"])
+        return f"leaf {named['index']}, which is the one that is named"
+    receipt = bundle["receipt"]
+    _check_first(bundle, receipt["rescores"]["receipt"], receipt["rescores"]["sha256"])
     for member in ("completion", "model", "prompt_sha256", "answer_sha256"):
         if named["receipt"].get(member) != receipt[member]:
             raise BundleError(f"the first receipt has another {member}")
     if _merged(named["receipt"]) != _merged(receipt):
         raise BundleError("the first receipt is of other models or weights")
     return f"leaf {named['index']}, of the same question and answer"
+
+
+def _check_first(bundle: Mapping[str, Any], identifier: str, sha256: str) -> None:
+    """That the receipt in `named` has this id and hash, and stands before the bundle's leaf."""
+    named = bundle["named"]
+    digest = canonical.sha256(named["receipt"])
+    told = {"kind": "receipt", "receipt": identifier, "sha256": digest}
+    if sha256 != digest or named["leaf"] != told:
+        raise BundleError("the first receipt is not the one that is named")
+    if not isinstance(named["index"], int) or named["index"] >= bundle["index"]:
+        raise BundleError("the first receipt does not stand before this one")
+    head = Checkpoint.parse(bundle["checkpoint"].rpartition("\n\n")[0] + "\n")
+    _check_place(named, head)
+
+
+def check_of_receipt(bundle: Mapping[str, Any]) -> str:
+    return check_audited(bundle["statement"], bundle["named"]["receipt"])
 
 
 def _merged(receipt: Mapping[str, Any]) -> Any:
@@ -217,9 +237,8 @@ def check_rescored(bundle: Mapping[str, Any]) -> str:
         raise BundleError("a receipt that scores once more moves no money")
     told = []
     for one, before in zip(readings(receipt), readings(first), strict=True):
-        earlier, later = before["shares"], one["shares"]
-        moved = {name: later.get(name, 0) - earlier.get(name, 0) for name in {*earlier, *later}}
-        if one["difference"] != {name: parts for name, parts in moved.items() if parts}:
+        moved = difference(before["shares"], one["shares"])
+        if one["difference"] != moved:
             raise BundleError("the difference does not follow from the shares")
         told.append(str(sum(parts for parts in moved.values() if parts > 0)))
     return f"{' and '.join(told)} of {PARTS} parts would go elsewhere; no money moves"

@@ -17,9 +17,9 @@ from accounts.models import User
 from attribution import rescored
 from attribution.exact_readings import exact_readings_of
 from attribution.models import ExactAudit, Receipt
-from attribution.services import exact_audits, log
+from attribution.services import exact_audits
 from attribution.services.rescorings import CannotRescoreError
-from attribution.views.receipts import download
+from attribution.views.receipts import proof_of
 
 
 @login_required
@@ -60,11 +60,6 @@ def page(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_safe
 @never_cache
 def proof(request: HttpRequest, pk: UUID) -> JsonResponse:
-    """What the log was told, with its place; every tlog client checks it."""
-    found = get_object_or_404(ExactAudit.objects.filter(state=ExactAudit.State.DONE), pk=pk)
-    bundle = log.inclusion_bundle(found.pk)
-    if bundle is None:
-        answer = JsonResponse({"state": "WAITING", "detail": "It waits for its place."}, status=503)
-        answer["Retry-After"] = "2"
-        return answer
-    return download({"statement": found.public, **bundle}, f"exact-audit-{pk}.json")
+    """What the log was told, its place, and the same of the receipt that it audits."""
+    done = ExactAudit.objects.filter(state=ExactAudit.State.DONE).select_related("receipt")
+    return proof_of(get_object_or_404(done, pk=pk))

@@ -109,13 +109,14 @@ def erase(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "attribution/erase.html", {"receipt": found})
 
 
-def proof_of(receipt: Receipt | Rescoring) -> JsonResponse:
+def proof_of(receipt: Receipt | Rescoring | ExactAudit) -> JsonResponse:
     bundle = selectors.bundle_of(receipt)
     if bundle is None:
         answer = JsonResponse({"state": "WAITING", "detail": "It waits for its place."}, status=503)
         answer["Retry-After"] = "2"
         return answer
-    return download(bundle, f"receipt-{receipt.pk}.json")
+    kind = "exact-audit" if isinstance(receipt, ExactAudit) else "receipt"
+    return download(bundle, f"{kind}-{receipt.pk}.json")
 
 
 def download(value: dict[str, object], name: str) -> JsonResponse:

@@ -1,5 +1,7 @@
-// "Verify this": the reader's own browser checks a receipt, without asking the server to judge.
+// "Verify this": the reader's own browser checks a receipt, or an exact audit of one, without asking
+// the server to judge.
 
+import { checkAudited, isAudit } from "./attribution-audited.js";
 import {
   canonical, divide, fromHex, hex, readCheckpoint, rootOf, sha256, utf8, verifySignature,
 } from "./attribution-canonical.js";
@@ -7,8 +9,9 @@ import {
 const PARTS = 10n ** 9n;
 
 async function checkBody(bundle) {
-  const digest = hex(await sha256(utf8(canonical(bundle.receipt))));
-  if (digest !== bundle.leaf.sha256) throw new Error(`the receipt hashes to ${digest}, the log says otherwise`);
+  const kind = bundle.receipt ? "receipt" : "statement";
+  const digest = hex(await sha256(utf8(canonical(bundle[kind]))));
+  if (digest !== bundle.leaf.sha256) throw new Error(`the ${kind} hashes to ${digest}, the log says otherwise`);
   return `SHA-256 ${digest}`;
 }
 
@@ -36,17 +39,28 @@ async function checkSignature(bundle) {
 // What a receipt says of money; one that scores an answer once more has none of it.
 const MONEY = ["price", "credits", "settlement", "contributors_amount", "owner_parts"];
 
-async function checkNamed(bundle) {
-  const { receipt, named } = bundle;
+// That the named receipt has this id and hash, and stands before the bundle's leaf.
+async function checkFirst({ named, index, checkpoint: note }, id, hash) {
   const digest = hex(await sha256(utf8(canonical(named.receipt))));
   const { leaf } = named;
-  if (digest !== receipt.rescores.sha256 || leaf.sha256 !== digest || leaf.kind !== "receipt" || leaf.receipt !== receipt.rescores.receipt) {
+  if (digest !== hash || leaf.sha256 !== digest || leaf.kind !== "receipt" || leaf.receipt !== id) {
     throw new Error("the first receipt is not the one that is named");
   }
-  if (named.index >= bundle.index) throw new Error("the first receipt does not stand before this one");
-  const checkpoint = readCheckpoint(bundle.checkpoint);
+  if (named.index >= index) throw new Error("the first receipt does not stand before this one");
+  const checkpoint = readCheckpoint(note);
   const root = await rootOf(utf8(canonical(leaf)), named.index, checkpoint.size, named.proof.map(fromHex));
   if (hex(root) !== hex(checkpoint.root)) throw new Error("the first receipt's proof leads to another root");
+}
+
+async function checkAuditedReceipt(bundle) {
+  const { id, sha256: hash } = bundle.statement.receipt;
+  await checkFirst(bundle, id, hash);
+  return `entry ${bundle.named.index}, which is the one that is named`;
+}
+
+async function checkNamed(bundle) {
+  const { receipt, named } = bundle;
+  await checkFirst(bundle, receipt.rescores.receipt, receipt.rescores.sha256);
   for (const member of ["completion", "model", "prompt_sha256", "answer_sha256"]) {
     if (canonical(named.receipt[member]) !== canonical(receipt[member])) throw new Error(`the first receipt has another ${member}`);
   }
@@ -269,6 +283,8 @@ async function checkRoyalties(bundle) {
 const PLACE = [["Receipt", checkBody], ["Inclusion", checkInclusion], ["Checkpoint", checkSignature]];
 // Of a receipt that scores an answer once more alone.
 const AGAIN = [["First receipt", checkNamed], ["Difference", checkDifference]];
+// Of an exact audit, which states no sums of its own.
+const AUDIT = [["First receipt", checkAuditedReceipt], ["Audit", checkAudited]];
 // Of several models that answered as one alone.
 const MERGE = [["Merge", checkMerge]];
 const SUMS = [
@@ -280,7 +296,8 @@ export async function verify(bundle) {
   const { rescores, merge, terms } = bundle.receipt ?? {};
   const again = rescores ? AGAIN : [];
   const merged = merge || terms?.parents?.length ? MERGE : [];
-  for (const [name, check] of [...PLACE, ...again, ...merged, ...SUMS]) {
+  const rest = !bundle.receipt && isAudit(bundle.statement) ? AUDIT : [...again, ...merged, ...SUMS];
+  for (const [name, check] of [...PLACE, ...rest]) {
     try {
       const said = await check(bundle);
       const [holds, detail] = Array.isArray(said) ? said : [true, said];
@@ -292,10 +309,10 @@ export async function verify(bundle) {
   return found;
 }
 
-function show(place, checks) {
+function show(place, checks, isReceipt) {
   const fails = checks.some((check) => check.holds === false);
   const title = document.createElement("h2");
-  title.textContent = fails ? "This receipt does not hold" : "This receipt holds";
+  title.textContent = `This ${isReceipt ? "receipt" : "audit"} ${fails ? "does not hold" : "holds"}`;
   const list = document.createElement("ul");
   for (const { name, holds, detail } of checks) {
     const line = document.createElement("li");
@@ -311,7 +328,9 @@ function show(place, checks) {
   }
   const note = document.createElement("p");
   note.className = "small muted";
-  note.textContent = "Computed in your browser. Whether the influences follow from the index is what manage.py verify computes.";
+  note.textContent = isReceipt
+    ? "Computed in your browser. Whether the influences follow from the index is what manage.py verify computes."
+    : "Computed in your browser. Whether the replay gave these influences is seen by running it once more.";
   place.replaceChildren(title, list, note);
   place.dataset.holds = fails ? "no" : "yes";
 }
@@ -333,7 +352,10 @@ document.addEventListener("click", async (event) => {
     const answer = await fetch(button.dataset.verify);
     if (answer.status === 503) say(place, "The receipt waits for its place in the log. Try again in a few seconds.");
     else if (!answer.ok) say(place, `The proof could not be fetched (${answer.status}). Try again.`);
-    else show(place, await verify(await answer.json()));
+    else {
+      const bundle = await answer.json();
+      show(place, await verify(bundle), Boolean(bundle.receipt));
+    }
   } catch (error) {
     say(place, `It could not be checked: ${error.message}`);
   } finally {

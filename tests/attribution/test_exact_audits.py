@@ -5,6 +5,7 @@ import json
 import random
 from contextlib import contextmanager
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.core.management import call_command
 from django.db import ProgrammingError, transaction
 from django.urls import reverse
 
@@ -158,8 +160,23 @@ def test_both_shares_are_published_and_no_money_moves(world, receipt, here, clie
     assert "Largest difference" in page
     bundle = client.get(reverse("attribution:exact_proof", args=[row.pk])).json()
     assert all(check.holds is not False for check in verify(bundle).checks)
-    bundle["statement"]["exact_shares"][next(iter(told["exact_shares"]))] += 1
-    assert any(check.holds is False for check in verify(bundle).checks)
+    names = [check.name for check in verify(bundle).checks if check.holds]
+    assert {"receipt", "inclusion", "checkpoint", "first receipt", "audit"} <= set(names)
+    assert client.get(reverse("api-exact-audit-proof", args=[row.pk])).json() == bundle
+    changes = {
+        "receipt": lambda b: b["statement"].update(steps=11),
+        "first receipt": lambda b: b["named"]["receipt"].update(at="2026-01-01T00:00:00.000Z"),
+        "audit": lambda b: b["statement"].update(largest_difference_ppb=1),
+    }
+    for name, change in changes.items():
+        changed = json.loads(json.dumps(bundle))
+        change(changed)
+        assert name in [check.name for check in verify(changed).checks if check.holds is False]
+    for lost in ({"named": None}, {"named": {}}, {"statement": {"schema": told["schema"]}}):
+        assert not verify(bundle | lost).holds
+    out = StringIO()
+    call_command("verify", str(row.pk), stdout=out)
+    assert f"The audit {row.pk} holds." in out.getvalue()
     assert row.get_absolute_url() in client.get(receipt.get_absolute_url()).content.decode()
     found = client.get(reverse("search") + f"?q={row.pk}", follow=True)
     assert found.request["PATH_INFO"] == row.get_absolute_url()

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from attribution.models import Receipt, Rescoring
+from attribution.models import ExactAudit, Receipt, Rescoring
 from attribution.translog.checkpoint import NoteError, VerifierKey
 from attribution.verification import verify_receipt
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     help = "Checks a receipt against the log, the index and the ledger."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("receipt", help="id of the receipt or of its completion")
+        parser.add_argument("receipt", help="id of the receipt, of its completion or of an audit")
         parser.add_argument("--key", help="the log's key (name+id+base64), known from elsewhere")
         parser.add_argument("--format", choices=["text", "json"], default="text")
 
@@ -40,13 +40,14 @@ class Command(BaseCommand):
         else:
             for check in report.checks:
                 self.stdout.write(f"{MARKS[check.holds]} {check.name:<13} {check.detail}")
+        what = "audit" if isinstance(receipt, ExactAudit) else "receipt"
         if not report.holds:
-            raise CommandError(f"The receipt {receipt.pk} does not hold.")
+            raise CommandError(f"The {what} {receipt.pk} does not hold.")
         if options["format"] == "text":
-            self.stdout.write(f"The receipt {receipt.pk} holds.")
+            self.stdout.write(f"The {what} {receipt.pk} holds.")
 
 
-def _find(text: str) -> Receipt | Rescoring:
+def _find(text: str) -> Receipt | Rescoring | ExactAudit:
     try:
         wanted = UUID(text)
     except ValueError as error:
@@ -54,6 +55,7 @@ def _find(text: str) -> Receipt | Rescoring:
     receipt = (
         Receipt.objects.filter(Q(pk=wanted) | Q(completion_id=wanted)).first()
         or Rescoring.objects.filter(pk=wanted, state=Rescoring.State.DONE).first()
+        or ExactAudit.objects.filter(pk=wanted, state=ExactAudit.State.DONE).first()
     )
     if receipt is None:
         raise CommandError(f"There is no receipt {text}.", returncode=2)
