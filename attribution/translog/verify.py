@@ -183,7 +183,7 @@ def _check_place(place: Mapping[str, Any], head: Checkpoint) -> None:
 def check_named(bundle: Mapping[str, Any]) -> str:
     """That the receipt which this one names stands before it in the same log, and is of the same
     answer."""
-    named = bundle["named"]
+    named = _named(bundle)
     if "receipt" not in bundle:
         stated = bundle["statement"]["receipt"]
         _check_first(bundle, stated["id"], stated["sha256"])
@@ -212,7 +212,14 @@ def _check_first(bundle: Mapping[str, Any], identifier: str, sha256: str) -> Non
 
 
 def check_of_receipt(bundle: Mapping[str, Any]) -> str:
-    return check_audited(bundle["statement"], bundle["named"]["receipt"])
+    return check_audited(bundle["statement"], _named(bundle)["receipt"])
+
+
+def _named(bundle: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not bundle.get("named"):
+        raise BundleError("the file has not the receipt that it names; download it again")
+    found: Mapping[str, Any] = bundle["named"]
+    return found
 
 
 def _merged(receipt: Mapping[str, Any]) -> Any:
@@ -227,7 +234,7 @@ def _merged(receipt: Mapping[str, Any]) -> Any:
 
 def check_rescored(bundle: Mapping[str, Any]) -> str:
     """That each difference is the one between the shares, and that no money moves by it."""
-    receipt, first = bundle["receipt"], bundle["named"]["receipt"]
+    receipt, first = bundle["receipt"], _named(bundle)["receipt"]
     # Of several models each says its own, and the whole nothing that reads like that of one.
     if receipt["schema"] != (RESCORED_MERGE if "merge" in receipt else RESCORED):
         raise BundleError("its schema is not the one of a receipt that scores once more")

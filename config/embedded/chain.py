@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from config.embedded.paths import free_port
-from ledger.chain import local
+from ledger.chain import local, local_state
 
 DEFAULT_PORT = 8545
 BLOCK_SECONDS = 1
@@ -27,7 +27,10 @@ def command(data_dir: Path, *, port: int) -> tuple[str, ...]:
     """Raises ledger.chain.local.LocalChainError where there is no binary to be had."""
     folder = data_dir / "chain"
     folder.mkdir(parents=True, exist_ok=True)
-    return tuple(local.anvil_command(install(), port, folder / "anvil.json", BLOCK_SECONDS))
+    state = folder / "anvil.json"
+    anvil = local.anvil_command(install(), port, state, BLOCK_SECONDS)
+    # Before each start, also of one that crashed.
+    return (sys.executable, "-m", local_state.__name__, str(state), *anvil)
 
 
 def is_local(environ: Mapping[str, str]) -> bool:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from ledger.chain.local_state import keep_first_genesis
 from ledger.chain.node import NPM_SECONDS, npm_command, npm_environment
 
 ANVIL_VERSION = "1.7.1"
@@ -130,6 +131,8 @@ class Anvil:
 
     def start(self, *, timeout: float = 20.0) -> None:
         """Start the node and wait until it answers. Raises LocalChainError."""
+        if self.state_path is not None:
+            keep_first_genesis(self.state_path)
         command = anvil_command(self.binary, self.port, self.state_path, self.block_time)
         with Path(self.log_path or os.devnull).open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
