@@ -1,8 +1,8 @@
 """The local chain: finds or installs the anvil binary, starts it, waits for it, stops it.
 
 Anvil runs with interval mining, since its automine loses accepted transactions under bursts, and
-with one slot in an epoch, so that the `safe` and `finalized` tags are of use at once. Its state
-lives in one file: written every few seconds and on SIGTERM, read at the next start.
+with few slots in an epoch, so that the `safe` and `finalized` tags are of use soon. Its state lives
+in one file: written every few seconds and on SIGTERM, read at the next start.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ LOCAL_CHAIN_ID = 31337
 # home folder, and a chain with a block each second runs for days.
 STATES_KEPT = 256
 STATE_INTERVAL_SECONDS = 5
+# Anvil takes a block for safe after one epoch and for final after two. Where the state is kept, a
+# block must not be final before it is on the disk: whose power fails would have a chain without it.
+SLOTS = 1
+SLOTS_WHERE_KEPT = 4
 # OPEN that each of the dev accounts starts with; the faucet gives from it.
 DEV_BALANCE = 10_000_000
 
@@ -89,7 +93,8 @@ def anvil_command(path: Path, port: int, state_path: Path | None, block_time: in
     is forgotten at its end.
     """
     command = [str(path), "--host", "127.0.0.1", "--port", str(port), "--quiet"]
-    command += ["--chain-id", str(LOCAL_CHAIN_ID), "--slots-in-an-epoch", "1"]
+    slots = SLOTS if state_path is None else SLOTS_WHERE_KEPT
+    command += ["--chain-id", str(LOCAL_CHAIN_ID), "--slots-in-an-epoch", str(slots)]
     command += ["--prune-history", str(STATES_KEPT), "--balance", str(DEV_BALANCE)]
     command += ["--block-time", str(block_time)] if block_time else ["--no-mining"]
     if state_path is not None:

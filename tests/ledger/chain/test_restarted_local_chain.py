@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,23 +55,50 @@ def test_what_is_no_state_stays_as_it_is(tmp_path, data):
     assert path.read_bytes() == data
 
 
+@contextmanager
+def node_of(command, port, *, end=signal.SIGTERM):
+    node = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[3])
+    try:
+        local.wait_until_up(port)
+        yield Web3(Web3.HTTPProvider(chain.url(port)))
+    finally:
+        node.send_signal(end)
+        node.wait(15)
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.1)
+
+
 def test_a_node_that_is_started_five_times_keeps_its_genesis(tmp_path):
     port = free_port()
     command = chain.command(tmp_path, port=port)
     genesis, numbers = set(), []
-    for _ in range(5):
-        node = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[3])
-        try:
-            local.wait_until_up(port)
-            client = Web3(Web3.HTTPProvider(chain.url(port)))
-            deadline = time.monotonic() + 20
-            while client.eth.block_number < len(numbers) + 1 and time.monotonic() < deadline:
-                time.sleep(0.1)
+    for start in range(1, 6):
+        with node_of(command, port) as client:
+            wait_for(lambda client=client, start=start: client.eth.block_number >= start)
             genesis.add(client.eth.get_block(0)["hash"])
             assert client.eth.get_block(1)["parentHash"] in genesis
             numbers.append(client.eth.block_number)
-        finally:
-            node.send_signal(signal.SIGTERM)
-            assert node.wait(15) is not None
     assert len(genesis) == 1
     assert numbers == sorted(numbers)
+
+
+def test_what_was_final_outlives_a_node_that_is_killed(tmp_path):
+    port = free_port()
+    command = chain.command(tmp_path, port=port)
+    state = tmp_path / "chain" / "anvil.json"
+    with node_of(command, port, end=signal.SIGKILL) as client:
+        wait_for(lambda: client.eth.block_number >= 12)
+        # Just before it is written again, where the most is lost.
+        written_at = state.stat().st_mtime
+        wait_for(lambda: state.stat().st_mtime > written_at)
+        time.sleep(local.STATE_INTERVAL_SECONDS - 1)
+        final, latest = client.eth.get_block("finalized"), client.eth.block_number
+        assert final["number"] > 0
+    with node_of(command, port) as client:
+        assert client.eth.block_number < latest
+        assert client.eth.get_block(final["number"])["hash"] == final["hash"]
