@@ -1,47 +1,21 @@
 """The page's own verifier agrees with ours, and finds what was changed."""
 
 import copy
-import json
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from attribution.selectors import bundle_of
+from tests import page_scripts
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "static" / "js"
-PROGRAM = """
-globalThis.document = { addEventListener() {} };
-const { verify } = await import(process.argv[1]);
-let text = "";
-for await (const part of process.stdin) text += part;
-const results = [];
-for (const bundle of JSON.parse(text)) results.push(await verify(bundle));
-console.log(JSON.stringify(results));
-"""
+PROGRAM = "result = []; for (const bundle of given) result.push(await script.verify(bundle));"
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.skipif(shutil.which("node") is None, reason="needs Node to run the page's script"),
-]
+pytestmark = pytest.mark.django_db
 
 
 def judge(*bundles):
     """The names of the checks that fail, for each bundle."""
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", PROGRAM, str(SCRIPTS / "attribution-verify.js")],
-        input=json.dumps(bundles),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return [
-        {check["name"] for check in checks if check["holds"] is False}
-        for checks in json.loads(done.stdout)
-    ]
+    found = page_scripts.run("attribution-verify.js", PROGRAM, bundles)
+    return [{check["name"] for check in checks if check["holds"] is False} for checks in found]
 
 
 def changed(bundle, change):

@@ -16,7 +16,7 @@ from attribution.verification import verify_receipt
 from ledger.fees import Terms
 from ledger.models import Account, Hold, Posting
 from ledger.royalties import Passing, Royalty
-from tests.attribution.test_browser_verifier import changed, judge, shutil
+from tests.attribution.test_browser_verifier import changed, judge
 from tests.attribution.test_verify_command import failures, overwrite
 from tests.attribution.world import NOON, SPLIT
 from tests.ledger.books import balance_of
@@ -115,14 +115,10 @@ def test_the_verifiers_compute_the_royalties_again(receipt) -> None:
     named = {check.name: check for check in verify(bundle_of(receipt)).checks}
     assert named["owner"].holds
     assert named["credits"].holds
-    if shutil.which("node"):
-        assert judge(bundle_of(receipt)) == [set()]
+    assert judge(bundle_of(receipt)) == [set()]
 
 
 def test_the_pages_own_verifier_finds_a_changed_royalty(receipt) -> None:
-    if not shutil.which("node"):
-        pytest.skip("needs Node to run the page's script")
-
     def less_kept(found):
         found["receipt"]["credits"][0]["kept"] = "1"
 

@@ -114,10 +114,9 @@ def _holds(receipt: Receipt, payer, folder, data, capsys) -> None:
         assert failed - {"receipt"}, change.__name__
         changed.append(wrong)
     _follows_from_the_indexes(receipt, payer, folder, data, capsys)
-    if shutil.which("node"):
-        true, *others = judge(bundle, *changed)
-        assert true == set()
-        assert all(one - {"Receipt"} for one in others)
+    true, *others = judge(bundle, *changed)
+    assert true == set()
+    assert all(one - {"Receipt"} for one in others)
 
 
 def _follows_from_the_indexes(receipt: Receipt, payer, folder, data, capsys) -> None:

@@ -163,11 +163,10 @@ def _every_verifier_holds_it_and_finds_each_lie(
         lie(wrong)
         assert name in {check.name for check in verify(wrong).checks if check.holds is False}
         changed.append(wrong)
-    if shutil.which("node"):
-        true, *found = judge(bundle, *changed)
-        assert true == set()
-        for (name, _), failed in zip(lies, found, strict=True):
-            assert name.capitalize() in failed
+    true, *found = judge(bundle, *changed)
+    assert true == set()
+    for (name, _), failed in zip(lies, found, strict=True):
+        assert name.capitalize() in failed
 
 
 def _follows_from_both_indexes(row: Rescoring, bundle, payer, folder, data, capsys) -> None:

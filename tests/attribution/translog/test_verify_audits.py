@@ -1,10 +1,6 @@
 """All that an exact audit says of a receipt follows from the integers of both, or it is refused."""
 
 import copy
-import json
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,17 +9,13 @@ from hypothesis import strategies as st
 from attribution.exact_bodies import Found, NotReplayed, _part
 from attribution.translog.audited import MERGED_SCHEMA, SCHEMA, check_audited, correlation_ppm
 from attribution.translog.money import MoneyError, compute_shares
+from tests import page_scripts
 
-SCRIPT = Path(__file__).resolve().parents[3] / "static" / "js" / "attribution-audited.js"
 PROGRAM = """
-const { checkAudited } = await import(process.argv[1]);
-let text = "";
-for await (const part of process.stdin) text += part;
-const results = [];
-for (const bundle of JSON.parse(text)) {
-  try { await checkAudited(bundle); results.push(true); } catch (error) { results.push(false); }
+result = [];
+for (const bundle of given) {
+  result.push(await script.checkAudited(bundle).then(() => true, () => false));
 }
-console.log(JSON.stringify(results));
 """
 
 influences = st.dictionaries(
@@ -140,21 +132,12 @@ def test_each_lie_is_found(statement, first, expected):
     assert holds(statement, first) is expected
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node to run the page's script")
 def test_the_readers_browser_agrees():
     made = list(cases())
     # As a file carries it: the browser parses JSON.
     bundles = [{"statement": told, "named": {"receipt": first}} for _, told, first, _ in made]
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", PROGRAM, str(SCRIPT)],
-        input=json.dumps(bundles),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    judged = dict(zip([name for name, *_ in made], json.loads(done.stdout), strict=True))
+    found = page_scripts.run("attribution-audited.js", PROGRAM, bundles)
+    judged = dict(zip([name for name, *_ in made], found, strict=True))
     assert judged == {name: expected for name, _, _, expected in made}
 
 
