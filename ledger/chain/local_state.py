@@ -4,7 +4,7 @@ Anvil makes a genesis by the clock at each start and reads the file over it; wha
 both. From the third start on it is chance which of them block 0 is, and to whoever follows the
 chain by the hash of its genesis it is another chain then.
 
-python -m ledger.chain.local_state STATE COMMAND…     mends the file, then becomes the command
+python -m ledger.chain.local_state STATE [COMMAND…]   mends the file, then becomes the command
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> None:
     """Exec keeps the process, so who started it ends the node with the same signal."""
     state, *command = arguments
     keep_first_genesis(Path(state))
-    os.execv(command[0], command)
+    if command:
+        os.execv(command[0], command)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -150,6 +151,23 @@ def test_its_chain_runs_like_the_demo_s(compose: dict) -> None:
     assert {f"{key}={value}" for key, value in own.items()} | {"--quiet"} == set(
         compose["services"]["anvil"]["command"]
     )
+
+
+def test_its_chain_is_mended_before_it_starts(compose: dict, tmp_path: Path) -> None:
+    mends, node = compose["services"]["anvil-state"], compose["services"]["anvil"]
+    assert node["depends_on"]["anvil-state"]["condition"] == "service_completed_successfully"
+    assert mends["volumes"] == node["volumes"]
+    assert f"--state={mends['command'][-1]}" in node["command"]
+    assert not mends["depends_on"]  # what all others wait for waits for the node
+    state = tmp_path / "anvil.json"
+    blocks = [
+        {"header": {"number": "0x0", "timestamp": hex(at)}, "transactions": []} for at in (9, 5)
+    ]
+    state.write_text(json.dumps({"blocks": blocks}, separators=(",", ":")))
+    subprocess.run(
+        [sys.executable, *mends["command"][1:-1], str(state)], check=True, cwd=REPOSITORY
+    )
+    assert json.loads(state.read_text()) == {"blocks": [blocks[1], blocks[1]]}
 
 
 def test_docker_itself_accepts_it() -> None:
