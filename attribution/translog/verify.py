@@ -7,9 +7,8 @@ SHA-256 of the body; `index`, `size` and `proof` (hex) of the leaf; `checkpoint`
 `consistency`: {`checkpoint`, `proof`}, which shows that an earlier head is a prefix. A receipt that
 scores an answer once more names the first one under `rescores`; that one's body and place in the
 same log stand in `named`: {`receipt`, `leaf`, `index`, `proof`}, and so do those of the receipt
-that a statement audits exactly. Nothing in the file is believed;
-whoever knows the log's key from elsewhere hands it in, else the report says that it came from the
-file.
+that a statement audits exactly. Nothing in the file is believed; whoever knows the log's key from
+elsewhere hands it in, else the report says that it came from the file.
 
 Where the receipt carries integers, everything is computed again: `receipt.evidence` (`query`, a
 vector, and `sums`, id to vector) must give the scores `receipt.influence.groups`; the scores must
