@@ -12,7 +12,7 @@ from django.conf import settings
 
 from accounts import blobs
 from accounts.blobs import local_path, put_file
-from attribution.influence.errors import IndexFileError
+from attribution.influence.errors import IndexFileError, InfluenceError
 from attribution.influence.index import MANIFEST, Index, IndexManifest, check_file
 from attribution.models import Index as IndexRow
 from attribution.models import PastIndex
@@ -31,6 +31,10 @@ def store(folder: Path) -> dict[str, Any]:
     }
 
 
+class StoreAwayError(InfluenceError, OSError):
+    """The object store is not there, so nothing can be said of what it has."""
+
+
 class LostIndexError(IndexFileError):
     """The object store has lost a file of the index, or had another in its place, which is deleted
     now: the index is to be built again."""
@@ -38,7 +42,7 @@ class LostIndexError(IndexFileError):
 
 def open_index(row: IndexRow | PastIndex, *, mends: bool = True) -> Index:
     """The index from this machine's cache, fetched from the store where it is not there, or is not
-    what the manifest says. Raises LostIndexError, and OSError where the store is away.
+    what the manifest says. Raises LostIndexError and StoreAwayError.
 
     Who verifies does not want a damaged copy mended but told: without ``mends`` it raises
     IndexFileError.
@@ -61,7 +65,7 @@ def build_folder(row: IndexRow) -> Path:
 
 
 def _fetch(row: IndexRow | PastIndex, folder: Path) -> IndexManifest:
-    """Raises LostIndexError, OSError. Whoever has mapped the files before keeps what it has."""
+    """Raises LostIndexError and StoreAwayError. Who has mapped the files keeps what it has."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = IndexManifest(
         row.manifest["header"], row.manifest["groups"], row.manifest["files"], row.manifest["root"]
@@ -81,7 +85,10 @@ def _copy(name: str, sha256: str, to: Path) -> None:
             shutil.copyfile(stored, to)
     except FileNotFoundError as error:
         if blobs.is_away():
-            raise OSError("The object store has nothing of what it had.") from error
+            raise StoreAwayError(
+                "The object store has nothing of what it had: it is away, or is another one. Try "
+                "again when it is back."
+            ) from error
         raise LostIndexError(name, "the object store has lost it.") from error
 
 

@@ -56,7 +56,7 @@ def clear() -> None:
 
 
 def still_there(row: Index) -> IndexFiles | None:
-    """The index that is about to be revised; None where the store has lost it. Raises OSError."""
+    """The index that is about to be revised; None where it is lost. Raises StoreAwayError."""
     try:
         return index_files.open_index(row)
     except LostIndexError as error:

@@ -114,6 +114,7 @@ def test_a_store_that_is_away_loses_no_index(indexed, index):
     asked = attributed(indexed.ask())
     index.refresh_from_db()
     assert (index.state, asked.state, asked.lacks_index) == ("READY", "FAILED", False)
+    assert "it is away" in asked.failure_reason
     store.with_name("elsewhere").rename(store)
     receipts.try_again(attribution_id=asked.pk, at=timezone.now())
     assert attributed(asked).state == "DONE"
